@@ -1,0 +1,289 @@
+"""One trial, completely: a typed tree that YAML, ``--set`` and a searcher fill in, and that hashes to the trial's identity.
+
+Every section with kinds (model, quantizer, gradient, ...) is chosen by ``name``; a bare string is short for ``{name: ...}``.
+Frozen, no unknown keys. Reading this module costs pydantic and nothing heavier: the command line checks a study without torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from fsg.errors import ConfigError
+from fsg.yaml_source import Location, YamlSource, parse_scalar, read_yaml, refusal
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(gt=0, le=100)]
+Width = Annotated[int, Field(ge=1, le=4096)]
+
+
+class Section(BaseModel):
+    """A part of the tree: immutable, and no key it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def _by_name(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+ByName = BeforeValidator(_by_name)
+
+
+# Model ----------------------------------------------------------------------------------------------------------------
+class ModelConfig(Section):
+    """The network. ``activations: sign`` binarises them too (straight-through, clipped to |x| <= 1)."""
+
+    name: Literal["digits_cnn", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110"] = "digits_cnn"
+    activations: Literal["float", "sign"] = "float"
+
+
+# Quantizer ------------------------------------------------------------------------------------------------------------
+class Dorefa(Section):
+    """W~ = tanh W / (2 max|tanh W|) + 1/2, rounded to k bits."""
+
+    name: Literal["dorefa"] = "dorefa"
+    bits: Annotated[int, Field(ge=1, le=8)] = 1
+
+
+class Bwn(Section):
+    """alpha sign(W), with alpha = mean|W| of the layer (``bwn``) or of each output channel (``bwn_channel``)."""
+
+    name: Literal["bwn", "bwn_channel"] = "bwn"
+
+
+class FloatWeights(Section):
+    """No quantiser: float weights, for pre-training."""
+
+    name: Literal["none"] = "none"
+
+
+QuantizerConfig = Annotated[Dorefa | Bwn | FloatWeights, Field(discriminator="name"), ByName]
+
+
+# Gradient estimator ---------------------------------------------------------------------------------------------------
+Gain = Literal["bounded", "locked", "free"]
+
+
+class FastNetConfig(Section):
+    """F, the MLP of one weight: ``hidden`` units, and the rate of its Adam."""
+
+    hidden: Width = 16
+    lr: Rate = 1e-3
+
+
+class SlowNetConfig(Section):
+    """S, the Mamba over the history: its sizes, and the rate of its Adam."""
+
+    d_inner: Width = 8
+    d_state: Annotated[int, Field(ge=1, le=256)] = 4
+    d_conv: Annotated[int, Field(ge=1, le=64)] = 4
+    lr: Rate = 1e-3
+
+
+class Ste(Section):
+    """The straight-through estimator: d = c g. Nothing learnt."""
+
+    name: Literal["ste"] = "ste"
+
+
+class Ema(Section):
+    """Sham control: a moving average of g, nothing learnt. What momentum alone gives."""
+
+    name: Literal["ema"] = "ema"
+    beta: Share = 0.5
+
+
+class Scalar(Section):
+    """Sham control: one learnt positive factor per layer. What a learnt step size alone gives."""
+
+    name: Literal["scalar"] = "scalar"
+    lr: Rate = 1e-3
+    gain: Gain = "bounded"
+
+
+class MultiFc(Section):
+    """MetaQuant's MultiFC: m = g F(W~)."""
+
+    name: Literal["multi_fc"] = "multi_fc"
+    fast: FastNetConfig = FastNetConfig()
+    gain: Gain = "bounded"
+
+
+class Fsg(Section):
+    """Fast and slow generation: m = beta slow + (1 - beta) fast, and its three switches."""
+
+    name: Literal["fsg"] = "fsg"
+    hgs: bool = True
+    fsg: bool = True
+    lre: bool = True
+    beta: Share = 0.5
+    length: Annotated[int, Field(ge=1, le=1024)] = 5
+    fast: FastNetConfig = FastNetConfig()
+    slow: SlowNetConfig = SlowNetConfig()
+    gain: Gain = "bounded"
+
+    @property
+    def history_length(self) -> int:
+        """L as the switch leaves it: without Historical Gradient Storage only the newest gradient is seen."""
+        return self.length if self.hgs else 1
+
+
+GradientConfig = Annotated[Ste | Ema | Scalar | MultiFc | Fsg, Field(discriminator="name"), ByName]
+
+
+# Optimizer and schedule -----------------------------------------------------------------------------------------------
+class OptimizerConfig(Section):
+    """The base optimizer, of latent weights, biases and BatchNorm alike."""
+
+    name: Literal["sgd", "adam", "adamw"] = "adam"
+    lr: Rate = 1e-2
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _momentum_is_for_sgd(self) -> OptimizerConfig:
+        if self.momentum and self.name != "sgd":
+            raise ValueError(f"momentum is {self.momentum}, but {self.name} has its own; leave it out or use sgd.")
+        return self
+
+
+class ScheduleConfig(Section):
+    """The learning rate over training, as a factor of ``optimizer.lr``; the meta-optimizers follow the same factor."""
+
+    name: Literal["constant", "step", "cosine", "linear"] = "cosine"
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    step_epochs: Annotated[int, Field(ge=1)] = 30
+    step_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
+# Data -----------------------------------------------------------------------------------------------------------------
+class DataConfig(Section):
+    """Images and their seeded split. ``split_seed`` is apart from the trial's seed: every seed is tested on the same images."""
+
+    name: Literal["digits", "cifar10", "cifar100", "image_folder", "synthetic"] = "digits"
+    root: str | None = None
+    download: bool = False
+    image_size: Annotated[int, Field(ge=4, le=512)] = 32
+    batch_size: Annotated[int, Field(ge=2, le=65536)] = 64
+    validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    split_seed: Annotated[int, Field(ge=0)] = 0
+    augment: bool = True
+
+
+# Evaluation -----------------------------------------------------------------------------------------------------------
+class EvaluateConfig(Section):
+    """How a network is read: BatchNorm statistics re-estimated on training images or as they ran; averaged latent weights.
+
+    ``ema_weights`` is the decay, per epoch's step, of the averaged latent weights evaluated beside the plain ones; 0 leaves it out.
+    """
+
+    batchnorm: Literal["reestimated", "running"] = "reestimated"
+    ema_weights: Annotated[float, Field(ge=0, lt=1)] = 0.9
+
+
+class TrialConfig(Section):
+    """Everything that decides the outcome of one trial."""
+
+    model: Annotated[ModelConfig, ByName] = ModelConfig()
+    quantizer: QuantizerConfig = Dorefa()
+    gradient: GradientConfig = Fsg()
+    optimizer: Annotated[OptimizerConfig, ByName] = OptimizerConfig()
+    schedule: Annotated[ScheduleConfig, ByName] = ScheduleConfig()
+    data: Annotated[DataConfig, ByName] = DataConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 15
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    dtype: Literal["float32", "float64"] = "float32"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_kinds(cls, data: Any) -> Any:
+        """A section of several kinds that names none is of the default kind."""
+        if not isinstance(data, Mapping):
+            return data
+        kinds = {"quantizer": "dorefa", "gradient": "fsg"}
+        filled = {k: {"name": kinds[k], **v} for k, v in data.items() if k in kinds and isinstance(v, Mapping)}
+        return {**data, **filled}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TrialConfig:
+        if self.schedule.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs is {self.schedule.warmup_epochs}, but training has {self.epochs} epochs; "
+                "warm up for fewer."
+            )
+        if self.data.name == "image_folder" and self.data.root is None:
+            raise ValueError("data.name is image_folder, so data.root must name the folder.")
+        return self
+
+
+    def identity(self) -> dict[str, Any]:
+        """The resolved tree without ``device``: what makes this trial the same trial on another machine."""
+        return self.model_dump(exclude={"device"})
+
+
+# From text to tree ----------------------------------------------------------------------------------------------------
+def parse_trial(
+    data: Mapping[str, Any], source: YamlSource | None = None, prefix: Location = (), subject: str = ""
+) -> TrialConfig:
+    """The typed trial in ``data``; ConfigError with file and line for anything it refuses."""
+    try:
+        return TrialConfig.model_validate(data)
+    except ValidationError as error:
+        raise refusal(error, TrialConfig, source, prefix, subject) from None
+
+
+def load_trial(path: str | Path | None, settings: Iterable[str] = ()) -> TrialConfig:
+    """A trial from a YAML file (None: all defaults), with ``a.b=value`` settings laid over it."""
+    source = read_yaml(path) if path is not None else None
+    data: dict[str, Any] = dict(source.data) if source else {}
+    for setting in settings:
+        data = merge(data, parse_setting(setting))
+    return parse_trial(data, source)
+
+
+def parse_setting(text: str) -> dict[str, Any]:
+    """``a.b=value`` as a nested mapping; the value is read as YAML."""
+    path, equals, value = text.partition("=")
+    if not equals or not all(part.strip() for part in path.split(".")):
+        raise ConfigError(f'--set {text!r}: expected key.path=value, as in "gradient.lre=false".')
+    return nested(path.strip(), parse_scalar(value))
+
+
+def nested(path: str, value: Any) -> dict[str, Any]:
+    """``{a: {b: value}}`` for the path ``a.b``."""
+    for part in reversed(path.split(".")):
+        value = {part: value}
+    return value
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``over`` laid over ``base``, key by key. A section that changes its ``name`` starts afresh: options of one kind are not another's."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(old, str):
+            old = {"name": old}
+        if isinstance(value, str) and isinstance(old, Mapping) and "name" in old:
+            value = {"name": value}
+        if isinstance(value, Mapping) and isinstance(old, Mapping) and value.get("name", old.get("name")) == old.get("name"):
+            value = merge(old, value)
+        merged[key] = value
+    return merged
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal data, equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any, length: int = 12) -> str:
+    """The first ``length`` hexadecimal digits of the SHA-256 of ``canonical_json(value)``."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
