@@ -1,0 +1,75 @@
+"""What a gradient estimator is: from what the last step measured, the direction that moves the latent weights now.
+
+An estimator implements ``generate``: m, in place of g. Everything else is the same for all of them:
+
+    d = gain(c m)         c: the quantiser's straight-through slope; c g is the straight-through estimator's own direction
+    meta-gradient         dLoss/dd = -c' g', from the step taken along d; the factor eta is folded out
+
+``gain: bounded`` keeps each layer's RMS ratio of d to c g within [1/4, 4]; ``locked`` makes it 1; ``free`` leaves it. Why: the
+meta-objective is linear in the scale of d, so an unbounded net learns a step size and little else.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fsg.config import Gain
+from fsg.ops.spans import Spans, unit
+
+GAIN_LIMIT = 4.0
+
+
+class Signal(NamedTuple):
+    """What one training step leaves behind for the next, all quantised layers end to end: three (N,) tensors."""
+
+    grad: Tensor  # g = dLoss/dWq
+    pre: Tensor  # W~
+    slope: Tensor  # c, the straight-through slope dWq/dW
+
+
+class Direction(NamedTuple):
+    """The generated direction, and how it differs from the straight-through estimator's."""
+
+    value: Tensor  # (N,) d, with a graph to the hypernetworks where there are any
+    gain: Tensor  # (layers,) RMS of d over RMS of c g
+    cosine: Tensor  # (layers,) cosine of d with c g
+
+
+class GradientEstimator(nn.Module, ABC):
+    """Base of all estimators. Parameters are hypernetwork weights, buffers are memory; both are checkpointed."""
+
+    gain: Gain = "free"
+
+    def __init__(self, spans: Spans) -> None:
+        super().__init__()
+        self.spans = spans
+
+    @abstractmethod
+    def generate(self, signal: Signal) -> Tensor:
+        """m, (N,), in place of g; called once per step, in order."""
+
+    def meta_groups(self) -> list[dict[str, Any]]:
+        """Parameter groups of the meta-optimizer, each with its rate; empty where nothing is learnt."""
+        return []
+
+    def forward(self, signal: Signal) -> Direction:
+        """The direction along which this step moves the latent weights."""
+        plain = signal.slope * signal.grad
+        value = signal.slope * self.generate(signal)
+        plain_norm = self.spans.norm(plain)
+        value_norm = self.spans.norm(value)
+        if self.gain != "free":
+            ratio = value_norm / unit(plain_norm)
+            target = torch.ones_like(ratio) if self.gain == "locked" else ratio.clamp(1 / GAIN_LIMIT, GAIN_LIMIT)
+            # Inside the bounds the factor is ratio / ratio, exactly 1; a layer without gradient keeps its zeros.
+            factor = torch.where(ratio > 0, target / unit(ratio), torch.ones_like(ratio))
+            value = value * self.spans.expand(factor)
+            value_norm = value_norm * factor
+        with torch.no_grad():
+            gain = value_norm / unit(plain_norm)
+            cosine = self.spans.dot(value, plain) / unit(value_norm * plain_norm)
+        return Direction(value, gain, cosine)

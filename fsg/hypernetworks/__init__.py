@@ -1,0 +1,1 @@
+"""The small networks that generate gradients, and what they read."""

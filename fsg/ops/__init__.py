@@ -1,0 +1,1 @@
+"""Numeric primitives: a reference that defines each, beside its fast twins."""

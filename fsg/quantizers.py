@@ -1,0 +1,104 @@
+"""Weight quantisers: latent weight W -> pre-quantised W~ = p(W) -> quantised Wq = q(W~), and the slopes around the step.
+
+A quantiser is a pure function of one layer's latent weight. The derivative of its step does not exist; what stands in for
+it is stated, not computed: ``calibration`` is c = dW~/dW (max|tanh W| and alpha held constant), ``slope`` is what the
+straight-through estimator takes for dWq/dW: c where its gate |W~| <= 1 is open, 0 elsewhere.
+
+| name          | p(W)                            | Wq                                      | c                              |
+|---------------|---------------------------------|-----------------------------------------|--------------------------------|
+| dorefa, k bit | tanh W / (2 max|tanh W|) + 1/2  | 2 round((2^k - 1) W~) / (2^k - 1) - 1   | (1 - tanh^2 W) / max|tanh W|   |
+| bwn           | W                               | mean|W| sign(W), the layer's mean       | 1                              |
+| bwn_channel   | W                               | mean|W_o| sign(W), the channel's mean   | 1                              |
+
+dorefa's c holds the outer factor 2 and its gate is always open; it rounds half to even, so W = 0 becomes -1 at one bit.
+In bwn sign(0) = +1. Sources: DoReFa-Net (arXiv:1606.06160), XNOR-Net (arXiv:1603.05279). Proof: tests/test_quantizers.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fsg.config import Bwn, Dorefa, FloatWeights, QuantizerConfig
+
+
+class Quantized(NamedTuple):
+    """One layer's weight and the stages of its quantisation, each of W's shape and dtype, none with a graph."""
+
+    pre: Tensor
+    value: Tensor
+    calibration: Tensor
+    slope: Tensor
+
+
+Quantizer = Callable[[Tensor], Quantized]
+
+
+@dataclass(frozen=True)
+class DorefaQuantizer:
+    """DoReFa at ``bits`` bits; values are the 2^bits evenly spaced numbers from -1 to 1."""
+
+    bits: int = 1
+
+    @torch.no_grad()
+    def __call__(self, weight: Tensor) -> Quantized:
+        """Quantise a latent weight of any shape. An all-zero layer counts max|tanh W| as 1."""
+        levels = 2**self.bits - 1
+        squashed = torch.tanh(weight)
+        largest = squashed.abs().amax()
+        largest = torch.where(largest == 0, torch.ones_like(largest), largest)
+        pre = squashed / largest * 0.5 + 0.5
+        value = 2 * torch.round(pre * levels) / levels - 1
+        calibration = (1 - squashed * squashed) / largest
+        return Quantized(pre, value, calibration, calibration)
+
+
+@dataclass(frozen=True)
+class BwnQuantizer:
+    """Binary weights times their mean magnitude, of the layer or of each output channel (dimension 0)."""
+
+    per_channel: bool = False
+
+    @torch.no_grad()
+    def __call__(self, weight: Tensor) -> Quantized:
+        """Quantise a latent weight whose first dimension is the output channel."""
+        magnitude = weight.abs()
+        if self.per_channel:
+            alpha = magnitude.flatten(1).mean(1).reshape(-1, *[1] * (weight.dim() - 1))
+        else:
+            alpha = magnitude.mean()
+        value = torch.where(weight >= 0, alpha, -alpha)
+        gate = (magnitude <= 1).to(weight.dtype)
+        return Quantized(weight.detach().clone(), value, torch.ones_like(weight), gate)
+
+
+def make_quantizer(config: QuantizerConfig) -> Quantizer | None:
+    """The quantiser a configuration names; None for float weights."""
+    match config:
+        case Dorefa(bits=bits):
+            return DorefaQuantizer(bits)
+        case Bwn(name=name):
+            return BwnQuantizer(per_channel=name == "bwn_channel")
+        case FloatWeights():
+            return None
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, latent: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(slope)
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (slope,) = ctx.saved_tensors
+        return slope * grad, None, None
+
+
+def straight_through(latent: Tensor, quantized: Quantized) -> Tensor:
+    """The quantised value, with dWq/dW := slope for autograd."""
+    return _StraightThrough.apply(latent, quantized.value, quantized.slope)

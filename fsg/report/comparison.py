@@ -1,0 +1,438 @@
+"""The arms of a study side by side: what each reached, and the paired differences that can be told from noise.
+
+Only finished trials are values. Anything else of an arm is listed as missing, a difference uses the seeds both arms
+finished, and the notes say both. Pure: a folded ledger in, frozen dataclasses out; the renderers stand beside.
+"""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fsg.errors import StudyError
+from fsg.stats.paired import Interval, matched, mean_interval, paired_interval
+
+if TYPE_CHECKING:
+    from fsg.study.ledger import StudyState, TrialRecord
+
+TEST_ACCURACY = "test_accuracy"
+
+
+class MetricLike(Protocol):
+    """What is compared: its name in the ledger, ``max`` or ``min``, and its unit ("%", or "")."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def mode(self) -> str: ...  # noqa: D102
+    @property
+    def unit(self) -> str: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """The compared metric, copied from the specification."""
+
+    name: str
+    mode: str = "max"
+    unit: str = ""
+
+    @property
+    def label(self) -> str:
+        """``val_accuracy [%]``."""
+        return f"{self.name} [{self.unit}]" if self.unit else self.name
+
+    def better(self, a: float, b: float) -> bool:
+        """Whether ``a`` is strictly better than ``b``."""
+        return a > b if self.mode == "max" else a < b
+
+
+@dataclass(frozen=True, slots=True)
+class MissingTrial:
+    """A trial that gives no value: its seed and why (failed, pruned, running, planned, or no value recorded)."""
+
+    seed: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class EpochsToTarget:
+    """Epochs until the training loss was down to the baseline's final one, over paired seeds.
+
+    ``median``: None where half of the seeds or more never got there. ``reached`` of ``n`` seeds did.
+    """
+
+    median: float | None
+    reached: int
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArmRow:
+    """One arm. A field is None where it does not apply (an arm against itself) or nothing could be paired."""
+
+    arm: str
+    values: Mapping[int, float]
+    metric: Interval | None
+    test_accuracy: float | None
+    vs_reference: Interval | None
+    vs_baseline: Interval | None
+    epochs_to_target: EpochsToTarget | None
+    step_ratio: float | None
+    epochs: tuple[int, ...]
+    missing: tuple[MissingTrial, ...]
+    best: bool = False
+
+    @property
+    def n(self) -> int:
+        """Seeds with a value."""
+        return len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where the numbers come from, for the caption."""
+
+    study: str
+    date: str
+    device: str
+    version: str
+    budget: str
+
+    def line(self) -> str:
+        """One sentence of a caption."""
+        return f"{self.study} · {self.budget} · {self.device} · {self.version} · {self.date}"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The comparison table of an ablation, before any rendering."""
+
+    measure: Measure
+    reference: str | None
+    baseline: str | None
+    confidence: float
+    smallest_effect: float | None
+    rows: tuple[ArmRow, ...]
+    notes: tuple[str, ...]
+    provenance: Provenance
+
+
+def compare(
+    state: StudyState,
+    *,
+    metric: MetricLike,
+    reference: str | None,
+    baseline: str | None,
+    interval: float = 0.95,
+    smallest_effect: float | None = None,
+) -> Comparison:
+    """Every arm of ``state`` against the full method (``reference``) and the baseline, paired by seed.
+
+    ``reference`` and ``baseline`` None leave their columns empty. Raises StudyError where they name no arm of the study,
+    where the study has no trial, or where one seed of an arm has two finished trials.
+    """
+    measure = Measure(metric.name, metric.mode, metric.unit)
+    arms = _by_arm(state.trials.values())
+    for role, name in (("reference", reference), ("baseline", baseline)):
+        if name is not None and name not in arms:
+            raise StudyError(f'analysis.{role} is "{name}", which is no arm of this study.{_nearest(name, arms)}')
+    finished = {arm: _finished(arm, records, measure) for arm, records in arms.items()}
+    values = {
+        arm: {seed: _number(record, measure.name) for seed, record in of_seed.items()} for arm, of_seed in finished.items()
+    }
+    seeds = sorted({record.seed for records in arms.values() for record in records})
+
+    def against(arm: str, other: str | None) -> Interval | None:
+        if other is None or other == arm:
+            return None
+        _, a, b = matched(values[arm], values[other])
+        return paired_interval(a, b, interval) if len(a) else None
+
+    best = _best_arm(values, measure)
+    rows = tuple(
+        ArmRow(
+            arm=arm,
+            values=values[arm],
+            metric=mean_interval(list(values[arm].values()), interval) if values[arm] else None,
+            test_accuracy=_mean_test(finished[arm].values()),
+            vs_reference=against(arm, reference),
+            vs_baseline=against(arm, baseline),
+            epochs_to_target=_epochs_to_target(finished[arm], finished[baseline]) if baseline is not None else None,
+            step_ratio=_step_ratio(finished[arm], finished[baseline]) if baseline is not None else None,
+            epochs=tuple(sorted({len(record.epochs) for record in finished[arm].values()})),
+            missing=_missing(arms[arm], finished[arm], seeds, measure),
+            best=arm == best,
+        )
+        for arm in arms
+    )
+    return Comparison(
+        measure=measure,
+        reference=reference,
+        baseline=baseline,
+        confidence=interval,
+        smallest_effect=smallest_effect,
+        rows=rows,
+        notes=tuple(_notes(rows, measure, reference, baseline, interval, smallest_effect)),
+        provenance=provenance(state, (r for of_seed in finished.values() for r in of_seed.values())),
+    )
+
+
+def arm_metrics(comparison: Comparison) -> dict[str, dict[str, float]]:
+    """Per arm, short names and rounded values for MLflow's columns: acc, ci_half, test, vs_full, vs_ste, n, step_x.
+
+    ``vs_full`` and ``vs_ste`` are the differences to the reference and the baseline, whatever these are called.
+    What an arm does not have is left out.
+    """
+    digits = 2 if comparison.measure.unit == "%" else 4
+    table = {}
+    for row in comparison.rows:
+        found = {
+            "acc": row.metric and row.metric.estimate,
+            "ci_half": row.metric and row.metric.half_width,
+            "test": row.test_accuracy,
+            "vs_full": row.vs_reference and row.vs_reference.estimate,
+            "vs_ste": row.vs_baseline and row.vs_baseline.estimate,
+            "n": float(row.n),
+            "step_x": row.step_ratio,
+        }
+        table[row.arm] = {k: round(v, digits) for k, v in found.items() if v is not None and math.isfinite(v)}
+    return table
+
+
+# What an arm reached --------------------------------------------------------------------------------------------------
+def _by_arm(records: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
+    arms: dict[str, list[TrialRecord]] = {}
+    for record in records:
+        arms.setdefault(record.arm, []).append(record)
+    if not arms:
+        raise StudyError("This study's ledger holds no trial yet, so there is nothing to compare; run the study first.")
+    return arms
+
+
+def _finished(arm: str, records: Sequence[TrialRecord], measure: Measure) -> dict[int, TrialRecord]:
+    """The finished trial of each seed that has a value of the metric, by ascending seed."""
+    found: dict[int, TrialRecord] = {}
+    for record in sorted(records, key=lambda r: r.seed):
+        if record.status != "finished" or math.isnan(_number(record, measure.name)):
+            continue
+        if record.seed in found:
+            raise StudyError(
+                f'arm "{arm}" has two finished trials of seed {record.seed} ({found[record.seed].key} and {record.key}), '
+                "so its configuration changed under the same name; give the changed arm a name of its own."
+            )
+        found[record.seed] = record
+    return found
+
+
+def _number(record: TrialRecord, name: str) -> float:
+    """The final value of a metric; NaN where none, or none that is finite, was recorded."""
+    value = (record.final or {}).get(name)
+    if value is None and record.epochs:
+        value = record.epochs[-1].get(name)
+    return float(value) if value is not None and math.isfinite(value) else math.nan
+
+
+def _mean_test(records: Iterable[TrialRecord]) -> float | None:
+    """Mean test accuracy; None unless every one of the trials has it, for a mean of some is not comparable."""
+    found = [_number(record, TEST_ACCURACY) for record in records]
+    return sum(found) / len(found) if found and not any(map(math.isnan, found)) else None
+
+
+def _series(record: TrialRecord, name: str) -> list[float]:
+    found = (epoch.get(name) for epoch in record.epochs)
+    return [float(v) if v is not None else math.nan for v in found]
+
+
+def _epochs_to_target(arm: Mapping[int, TrialRecord], baseline: Mapping[int, TrialRecord]) -> EpochsToTarget | None:
+    """Per seed, the first epoch whose training loss is at most the baseline's last one of that seed."""
+    counts = []
+    for seed in sorted(arm.keys() & baseline.keys()):
+        losses, target = _series(arm[seed], "train_loss"), _series(baseline[seed], "train_loss")
+        if losses and target and not math.isnan(target[-1]):
+            counts.append(next((e for e, loss in enumerate(losses, start=1) if loss <= target[-1]), math.inf))
+    if not counts:
+        return None
+    middle = median(counts)  # a seed that never gets there counts as later than any epoch
+    reached = sum(map(math.isfinite, counts))
+    return EpochsToTarget(middle if math.isfinite(middle) else None, reached, len(counts))
+
+
+def _step_ratio(arm: Mapping[int, TrialRecord], baseline: Mapping[int, TrialRecord]) -> float | None:
+    """Median over paired seeds of the ratio of median step times; medians, for other work on the machine is no outlier."""
+    ratios = []
+    for seed in arm.keys() & baseline.keys():
+        ours, theirs = (
+            [t for t in _series(trials[seed], "step_ms") if math.isfinite(t) and t > 0] for trials in (arm, baseline)
+        )
+        if ours and theirs:
+            ratios.append(median(ours) / median(theirs))
+    return median(ratios) if ratios else None
+
+
+def _missing(
+    records: Sequence[TrialRecord], finished: Mapping[int, TrialRecord], seeds: Iterable[int], measure: Measure
+) -> tuple[MissingTrial, ...]:
+    latest = {record.seed: record for record in records}
+
+    def why(seed: int) -> str:
+        if seed not in latest:
+            return "not planned"
+        record = latest[seed]
+        if record.status == "finished":
+            return f"finished without a finite {measure.name}"
+        return f"{record.status}: {record.reason}" if record.reason else record.status
+
+    return tuple(MissingTrial(seed, why(seed)) for seed in seeds if seed not in finished)
+
+
+def _best_arm(values: Mapping[str, Mapping[int, float]], measure: Measure) -> str | None:
+    """The arm with the best mean among those with the most seeds: an arm that lost its bad seeds must not win by it."""
+    most = max(len(of_seed) for of_seed in values.values())
+    if most == 0:
+        return None
+    means = {arm: sum(v.values()) / len(v) for arm, v in values.items() if len(v) == most}
+    return (max if measure.mode == "max" else min)(means, key=lambda arm: means[arm])
+
+
+# What the reader must know --------------------------------------------------------------------------------------------
+def _notes(
+    rows: Sequence[ArmRow],
+    measure: Measure,
+    reference: str | None,
+    baseline: str | None,
+    confidence: float,
+    smallest_effect: float | None,
+) -> Iterable[str]:
+    most = max(row.n for row in rows)
+    counts = sorted({row.n for row in rows})
+    n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    yield (
+        f"n = {n} seeds per arm; ± is the half-width of the {confidence:.0%} t interval; differences are arm minus "
+        f"other, paired by seed; {'higher' if measure.mode == 'max' else 'lower'} {measure.name} is better."
+    )
+    if baseline is not None:
+        yield (
+            f"epochs: median epochs until the training loss is at most {baseline}'s final one of the same seed "
+            f"(– never); step: time per step relative to {baseline}."
+        )
+    if smallest_effect is not None:
+        yield f"Smallest effect of interest, fixed before the study: {smallest_effect:g} {measure.unit}".rstrip() + "."
+    if most < 2:
+        yield "One seed has no spread: no interval can be given and no difference can be told from noise. Add seeds."
+    elif 2 / 2**most > 1 - confidence:
+        yield (
+            f"{most} seeds: whatever the data, the exact paired test cannot give a two-sided p below {2 / 2**most:.4g}; "
+            f"the t interval has {most - 1} degree{'s' if most > 2 else ''} of freedom and leans on normal differences."
+        )
+    for row in rows:
+        if row.missing:
+            which = "; ".join(f"seed {m.seed} {m.why}" for m in row.missing)
+            yield f"MISSING in {row.arm}: {which}. Its mean is over {row.n} of {row.n + len(row.missing)} seeds."
+    for other, column in ((reference, "vs_reference"), (baseline, "vs_baseline")):
+        short = [(row, getattr(row, column)) for row in rows if row.arm != other]
+        thin = [f"{row.arm} ({found.n if found else 0})" for row, found in short if other and (found.n if found else 0) < most]
+        if thin:
+            yield f"Pairs with {other} on fewer than {most} seeds: {', '.join(thin)}."
+    if any(found and found.n > 1 and found.half_width == 0 for row in rows for found in (row.vs_reference, row.vs_baseline)):
+        yield "± 0: equal differences in every seed; the sample shows no spread, which is no proof that there is none."
+
+
+def provenance(state: StudyState, finished: Iterable[TrialRecord]) -> Provenance:
+    """Date, device, code version and budget per arm, from the ledger's header and the finished trials."""
+    records = list(finished)
+    header: Mapping[str, Any] = state.header or {}
+    versions = header.get("versions") or {}
+    commit = header.get("git_commit")
+    version = f"fsg {versions.get('fsg', '?')}" + (f" ({commit[:7]})" if commit else "")
+    devices = sorted({str(d) for record in records if (d := getattr(record, "device", None))})
+    ended = [record.ended for record in records if record.ended is not None]
+    date = (
+        datetime.datetime.fromtimestamp(max(ended), datetime.UTC).strftime("%Y-%m-%d %H:%M UTC") if ended else "no date yet"
+    )
+    epochs = sorted({len(record.epochs) for record in records})
+    budget = "no finished trial" if not epochs else f"{epochs[0]} epochs per trial"
+    if len(epochs) > 1:
+        budget = f"{epochs[0]} to {epochs[-1]} epochs per trial (unequal)"
+    return Provenance(str(header.get("name", "?")), date, ", ".join(devices) or "device not recorded", version, budget)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f' Did you mean "{close[0]}"?' if close else f" Its arms are {', '.join(names)}."
+
+
+# A sweep has no arms --------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class TopTrial:
+    """One trial of a sweep: its place (from 1), final value, epochs, and the parameters that differ between trials."""
+
+    rank: int
+    key: str
+    value: float
+    test_accuracy: float | None
+    epochs: int
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TopTrials:
+    """The best trials of a sweep. ``varying``: dotted paths of the parameters that differ between its trials."""
+
+    measure: Measure
+    varying: tuple[str, ...]
+    rows: tuple[TopTrial, ...]
+    notes: tuple[str, ...]
+    provenance: Provenance
+
+
+def top_trials(state: StudyState, metric: MetricLike, k: int = 10) -> TopTrials:
+    """The ``k`` best finished trials. A pruned trial's value is of fewer epochs, so it is counted, not ranked."""
+    if k < 1:
+        raise ValueError(f"k is {k}, expected at least 1 trial.")
+    measure = Measure(metric.name, metric.mode, metric.unit)
+    records = list(state.trials.values())
+    if not records:
+        raise StudyError("This study's ledger holds no trial yet, so there is nothing to rank; run the study first.")
+    configs = {record.key: flatten(record.config) for record in records}
+    paths = sorted({path for config in configs.values() for path in config})
+    varying = tuple(path for path in paths if len({repr(config.get(path)) for config in configs.values()}) > 1)
+    ranked = sorted(
+        (r for r in records if r.status == "finished" and not math.isnan(_number(r, measure.name))),
+        key=lambda r: _number(r, measure.name),
+        reverse=measure.mode == "max",
+    )
+    rows = tuple(
+        TopTrial(
+            rank=place,
+            key=record.key,
+            value=_number(record, measure.name),
+            test_accuracy=_mean_test([record]),
+            epochs=len(record.epochs),
+            parameters={path: configs[record.key].get(path) for path in varying},
+        )
+        for place, record in enumerate(ranked[:k], start=1)
+    )
+    status = {s: sum(r.status == s for r in records) for s in ("finished", "pruned", "failed", "running", "planned")}
+    said = ", ".join(f"{count} {s}" for s, count in status.items() if count)
+    notes = [f"{len(records)} trials: {said}. Ranked by final {measure.label}, {measure.mode}, among the finished."]
+    if rows:
+        notes.append(
+            "The best of many is flattered by chance: run the winner again on fresh seeds before believing its value."
+        )
+    return TopTrials(measure, varying, rows, tuple(notes), provenance(state, ranked))
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as ``{"a.b": value}``."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        path = f"{prefix}{key}"
+        flat.update(flatten(value, path + ".") if isinstance(value, Mapping) else {path: value})
+    return flat

@@ -1,0 +1,53 @@
+"""Checkpoints that are whole or absent: written beside, flushed, renamed, and read back only if their digest agrees.
+
+A file is its own SHA-256 (32 bytes) followed by what torch.save wrote. It is loaded with ``weights_only``: a checkpoint cannot
+run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fsg.errors import CheckpointCorrupt
+
+_DIGEST_BYTES = 32
+
+
+def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
+    """Write ``state`` (tensors, numbers, strings, lists, dicts) to ``path``, atomically."""
+    path = Path(path)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    payload = buffer.getvalue()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(hashlib.sha256(payload).digest())
+        file.write(payload)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU. CheckpointCorrupt if it is not exactly what was written."""
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointCorrupt(f"{path}: cannot be read ({error.strerror}).") from None
+    stored, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if hashlib.sha256(payload).digest() != stored:
+        raise CheckpointCorrupt(f"{path}: its digest does not match its {len(content):,} bytes; it is damaged or cut short.")
+    return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
