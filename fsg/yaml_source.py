@@ -19,6 +19,7 @@ from fsg.errors import ConfigError
 
 Location = tuple[str | int, ...]
 _MOST_NODES = 100_000  # a study has a few hundred; more is an alias bomb or the wrong file
+_MOST_BITS = 1024  # an integer beyond a float's range serves nobody, and Python refuses to print the largest
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ def read_yaml(path: str | Path) -> YamlSource:
     """Read a YAML file whose top level is a mapping.
 
     Raises ConfigError, with file and line, for a missing file, text that is not YAML or not UTF-8, a duplicate key,
-    a key that is not a string, or another top level.
+    a key that is not a scalar, a scalar that is not what its tag says, or another top level. Keys are text as written:
+    ``no:`` is "no", not False.
     """
     path = Path(path)
     try:
@@ -132,14 +134,21 @@ class _Reader:
                 self.lines[(*place, index)] = child.start_mark.line + 1
                 values.append(self._value(child, (*place, index)))
             return values
-        return _scalar(node)
+        try:
+            return _scalar(node)
+        except (ValueError, TypeError, AttributeError, LookupError) as error:  # what PyYAML raises for `!!int ""`
+            line = node.start_mark.line + 1
+            problem = f"{_short(node.value)} is no usable {node.tag.rpartition(':')[2]} ({error})"
+            raise ConfigError(f"{self.path}:{line}: not usable YAML: {problem}.") from None
 
     def _mapping(self, node: yaml.MappingNode, place: Location) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key, line = key_node.value, key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode) or not isinstance(key, str):
+            if not isinstance(key_node, yaml.ScalarNode):
                 raise ConfigError(f"{self.path}:{line}: a key must be a plain name.")
+            if _has_surrogate(key):
+                raise ConfigError(f"{self.path}:{line}: the key {_short(key)} is not valid Unicode text.")
             if key in result:
                 first = self.lines[(*place, key)]
                 raise ConfigError(f'{self.path}:{line}: "{key}" is given twice (first on line {first}).')
@@ -156,7 +165,7 @@ def parse_scalar(text: str) -> Any:
             return None
         reader = _Reader(Path("--set"))
         return reader._value(node, ())
-    except (yaml.YAMLError, RecursionError, ValueError):
+    except (yaml.YAMLError, RecursionError, ValueError, ConfigError):
         return text
 
 
@@ -168,7 +177,16 @@ def _scalar(node: yaml.Node) -> Any:
         mantissa, e, exponent = value.lower().partition("e")
         if e and exponent.lstrip("+-").isdigit() and mantissa.lstrip("+-").replace(".", "", 1).isdigit():
             return float(value)
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        raise ValueError(f"more than {_MOST_BITS} bits")
+    if isinstance(value, str) and _has_surrogate(value):
+        raise ValueError("not valid Unicode text")
     return value
+
+
+def _has_surrogate(text: str) -> bool:
+    """Half of a character, as ``"\\ud800"`` gives: it cannot be printed, hashed or stored."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _explain(item: dict[str, Any], place: Location, allowed: list[str]) -> str:
@@ -183,7 +201,8 @@ def _explain(item: dict[str, Any], place: Location, allowed: list[str]) -> str:
     if kind == "missing":
         return f'"{path}" is missing.'
     if kind in ("union_tag_invalid", "literal_error"):
-        names = [n.strip(" '") for n in context.get("expected_tags", context.get("expected", "")).replace(" or ", ",").split(",")]
+        expected = context.get("expected_tags", context.get("expected", ""))
+        names = [n.strip(" '") for n in expected.replace(" or ", ",").split(",")]
         value = context.get("tag", found)
         suggestion = _did_you_mean(nearest(str(value), names))
         return f'"{path}" is {_short(value)}, allowed: {", ".join(names)}.{suggestion}'
@@ -214,7 +233,9 @@ def _locate(model: type[BaseModel], loc: Sequence[str | int]) -> tuple[Location,
     for part in loc:
         holders = [m for m in models if part in m.model_fields]
         tagged = [m for m in models if part in _tags(m)]
-        if in_container or isinstance(part, int):
+        if len(models) > 1 and tagged:  # before the fields: the estimator "fsg" has a switch of the same name
+            models = tagged
+        elif in_container or isinstance(part, int):
             place.append(part)
             in_container = False
             allowed = _names_in(models)
@@ -224,8 +245,6 @@ def _locate(model: type[BaseModel], loc: Sequence[str | int]) -> tuple[Location,
             annotations = [m.model_fields[str(part)].annotation for m in holders]
             in_container = any(get_origin(a) is dict for a in annotations)
             models = [inner for a in annotations for inner in _models_in(a)]
-        elif tagged:
-            models = tagged
         else:
             place.append(part)
             allowed = _names_in(models)

@@ -17,7 +17,7 @@ from fsg.config import DataConfig
 from fsg.errors import DataError
 
 TEST_SHARE = 0.2  # of a data set that has no official test set
-_CHUNK = 1024  # images widened to int64 at a time
+_CHUNK = 2**22  # values widened to int64 at a time: 32 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +131,7 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     """
     total = torch.zeros(images.shape[1], dtype=torch.int64)
     squares = torch.zeros_like(total)
-    for chunk in images.cpu().split(_CHUNK):
+    for chunk in images.cpu().split(max(1, _CHUNK // images[0].numel())):
         wide = chunk.to(torch.int64)
         total += wide.sum(dim=(0, 2, 3))
         squares += (wide * wide).sum(dim=(0, 2, 3))

@@ -76,7 +76,9 @@ def _read(classes: dict[str, Path], inside: Path, size: int) -> Images:
     for label, folder in enumerate(classes.values()):
         entries = _entries(folder, inside)
         if nested := [path.name for path in entries if path.is_dir()]:
-            raise DataError(f"image_folder: the class folder {folder} has subfolders ({', '.join(nested[:3])}). {_LAYOUT}")
+            raise DataError(
+                f"image_folder: the class folder {folder} has subfolders ({', '.join(nested[:3])}). {_LAYOUT}"
+            )
         found = [path for path in entries if path.suffix.lower() in SUFFIXES]
         if not found:
             raise DataError(f"image_folder: {folder} has no image ({', '.join(SUFFIXES)}). {_LAYOUT}")
@@ -95,10 +97,14 @@ def _decode(path: Path, size: int) -> torch.Tensor:
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
             if image.mode.startswith("I") or image.mode == "F":  # Pillow would clip 16 bits to 255, not scale them
-                raise DataError(f"image_folder: {path} has more than 8 bits a pixel ({image.mode}); save it with 8 bits.")
+                raise DataError(
+                    f"image_folder: {path} has more than 8 bits a pixel ({image.mode}); save it with 8 bits."
+                )
             pixels = np.array(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
     except DataError:
         raise
     except Exception as error:  # Pillow's decoders raise a dozen kinds for damaged files
-        raise DataError(f"image_folder: {path} is not a readable PNG or JPEG ({error}); replace or remove it.") from None
+        raise DataError(
+            f"image_folder: {path} is not a readable PNG or JPEG ({error}); replace or remove it."
+        ) from None
     return torch.from_numpy(pixels).permute(2, 0, 1)

@@ -17,9 +17,7 @@ from fsg.quantizers import Quantizer
 Activations = Literal["float", "sign"]
 
 
-def _conv(
-    in_channels: int, out_channels: int, size: int, stride: int, quantizer: Quantizer | None
-) -> QuantConv2d:
+def _conv(in_channels: int, out_channels: int, size: int, stride: int, quantizer: Quantizer | None) -> QuantConv2d:
     conv = QuantConv2d(
         in_channels, out_channels, size, stride=stride, padding=size // 2, bias=False, quantizer=quantizer
     )

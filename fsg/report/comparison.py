@@ -134,7 +134,7 @@ def compare(
 ) -> Comparison:
     """Every arm of ``state`` against the full method (``reference``) and the baseline, paired by seed.
 
-    ``reference`` and ``baseline`` None leave their columns empty. Raises StudyError where they name no arm of the study,
+    ``reference`` or ``baseline`` None leaves its columns out. Raises StudyError where they name no arm of the study,
     where the study has no trial, or where one seed of an arm has two finished trials.
     """
     measure = Measure(metric.name, metric.mode, metric.unit)
@@ -144,7 +144,8 @@ def compare(
             raise StudyError(f'analysis.{role} is "{name}", which is no arm of this study.{_nearest(name, arms)}')
     finished = {arm: _finished(arm, records, measure) for arm, records in arms.items()}
     values = {
-        arm: {seed: _number(record, measure.name) for seed, record in of_seed.items()} for arm, of_seed in finished.items()
+        arm: {seed: _number(record, measure.name) for seed, record in of_seed.items()}
+        for arm, of_seed in finished.items()
     }
     seeds = sorted({record.seed for records in arms.values() for record in records})
 
@@ -193,11 +194,11 @@ def arm_metrics(comparison: Comparison) -> dict[str, dict[str, float]]:
     table = {}
     for row in comparison.rows:
         found = {
-            "acc": row.metric and row.metric.estimate,
-            "ci_half": row.metric and row.metric.half_width,
+            "acc": row.metric.estimate if row.metric else None,
+            "ci_half": row.metric.half_width if row.metric else None,
             "test": row.test_accuracy,
-            "vs_full": row.vs_reference and row.vs_reference.estimate,
-            "vs_ste": row.vs_baseline and row.vs_baseline.estimate,
+            "vs_full": row.vs_reference.estimate if row.vs_reference else None,
+            "vs_ste": row.vs_baseline.estimate if row.vs_baseline else None,
             "n": float(row.n),
             "step_x": row.step_ratio,
         }
@@ -223,8 +224,8 @@ def _finished(arm: str, records: Sequence[TrialRecord], measure: Measure) -> dic
             continue
         if record.seed in found:
             raise StudyError(
-                f'arm "{arm}" has two finished trials of seed {record.seed} ({found[record.seed].key} and {record.key}), '
-                "so its configuration changed under the same name; give the changed arm a name of its own."
+                f'arm "{arm}" has two finished trials of seed {record.seed} ({found[record.seed].key}, {record.key}): '
+                "its configuration changed under the same name. Give the changed arm a name of its own."
             )
         found[record.seed] = record
     return found
@@ -264,7 +265,7 @@ def _epochs_to_target(arm: Mapping[int, TrialRecord], baseline: Mapping[int, Tri
 
 
 def _step_ratio(arm: Mapping[int, TrialRecord], baseline: Mapping[int, TrialRecord]) -> float | None:
-    """Median over paired seeds of the ratio of median step times; medians, for other work on the machine is no outlier."""
+    """Median over paired seeds of the ratio of median step times: other work on the machine does not move a median."""
     ratios = []
     for seed in arm.keys() & baseline.keys():
         ours, theirs = (
@@ -286,9 +287,14 @@ def _missing(
         record = latest[seed]
         if record.status == "finished":
             return f"finished without a finite {measure.name}"
-        return f"{record.status}: {record.reason}" if record.reason else record.status
+        return f"{record.status}: {_first_line(record.reason)}" if record.reason else record.status
 
     return tuple(MissingTrial(seed, why(seed)) for seed in seeds if seed not in finished)
+
+
+def _first_line(text: str, most: int = 120) -> str:
+    line = text.strip().splitlines()[0] if text.strip() else text
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def _best_arm(values: Mapping[str, Mapping[int, float]], measure: Measure) -> str | None:
@@ -322,12 +328,13 @@ def _notes(
             f"(– never); step: time per step relative to {baseline}."
         )
     if smallest_effect is not None:
-        yield f"Smallest effect of interest, fixed before the study: {smallest_effect:g} {measure.unit}".rstrip() + "."
+        unit = " points" if measure.unit == "%" else f" {measure.unit}".rstrip()
+        yield f"Smallest effect of interest, fixed before the study: {smallest_effect:g}{unit}."
     if most < 2:
         yield "One seed has no spread: no interval can be given and no difference can be told from noise. Add seeds."
-    elif 2 / 2**most > 1 - confidence:
+    elif (floor := 2 / 2**most) > 1 - confidence:
         yield (
-            f"{most} seeds: whatever the data, the exact paired test cannot give a two-sided p below {2 / 2**most:.4g}; "
+            f"{most} seeds: whatever the data, the exact paired test cannot give a two-sided p below {floor:.4g}; "
             f"the t interval has {most - 1} degree{'s' if most > 2 else ''} of freedom and leans on normal differences."
         )
     for row in rows:
@@ -336,10 +343,16 @@ def _notes(
             yield f"MISSING in {row.arm}: {which}. Its mean is over {row.n} of {row.n + len(row.missing)} seeds."
     for other, column in ((reference, "vs_reference"), (baseline, "vs_baseline")):
         short = [(row, getattr(row, column)) for row in rows if row.arm != other]
-        thin = [f"{row.arm} ({found.n if found else 0})" for row, found in short if other and (found.n if found else 0) < most]
+        thin = [
+            f"{row.arm} ({found.n if found else 0})"
+            for row, found in short
+            if other and (found.n if found else 0) < most
+        ]
         if thin:
             yield f"Pairs with {other} on fewer than {most} seeds: {', '.join(thin)}."
-    if any(found and found.n > 1 and found.half_width == 0 for row in rows for found in (row.vs_reference, row.vs_baseline)):
+    if any(
+        found and found.n > 1 and found.half_width == 0 for row in rows for found in (row.vs_reference, row.vs_baseline)
+    ):
         yield "± 0: equal differences in every seed; the sample shows no spread, which is no proof that there is none."
 
 
@@ -353,7 +366,9 @@ def provenance(state: StudyState, finished: Iterable[TrialRecord]) -> Provenance
     devices = sorted({str(d) for record in records if (d := getattr(record, "device", None))})
     ended = [record.ended for record in records if record.ended is not None]
     date = (
-        datetime.datetime.fromtimestamp(max(ended), datetime.UTC).strftime("%Y-%m-%d %H:%M UTC") if ended else "no date yet"
+        datetime.datetime.fromtimestamp(max(ended), datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+        if ended
+        else "no date yet"
     )
     epochs = sorted({len(record.epochs) for record in records})
     budget = "no finished trial" if not epochs else f"{epochs[0]} epochs per trial"

@@ -18,7 +18,7 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with its confidence interval, in the unit of the values. Ends are NaN where n is too small for one."""
+    """An estimate with its confidence interval, in the values' unit. The ends are NaN where n is too small for one."""
 
     estimate: float
     low: float
@@ -39,7 +39,7 @@ class Interval:
 
 
 def vector(values: ArrayLike, what: str = "values", least: int = 1) -> Vector:
-    """``values`` as one axis of finite float64; ValueError for another shape, a NaN or infinity, or fewer than ``least``."""
+    """``values`` as finite float64 of shape (n,); ValueError for another shape, NaN, infinity, or n < ``least``."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:
         raise ValueError(f"{what}: has shape {array.shape}, expected one axis of seeds.")
@@ -66,9 +66,7 @@ def differences(treatment: ArrayLike, control: ArrayLike) -> Vector:
     return a - b
 
 
-def matched(
-    treatment: Mapping[int, float], control: Mapping[int, float]
-) -> tuple[tuple[int, ...], Vector, Vector]:
+def matched(treatment: Mapping[int, float], control: Mapping[int, float]) -> tuple[tuple[int, ...], Vector, Vector]:
     """The seeds both have, ascending, and the two values of each: (seeds, treatment (n,), control (n,)). n may be 0."""
     seeds = tuple(sorted(treatment.keys() & control.keys()))
     return seeds, np.array([treatment[s] for s in seeds], float), np.array([control[s] for s in seeds], float)

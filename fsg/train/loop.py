@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fsg.config import TrialConfig
-from fsg.data import DataSplits, Images, augment, class_balanced, epoch_order, load_data, normalise
+from fsg.data import AUGMENTED, DataSplits, Images, augment, class_balanced, epoch_order, load_data, normalise
 from fsg.errors import BackendUnavailable, CheckpointCorrupt, TrialDiverged
 from fsg.gradients import Signal, make_estimator
 from fsg.layers import quantized_layers, using
@@ -52,10 +52,8 @@ class Trainer:
         self.device = resolve_device(config.device)
         self.dtype = getattr(torch, config.dtype)
         self.data = data if data is not None else load_data(config.data)
-        self.train, self.validation, self.test = (
-            Images(part.images.to(self.device), part.labels.to(self.device))
-            for part in (self.data.train, self.data.validation, self.data.test)
-        )
+        on_device = self.data.to(self.device)
+        self.train, self.validation, self.test = on_device.train, on_device.validation, on_device.test
         with seeded(config.seed, "weights"):
             self.model = build_model(config, self.data.image_shape, self.data.classes).to(self.device, self.dtype)
         layers = quantized_layers(self.model)
@@ -64,6 +62,7 @@ class Trainer:
         with seeded(config.seed, "hypernetworks"):
             estimator = make_estimator(config.gradient, self.spans).to(self.device, self.dtype)
         self.step = LookAheadStep(self.model, layers, estimator, config.optimizer)
+        self.augmented = config.data.augment and config.data.name in AUGMENTED
         self.averaged: Tensor | None = None
         self.order = generator(config.seed, "order")
         self.augmentation = generator(config.seed, "augment")
@@ -96,7 +95,7 @@ class Trainer:
         for number in range(steps):
             index = permutation[number * batch : (number + 1) * batch]
             images = self.train.images[index]
-            if self.config.data.augment and self.data.augmented:
+            if self.augmented:
                 images = augment(images, self.augmentation)
             result = self.step(self.inputs(images), self.train.labels[index])
             self._average()

@@ -1,0 +1,161 @@
+"""The text of every cell, decided once: terminal, markdown, LaTeX and CSV differ only in how they set it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Literal
+
+from fsg.report.comparison import ArmRow, Comparison, EpochsToTarget, TopTrials
+from fsg.stats.paired import Interval
+
+NONE = "–"
+MINUS = "−"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """``value ± spread`` or ``value``. ``verdict``: what the interval says of a difference; ``best`` marks one arm."""
+
+    value: str
+    spread: str = ""
+    verdict: Literal["better", "worse", ""] = ""
+    best: bool = False
+
+    @property
+    def text(self) -> str:
+        """The cell on one line."""
+        return f"{self.value} ± {self.spread}" if self.spread else self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table of cells with its caption lines. The first column holds names, the others numbers."""
+
+    title: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...]
+    caption: str
+
+
+def comparison_grid(comparison: Comparison) -> Grid:
+    """One row per arm: n, metric, test accuracy, the two paired differences, epochs to target, relative step time."""
+    measure, rows = comparison.measure, comparison.rows
+    intervals = [i for row in rows for i in (row.metric, row.vs_reference, row.vs_baseline) if i is not None]
+    digits = _digits(intervals, least=1 if measure.unit == "%" else 2)
+    headers = ["arm", "n", measure.label, "test [%]"]
+    headers += [f"vs {name}" for name in (comparison.reference, comparison.baseline) if name is not None]
+    if comparison.baseline is not None:
+        headers += ["epochs", "step ×"]
+
+    def line(row: ArmRow) -> tuple[Cell, ...]:
+        cells = [
+            Cell(row.arm, best=row.best),
+            Cell(f"{row.n}/{row.n + len(row.missing)}" if row.missing else str(row.n)),
+            _estimate(row.metric, digits, best=row.best),
+            Cell(NONE if row.test_accuracy is None else f"{row.test_accuracy:.1f}"),
+        ]
+        if comparison.reference is not None:
+            own = row.arm == comparison.reference
+            cells.append(Cell("reference") if own else _difference(row.vs_reference, digits, measure.mode))
+        if comparison.baseline is not None:
+            own = row.arm == comparison.baseline
+            cells.append(Cell("baseline") if own else _difference(row.vs_baseline, digits, measure.mode))
+            cells += [_epochs(row.epochs_to_target), Cell(NONE if row.step_ratio is None else f"{row.step_ratio:.2f}")]
+        return tuple(cells)
+
+    return Grid(
+        title=f"{comparison.provenance.study}: {measure.label}, {comparison.confidence:.0%} intervals",
+        headers=tuple(headers),
+        rows=tuple(map(line, rows)),
+        notes=comparison.notes,
+        caption=comparison.provenance.line(),
+    )
+
+
+def top_grid(top: TopTrials) -> Grid:
+    """One row per trial: rank, value, test accuracy, epochs, then each parameter that varies."""
+    digits = 2 if top.measure.unit == "%" else 4
+    names = _short(top.varying)
+    rows = tuple(
+        (
+            Cell(row.key, best=row.rank == 1),
+            Cell(str(row.rank)),
+            Cell(f"{row.value:.{digits}f}", best=row.rank == 1),
+            Cell(NONE if row.test_accuracy is None else f"{row.test_accuracy:.1f}"),
+            Cell(str(row.epochs)),
+            *(Cell(_parameter(row.parameters[path])) for path in top.varying),
+        )
+        for row in top.rows
+    )
+    return Grid(
+        title=f"{top.provenance.study}: the best {len(rows)} trials",
+        headers=("trial", "#", top.measure.label, "test [%]", "epochs", *names),
+        rows=rows,
+        notes=top.notes,
+        caption=top.provenance.line(),
+    )
+
+
+def number(value: float, digits: int, sign: bool = False) -> str:
+    """A number with a true minus; no sign on what rounds to zero."""
+    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    if float(text) == 0:
+        text = text.lstrip("+-")
+    return text.replace("-", MINUS)
+
+
+def _digits(intervals: Sequence[Interval], least: int) -> int:
+    """Decimals that show one to two figures of the typical half-width, the same in the whole table."""
+    halves = [i.half_width for i in intervals if i.half_width > 0]
+    if not halves:
+        return least + 1
+    return min(6, max(least, -math.floor(math.log10(median(halves) / 3))))
+
+
+def _estimate(interval: Interval | None, digits: int, best: bool = False) -> Cell:
+    if interval is None:
+        return Cell(NONE)
+    spread = "" if math.isnan(interval.half_width) else number(interval.half_width, digits)
+    return Cell(number(interval.estimate, digits), spread, best=best)
+
+
+def _difference(interval: Interval | None, digits: int, mode: str) -> Cell:
+    if interval is None:
+        return Cell(NONE)
+    spread = "" if math.isnan(interval.half_width) else number(interval.half_width, digits)
+    verdict: Literal["better", "worse", ""] = ""
+    if interval.excludes_zero:
+        verdict = "better" if (interval.estimate > 0) == (mode == "max") else "worse"
+    return Cell(number(interval.estimate, digits, sign=True), spread, verdict)
+
+
+def _epochs(found: EpochsToTarget | None) -> Cell:
+    if found is None:
+        return Cell(NONE)
+    value = NONE if found.median is None else f"{found.median:g}"
+    return Cell(value if found.reached == found.n else f"{value} ({found.reached}/{found.n})")
+
+
+def _parameter(value: Any) -> str:
+    if value is None:
+        return NONE
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _short(paths: Iterable[str]) -> tuple[str, ...]:
+    """The last part of each dotted path, or as many parts as keep it apart from the others."""
+    paths = tuple(paths)
+
+    def shortest(path: str) -> str:
+        parts = path.split(".")
+        for take in range(1, len(parts)):
+            tail = ".".join(parts[-take:])
+            if sum(other == tail or other.endswith("." + tail) for other in paths) == 1:
+                return tail
+        return path
+
+    return tuple(map(shortest, paths))

@@ -1,0 +1,13 @@
+"""The one home of mlflow: a copy of the study's ledger that people can browse.
+
+``exporter`` writes the copy, ``following`` keeps it up to date beside a running study, ``view`` is the page that shows the
+arms side by side, ``server`` is what ``fsg ui`` runs. The ledger is the truth: the copy can be deleted and made again.
+Importing this package costs nothing; mlflow is imported when a store is first opened.
+"""
+
+from fsg.tracking.exporter import Exporter
+from fsg.tracking.following import FollowingExporter
+from fsg.tracking.server import TrackingServer, serve
+from fsg.tracking.store import redact
+
+__all__ = ["Exporter", "FollowingExporter", "TrackingServer", "redact", "serve"]

@@ -1,0 +1,221 @@
+"""What MLflow should hold, as a function of the ledger's events: study run > arm run > seed run. Pure; no mlflow here.
+
+A run's *identity* is (level, key) with key the study's id, the arm's name or the trial's key. Metric points only ever get
+appended, with times from the ledger, so a copy made live and a copy made afterwards are the same. An epoch that ran again
+after a restart is a second point of that step; the newer one is what MLflow shows. A sweep has no arms: study > trial.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from fsg.errors import StudyError
+
+Identity = tuple[str, str]
+OVER = {"finished": "FINISHED", "failed": "FAILED", "pruned": "KILLED"}
+
+
+class Point(NamedTuple):
+    """One metric value. ``time_ms`` is the ledger's, ``step`` the epoch (from 1)."""
+
+    name: str
+    value: float
+    time_ms: int
+    step: int
+
+
+@dataclass
+class Run:
+    """One run as MLflow should show it. ``points`` still to be written follow the ``written`` ones."""
+
+    identity: Identity
+    name: str
+    parent: Identity | None
+    start_ms: int
+    tags: dict[str, str]
+    params: dict[str, str] = field(default_factory=dict)
+    points: list[Point] = field(default_factory=list)
+    written: int = 0
+    state: str = "running"
+    status: str = "RUNNING"
+    end_ms: int | None = None
+    children: set[str] = field(default_factory=set)
+    last_epoch: dict[str, Any] = field(default_factory=dict)
+
+
+class StudyRuns:
+    """Folds events into runs. ``changed`` names the runs touched since the caller last cleared it."""
+
+    def __init__(self, header: Mapping[str, Any]) -> None:
+        missing = [name for name in ("study_id", "name") if not header.get(name)]
+        if missing:
+            raise StudyError(
+                f"The ledger's first line has no {' and no '.join(missing)}. It must be the study's header: "
+                "restore the ledger, or start the study again under another name."
+            )
+        self.study_id, self.name = str(header["study_id"]), str(header["name"])
+        self.is_sweep = header.get("kind") == "sweep"
+        self.root: Identity = ("study", self.study_id)
+        self.runs: dict[Identity, Run] = {}
+        self.changed: set[Identity] = set()
+        self.last_ms = _ms(header.get("time", 0.0))
+        self._seen: set[tuple[str, str, float, int]] = set()
+        self._planned: dict[str, Mapping[str, Any]] = {}
+        versions = {f"fsg.version.{name}": str(version) for name, version in (header.get("versions") or {}).items()}
+        commit = header.get("git_commit")
+        about = {"fsg.kind": str(header.get("kind", "ablation")), "fsg.spec_digest": str(header.get("spec_digest", ""))}
+        self._common = {
+            "fsg.study": self.name,
+            "fsg.study_id": self.study_id,
+            "mlflow.source.name": "fsg",
+            **({"fsg.git_commit": str(commit), "mlflow.source.git.commit": str(commit)} if commit else {}),
+            **versions,
+        }
+        self._open(self.root, self.name, None, self.last_ms, about)
+
+    def fold(self, event: Mapping[str, Any]) -> bool:
+        """Take in one event; False for one taken in before (same kind, trial, time and epoch)."""
+        kind, key, time = str(event["event"]), str(event.get("key", "")), float(event["time"])
+        mark = (kind, key, time, int(event.get("epoch") or _metrics(event).get("epoch") or 0))
+        if mark in self._seen:
+            return False
+        self._seen.add(mark)
+        now = _ms(time)
+        self.last_ms = max(self.last_ms, now)
+        if kind == "planned":
+            self._plan(key, event)
+        elif kind in ("started", "epoch", *OVER):
+            run = self._trial(key, now)
+            if run.state == "finished":
+                return True
+            self.changed.add(run.identity)
+            if kind == "started":
+                self._start(run, event)
+            elif kind == "epoch":
+                self._epoch(run, event, now)
+            else:
+                self._end(run, event, now)
+        return True
+
+    @property
+    def varied(self) -> list[str]:
+        """Dotted parameters that differ between planned trials, ``seed`` left out: a sweep's columns."""
+        values: dict[str, set[str]] = {}
+        for plan in self._planned.values():
+            for name, value in flat(plan["config"]).items():
+                values.setdefault(name, set()).add(value)
+        return sorted(name for name, seen in values.items() if len(seen) > 1 and name not in ("seed", "device"))
+
+    def _plan(self, key: str, event: Mapping[str, Any]) -> None:
+        if key in self._planned:
+            return
+        self._planned[key] = event
+        for identity in self._ancestors(event):
+            if run := self.runs.get(identity):
+                run.children.add(key)
+                self._settle(run)
+
+    def _ancestors(self, plan: Mapping[str, Any]) -> list[Identity]:
+        arm = plan.get("arm")
+        return [self.root] if self.is_sweep or not arm else [self.root, ("arm", str(arm))]
+
+    def _trial(self, key: str, now: int) -> Run:
+        """The run of a trial, made with its arm's run when its first event comes."""
+        identity: Identity = ("seed", key)
+        if identity in self.runs:
+            return self.runs[identity]
+        plan = self._planned.get(key)
+        if plan is None:
+            raise StudyError(
+                f"Trial {key} has events but was never planned: the ledger's beginning is missing. Export it whole."
+            )
+        arm, seed = plan.get("arm"), plan.get("seed")
+        for parent in self._ancestors(plan)[1:]:
+            if parent not in self.runs:
+                self._open(parent, str(arm), self.root, now, {"fsg.arm": str(arm)})
+                self.runs[parent].children = {k for k, p in self._planned.items() if p.get("arm") == arm}
+        self.runs[self.root].children.add(key)
+        name = f"{arm}/seed{seed}" if arm and not self.is_sweep else str(arm or f"trial-{key[:8]}")
+        tags = {"fsg.trial_key": key, "fsg.seed": str(seed), **({"fsg.arm": str(arm)} if arm else {})}
+        self._open(identity, name, self._ancestors(plan)[-1], now, tags)
+        self.runs[identity].params = {k: v for k, v in flat(plan["config"]).items() if k != "device"}
+        return self.runs[identity]
+
+    def _open(self, identity: Identity, name: str, parent: Identity | None, now: int, tags: dict[str, str]) -> None:
+        tags = {"fsg.level": identity[0], **self._common, **tags}
+        self.runs[identity] = Run(identity, name, parent, now, tags)
+        self.changed.add(identity)
+
+    def _start(self, run: Run, event: Mapping[str, Any]) -> None:
+        about = {"fsg.attempts": event.get("attempt"), "fsg.node": event.get("node"), "fsg.device": event.get("device")}
+        run.tags.update({name: str(value) for name, value in about.items() if value is not None})
+        run.tags.pop("fsg.reason", None)
+        run.state, run.status, run.end_ms = "running", "RUNNING", None
+        self._settle_parents(run)
+
+    def _epoch(self, run: Run, event: Mapping[str, Any], now: int) -> None:
+        metrics = _metrics(event)
+        run.last_epoch = dict(metrics)
+        run.points += points(metrics, now, int(metrics["epoch"]))
+
+    def _end(self, run: Run, event: Mapping[str, Any], now: int) -> None:
+        kind = str(event["event"])
+        run.state, run.status, run.end_ms = kind, OVER[kind], now
+        if event.get("reason"):
+            run.tags["fsg.reason"] = str(event["reason"])
+        metrics = _metrics(event)
+        new = {name: value for name, value in metrics.items() if run.last_epoch.get(name) != value}
+        run.points += points(new, now, int(metrics.get("epoch") or run.last_epoch.get("epoch") or 0))
+        run.last_epoch = {}
+        self._settle_parents(run)
+
+    def _settle_parents(self, run: Run) -> None:
+        parent = run.parent
+        while parent is not None:
+            self._settle(self.runs[parent])
+            parent = self.runs[parent].parent
+
+    def _settle(self, run: Run) -> None:
+        """A study or arm is over when every planned trial of it is, and has failed when all of them have."""
+        trials = [self.runs.get(("seed", key)) for key in run.children]
+        ends = [trial.end_ms for trial in trials if trial is not None and trial.end_ms is not None]
+        if len(ends) < len(trials):
+            settled: tuple[str, str, int | None] = ("running", "RUNNING", None)
+        elif all(trial is not None and trial.state == "failed" for trial in trials):
+            settled = ("failed", "FAILED", max(ends, default=self.last_ms))
+        else:
+            settled = ("finished", "FINISHED", max(ends, default=self.last_ms))
+        if settled != (run.state, run.status, run.end_ms):
+            run.state, run.status, run.end_ms = settled
+            self.changed.add(run.identity)
+
+
+def points(metrics: Mapping[str, Any], time_ms: int, step: int) -> list[Point]:
+    """The finite numbers among ``metrics``; ``epoch`` is the step and no metric of its own."""
+    return [
+        Point(name, float(value), time_ms, step)
+        for name, value in metrics.items()
+        if name != "epoch" and isinstance(value, int | float) and math.isfinite(value)
+    ]
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """``{"a": {"b": 1}}`` as ``{"a.b": "1"}``."""
+    leaves: dict[str, str] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            leaves |= flat(value, f"{prefix}{name}.")
+        else:
+            leaves[f"{prefix}{name}"] = str(value)[:6000]
+    return leaves
+
+
+def _metrics(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    return event.get("metrics") or {}
+
+
+def _ms(time: float) -> int:
+    return round(time * 1000)

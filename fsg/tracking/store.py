@@ -1,0 +1,105 @@
+"""Opening an MLflow store: quietly, with its schema made once, and without ever printing a password.
+
+A SQLite store is migrated in a file of its own by a process of its own and then linked into place: the driver is not slowed
+down for the six seconds this takes, and a kill in the middle leaves no half-made store behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from fsg.errors import BackendUnavailable
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# Read by mlflow when it is imported or when it sends a request. A request that fails is tried again by whoever follows the
+# ledger, so mlflow's own patience (7 retries, four minutes) would only hide that the server is away.
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+
+_CREATE = "import sys, mlflow; mlflow.MlflowClient(sys.argv[1]).search_experiments(max_results=1)"
+
+
+def open_client(tracking_uri: str) -> MlflowClient:
+    """A client of the store at ``tracking_uri``; a SQLite file that does not exist yet is made, with its schema."""
+    quieten()
+    path = sqlite_path(tracking_uri)
+    if path is not None:
+        _create_sqlite(path)
+        tracking_uri = f"sqlite:///{path}"
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri)
+
+
+def quieten() -> None:
+    """Telemetry off, nothing on the terminal below a warning. What the user set in the environment stays."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if "mlflow" in sys.modules and "MLFLOW_LOGGING_LEVEL" in os.environ:
+        logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
+
+
+def sqlite_path(tracking_uri: str) -> Path | None:
+    """The file of a ``sqlite:///`` address as an absolute path, or None for any other store."""
+    if not tracking_uri.startswith("sqlite:///"):
+        return None
+    return Path(unquote(tracking_uri.removeprefix("sqlite:///").partition("?")[0])).absolute()
+
+
+def artifact_location(tracking_uri: str, folder: str) -> str | None:
+    """Where a new experiment keeps its files: beside a SQLite file; for any other store, what its server says (None)."""
+    path = sqlite_path(tracking_uri)
+    return None if path is None else (path.parent / "mlartifacts" / folder).as_uri()
+
+
+def is_server(tracking_uri: str) -> bool:
+    """Whether the address is that of a running MLflow server."""
+    return tracking_uri.startswith(("http://", "https://"))
+
+
+def redact(text: str) -> str:
+    """``text`` with user names and passwords inside addresses replaced: ``http://***@host/``. For every message."""
+    return re.sub(r"(?<=://)[^/\s@'\"]*(?:/[^\s@'\"]*)?@(?=[^\s/@])", "***@", text)
+
+
+def _create_sqlite(path: Path) -> None:
+    """An empty store at ``path``, unless there is one. Two processes may try at once: the first to finish wins."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    try:
+        made = subprocess.run(
+            [sys.executable, "-c", _CREATE, f"sqlite:///{draft}"],
+            cwd=path.parent, capture_output=True, text=True, env={**os.environ, **QUIET},
+        )  # fmt: skip
+        if made.returncode:
+            reason = (made.stderr.strip().splitlines() or ["no message"])[-1]
+            raise BackendUnavailable(
+                f"MLflow could not make its database {path}: {reason}. Make the folder writable, or give --tracking-uri."
+            )
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass  # another process was faster, and its store is as good
+        except OSError:  # a file system without hard links
+            if not path.exists():
+                draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,148 @@
+"""What every gradient estimator must do. A new estimator joins by a line in ``CONFIGS``."""
+
+import pytest
+import torch
+
+from fsg.config import Ema, Fsg, MultiFc, Scalar, Ste
+from fsg.gradients import Signal, make_estimator
+from fsg.ops.spans import Spans
+
+SIZES = [27, 1, 40]
+SWITCHES = [Fsg(hgs=h, fsg=f, lre=e) for h in (True, False) for f in (True, False) for e in (True, False)]
+CONFIGS = [Ste(), Ema(), Scalar(), Scalar(gain="locked"), MultiFc(), MultiFc(gain="free"), Fsg(gain="locked"), *SWITCHES]
+LEARNED = [c for c in CONFIGS if not isinstance(c, Ste | Ema)]
+
+
+def name(config):
+    return config.name + "".join(f"-{k}={v}" for k, v in config.model_dump(exclude_defaults=True).items() if k != "name")
+
+
+def make(config, dtype=torch.float64, seed=0):
+    torch.manual_seed(seed)
+    return make_estimator(config, Spans(SIZES)).to(dtype)
+
+
+def signals(count, dtype=torch.float64, seed=1):
+    rng = torch.Generator().manual_seed(seed)
+    n = sum(SIZES)
+    return [
+        Signal(
+            1e-3 * torch.randn(n, generator=rng, dtype=dtype),
+            torch.rand(n, generator=rng, dtype=dtype),
+            torch.rand(n, generator=rng, dtype=dtype),
+        )
+        for _ in range(count)
+    ]
+
+
+def disturb(estimator, scale=0.3):
+    """Move the hypernetworks away from where they start."""
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for p in estimator.parameters():
+            p += scale * torch.randn_like(p)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_direction_is_finite_and_of_the_networks_shape_and_dtype(config, dtype):
+    estimator = make(config, dtype)
+    disturb(estimator)
+    for signal in signals(7, dtype):
+        value, gain, cosine = estimator(signal)
+        assert value.shape == (sum(SIZES),) and value.dtype == dtype and torch.isfinite(value).all()
+        assert gain.shape == cosine.shape == (len(SIZES),)
+        assert torch.isfinite(gain).all() and (cosine.abs() <= 1 + 1e-5).all()
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_first_direction_is_the_straight_through_estimators_bit_for_bit(config, dtype):
+    (signal,) = signals(1, dtype)
+    assert torch.equal(make(config, dtype)(signal).value, signal.slope * signal.grad)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name)
+def test_no_gradient_leaks_into_what_the_base_network_measured(config):
+    estimator = make(config)
+    signal = Signal(*(part.requires_grad_(part is not None) for part in signals(1)[0]))
+    value = estimator(Signal(*(part.detach() for part in signal))).value
+    if value.requires_grad:
+        value.sum().backward()
+    assert all(part.grad is None for part in signal)
+
+
+@pytest.mark.parametrize("config", LEARNED, ids=name)
+def test_every_hypernetwork_parameter_is_in_one_meta_group_and_gets_a_gradient(config):
+    estimator = make(config)
+    disturb(estimator)
+    grouped = [p for group in estimator.meta_groups() for p in group["params"]]
+    assert sorted(map(id, grouped)) == sorted(map(id, estimator.parameters()))
+    for signal in signals(6):
+        estimator(signal).value.backward(torch.randn(sum(SIZES), dtype=torch.float64))
+    for key, parameter in estimator.named_parameters():
+        if key == "logit" and config.gain == "locked":
+            continue  # a locked gain leaves a layer factor nothing to do
+        if key.endswith("A_log") and not (config.hgs or config.lre):
+            continue  # one token: nothing to forget
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, key
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name)
+@pytest.mark.parametrize("before", [0, 1, 3, 7])
+def test_state_round_trip_continues_bit_for_bit(config, before):
+    first = make(config)
+    disturb(first)
+    stream = signals(before + 3)
+    for signal in stream[:before]:
+        first(signal)
+    second = make(config, seed=9)
+    second.load_state_dict(first.state_dict())
+    for signal in stream[before:]:
+        assert torch.equal(first(signal).value, second(signal).value)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name)
+def test_a_layer_without_gradient_stays_without_direction(config):
+    estimator = make(config)
+    for signal in signals(3):
+        grad = signal.grad.clone()
+        grad[: SIZES[0]] = 0
+        value = estimator(signal._replace(grad=grad)).value
+        assert torch.isfinite(value).all() and torch.equal(value[: SIZES[0]], torch.zeros(SIZES[0]).double())
+
+
+@pytest.mark.parametrize("config", [c for c in LEARNED if c.gain == "bounded"], ids=name)
+def test_bounded_gain_stays_within_a_quarter_and_four(config):
+    estimator = make(config)
+    disturb(estimator, scale=8.0)
+    for signal in signals(6):
+        value, gain, _ = estimator(signal)
+        measured = estimator.spans.norm(value) / estimator.spans.norm(signal.slope * signal.grad)
+        torch.testing.assert_close(gain, measured.detach())
+        assert (measured > 1 / 4 - 1e-9).all() and (measured < 4 + 1e-9).all()
+
+
+def test_locked_gain_is_one_whatever_the_network_says():
+    estimator = make(Fsg(gain="locked"))
+    disturb(estimator, scale=8.0)
+    for signal in signals(6):
+        torch.testing.assert_close(estimator(signal).gain, torch.ones(3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("config", [Fsg(gain=g) for g in ("bounded", "locked", "free")], ids=name)
+def test_meta_gradient_passes_gradcheck_through_the_gain(config):
+    stream = signals(6)
+
+    def run(*values):
+        estimator = make(config)
+        disturb(estimator)
+        for signal in stream[:-1]:
+            estimator(signal)
+        return torch.func.functional_call(estimator, dict(zip(keys, values, strict=True)), (stream[-1],))[0]
+
+    keys = [k for k, _ in make(config).named_parameters()]
+    reference = make(config)
+    disturb(reference)
+    values = [p.detach().clone().requires_grad_() for p in reference.parameters()]
+    assert torch.autograd.gradcheck(run, values, atol=1e-7)

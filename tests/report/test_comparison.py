@@ -1,0 +1,211 @@
+import math
+
+import pytest
+from studies import HEADER, Metric, arms, state, trial
+
+from fsg.errors import StudyError
+from fsg.report.comparison import arm_metrics, compare, top_trials
+
+PERCENT = Metric()
+
+
+def rows(study, reference="full", baseline="ste", **more):
+    comparison = compare(study, metric=more.pop("metric", PERCENT), reference=reference, baseline=baseline, **more)
+    return {row.arm: row for row in comparison.rows}
+
+
+def notes(study, reference="full", baseline="ste", **more):
+    return "\n".join(compare(study, metric=PERCENT, reference=reference, baseline=baseline, **more).notes)
+
+
+def test_each_arm_shows_its_mean_over_seeds_with_the_t_interval():
+    row = rows(arms(full=(90.0, 92.0, 94.0), ste=(1.0, 2.0, 3.0)))["full"]
+    assert row.n == 3
+    assert row.metric.estimate == pytest.approx(92)
+    assert row.metric.half_width == pytest.approx(4.302652729911275 * 2 / math.sqrt(3))
+
+
+def test_differences_are_paired_by_seed_not_by_order():
+    shuffled = state(
+        *(trial(arm, seed, base + seed) for arm, base in (("full", 50), ("ste", 40)) for seed in (3, 1, 2))
+    )
+    difference = rows(shuffled)["full"].vs_baseline
+    assert difference.estimate == pytest.approx(10)
+    assert difference.half_width == pytest.approx(0)
+
+
+def test_an_arm_is_not_compared_with_itself():
+    found = rows(arms(full=(1.0, 2.0), ste=(1.0, 3.0)))
+    assert found["full"].vs_reference is None
+    assert found["ste"].vs_baseline is None
+    assert found["ste"].step_ratio == 1
+
+
+def test_rows_stand_in_the_order_of_the_study():
+    assert list(rows(arms(full=(1.0,), no_lre=(1.0,), ste=(1.0,)))) == ["full", "no_lre", "ste"]
+
+
+@pytest.mark.parametrize("status", ["failed", "pruned", "running", "planned"])
+def test_a_trial_that_did_not_finish_is_missing_and_never_averaged(status):
+    study = state(
+        trial("full", 0, 90.0), trial("full", 1, 10.0, status=status, reason="loss is NaN"),
+        trial("ste", 0, 80.0), trial("ste", 1, 81.0),
+    )  # fmt: skip
+    row = rows(study)["full"]
+    assert row.metric.estimate == 90
+    assert row.vs_baseline.n == 1 and row.vs_baseline.estimate == 10
+    assert row.missing[0].seed == 1
+    assert f"MISSING in full: seed 1 {status}: loss is NaN. Its mean is over 1 of 2 seeds." in notes(study)
+    assert "Pairs with ste on fewer than 2 seeds: full (1)." in notes(study)
+
+
+def test_a_seed_that_only_other_arms_have_is_missing():
+    study = state(trial("full", 0, 90.0), trial("ste", 0, 80.0), trial("ste", 1, 81.0))
+    assert rows(study)["full"].missing[0].why == "not planned"
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf])
+def test_a_finished_trial_without_a_finite_value_is_missing(value):
+    study = state(trial("full", 0, value), trial("ste", 0, 80.0))
+    row = rows(study)["full"]
+    assert row.n == 0 and row.metric is None and row.vs_baseline is None
+    assert "finished without a finite val_accuracy" in row.missing[0].why
+
+
+def test_a_failure_of_many_lines_is_told_in_its_first():
+    study = state(trial("full", 0, 1.0), trial("ste", 0, 1.0, status="failed", reason="boom\n  File x\n  File y"))
+    assert "seed 0 failed: boom." in notes(study)
+
+
+def test_an_arm_that_lost_its_bad_seeds_is_not_the_best():
+    study = state(
+        trial("full", 0, 90.0), trial("full", 1, 92.0),
+        trial("ste", 0, 99.0), trial("ste", 1, 1.0, status="failed"),
+    )  # fmt: skip
+    assert rows(study)["full"].best and not rows(study)["ste"].best
+
+
+def test_the_best_arm_of_a_loss_is_the_lowest():
+    found = rows(arms(full=(0.5, 0.6), ste=(0.2, 0.3)), metric=Metric("val_accuracy", "min", ""))
+    assert found["ste"].best and not found["full"].best
+
+
+def test_epochs_to_target_are_counted_against_the_baselines_own_last_loss_of_that_seed():
+    study = state(
+        trial("full", 0, 1.0, losses=(2.0, 0.4, 0.3)), trial("full", 1, 1.0, losses=(0.1, 0.1, 0.1)),
+        trial("full", 2, 1.0, losses=(2.0, 1.0, 0.6)),
+        trial("ste", 0, 1.0, losses=(2.0, 1.0, 0.5)), trial("ste", 1, 1.0, losses=(0.9, 0.5, 0.1)),
+        trial("ste", 2, 1.0, losses=(2.0, 1.0, 0.6)),
+    )  # fmt: skip
+    found = rows(study)["full"].epochs_to_target
+    assert (found.median, found.reached, found.n) == (2, 3, 3)
+
+
+def test_a_loss_never_reached_counts_as_later_than_any_epoch():
+    study = state(
+        trial("full", 0, 1.0, losses=(2.0, 0.9, 0.8)), trial("full", 1, 1.0, losses=(2.0, None, 0.8)),
+        trial("ste", 0, 1.0, losses=(2.0, 1.0, 0.9)), trial("ste", 1, 1.0, losses=(2.0, 1.0, 0.5)),
+    )  # fmt: skip
+    found = rows(study)["full"].epochs_to_target
+    assert (found.median, found.reached, found.n) == (None, 1, 2)
+
+
+def test_step_ratio_ignores_a_slow_first_epoch():
+    study = state(
+        trial("full", 0, 1.0, step_ms=(100.0, 6.0, 6.0)), trial("ste", 0, 1.0, step_ms=(4.0, 4.0, None)),
+    )  # fmt: skip
+    assert rows(study)["full"].step_ratio == pytest.approx(1.5)
+
+
+def test_test_accuracy_is_not_averaged_over_some_of_the_seeds():
+    study = state(trial("full", 0, 1.0, test=90.0), trial("full", 1, 1.0, test=None), trial("ste", 0, 1.0))
+    assert rows(study)["full"].test_accuracy is None
+
+
+def test_few_seeds_say_what_no_test_could_show():
+    five = arms(full=(1.0, 2.0, 3.0, 4.0, 5.0), ste=(1.0, 2.0, 3.0, 4.0, 6.0))
+    assert "5 seeds: whatever the data, the exact paired test cannot give a two-sided p below 0.0625" in notes(five)
+    six = arms(full=(1.0, 2.0, 3.0, 4.0, 5.0, 6.0), ste=(1.0, 2.0, 3.0, 4.0, 6.0, 5.0))
+    assert "whatever the data" not in notes(six)
+    assert "One seed has no spread" in notes(arms(full=(1.0,), ste=(2.0,)))
+
+
+def test_equal_differences_are_called_what_they_are():
+    assert "no proof" in notes(arms(full=(2.0, 3.0), ste=(1.0, 2.0)))
+
+
+def test_an_arm_that_is_not_there_is_refused_with_the_nearest_name():
+    with pytest.raises(StudyError, match=r'analysis.reference is "ful", .* Did you mean "full"\?'):
+        rows(arms(full=(1.0,), ste=(1.0,)), reference="ful")
+
+
+def test_an_empty_study_is_refused():
+    with pytest.raises(StudyError, match="no trial yet"):
+        rows(state())
+
+
+def test_two_configurations_under_one_arm_and_seed_are_refused():
+    with pytest.raises(StudyError, match="two finished trials of seed 0"):
+        rows(state(trial("full", 0, 1.0), trial("full", 0, 2.0, key="other"), trial("ste", 0, 1.0)))
+
+
+def test_a_study_without_baseline_is_compared_with_its_reference_alone():
+    row = rows(arms(full=(1.0, 2.0), no_lre=(1.0, 3.0)), baseline=None)["no_lre"]
+    assert row.vs_baseline is None and row.step_ratio is None and row.epochs_to_target is None
+    assert row.vs_reference.estimate == pytest.approx(0.5)
+
+
+def test_a_study_in_which_nothing_finished_still_has_its_table():
+    study = state(trial("full", 0, 1.0, status="failed", reason="x"), trial("ste", 0, 1.0, status="planned"))
+    found = rows(study)
+    assert not any(row.best or row.n for row in found.values())
+
+
+def test_caption_says_date_device_version_and_budget():
+    line = compare(arms(full=(1.0,), ste=(1.0,)), metric=PERCENT, reference="full", baseline="ste").provenance.line()
+    assert line == "components · 3 epochs per trial · cpu · fsg 0.1.0 (21bbb10) · 2027-01-15 08:00 UTC"
+
+
+def test_unequal_budgets_are_called_unequal():
+    study = state(trial("full", 0, 1.0), trial("ste", 0, 1.0, losses=(1.0,), step_ms=(1.0,)))
+    assert (
+        "1 to 3 epochs per trial (unequal)"
+        in compare(study, metric=PERCENT, reference="full", baseline="ste").provenance.line()
+    )
+
+
+def test_mlflow_columns_are_short_rounded_and_finite():
+    comparison = compare(
+        arms(full=(90.123456, 92.0), ste=(80.0, 81.0)), metric=PERCENT, reference="full", baseline="ste"
+    )
+    found = arm_metrics(comparison)
+    assert found["ste"].keys() == {"acc", "ci_half", "test", "vs_full", "n", "step_x"}
+    assert found["full"]["acc"] == 91.06
+    assert all(len(name) <= 10 and math.isfinite(v) for of_arm in found.values() for name, v in of_arm.items())
+    alone = arm_metrics(compare(arms(full=(90.0,), ste=(80.0,)), metric=PERCENT, reference="full", baseline="ste"))
+    assert "ci_half" not in alone["full"]
+
+
+def test_a_sweep_ranks_finished_trials_and_names_what_varies():
+    study = state(
+        trial("-", 0, 90.0, key="a", config={"seed": 0, "optimizer": {"lr": 0.1, "name": "adam"}}),
+        trial("-", 0, 95.0, key="b", config={"seed": 0, "optimizer": {"lr": 0.2, "name": "adam"}}),
+        trial("-", 0, 99.0, key="c", status="pruned", config={"seed": 0, "optimizer": {"lr": 0.3, "name": "adam"}}),
+        header=HEADER,
+    )
+    top = top_trials(study, PERCENT, 5)
+    assert [row.key for row in top.rows] == ["b", "a"]
+    assert top.varying == ("optimizer.lr",)
+    assert top.rows[0].parameters == {"optimizer.lr": 0.2}
+    assert "3 trials: 2 finished, 1 pruned" in top.notes[0]
+    assert [row.key for row in top_trials(study, Metric(mode="min"), 1).rows] == ["a"]
+
+
+def test_comparing_a_thousand_trials_takes_well_under_two_seconds():
+    import time
+
+    study = state(*(trial(f"arm{a}", s, 90 + a / 7 + s / 3, losses=(1.0,) * 100, step_ms=(1.0,) * 100)
+                    for a in range(50) for s in range(20)))  # fmt: skip
+    start = time.perf_counter()
+    compare(study, metric=PERCENT, reference="arm0", baseline="arm1")
+    assert time.perf_counter() - start < 2
