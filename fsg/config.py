@@ -1,7 +1,8 @@
-"""One trial, completely: a typed tree that YAML, ``--set`` and a searcher fill in, and that hashes to the trial's identity.
+"""One trial, completely: a typed tree that YAML, ``--set`` and a searcher fill in; it hashes to the trial's identity.
 
-Every section with kinds (model, quantizer, gradient, ...) is chosen by ``name``; a bare string is short for ``{name: ...}``.
-Frozen, no unknown keys. Reading this module costs pydantic and nothing heavier: the command line checks a study without torch.
+Every section with kinds (model, quantizer, gradient, ...) is chosen by ``name``; a bare string is short for
+``{name: ...}``. Frozen, no unknown keys. Importing this costs pydantic and nothing heavier: a study is checked without
+torch.
 """
 
 from __future__ import annotations
@@ -164,7 +165,7 @@ class ScheduleConfig(Section):
 
 # Data -----------------------------------------------------------------------------------------------------------------
 class DataConfig(Section):
-    """Images and their seeded split. ``split_seed`` is apart from the trial's seed: every seed is tested on the same images."""
+    """Images and their split. ``split_seed`` is apart from the trial's seed: every seed is tested on the same."""
 
     name: Literal["digits", "cifar10", "cifar100", "image_folder", "synthetic"] = "digits"
     root: str | None = None
@@ -178,9 +179,10 @@ class DataConfig(Section):
 
 # Evaluation -----------------------------------------------------------------------------------------------------------
 class EvaluateConfig(Section):
-    """How a network is read: BatchNorm statistics re-estimated on training images or as they ran; averaged latent weights.
+    """How a network is read: BatchNorm statistics re-estimated on training images or as they ran; averaged weights.
 
-    ``ema_weights`` is the decay, per epoch's step, of the averaged latent weights evaluated beside the plain ones; 0 leaves it out.
+    ``ema_weights`` is the decay, per epoch's step, of the averaged latent weights evaluated beside the plain ones;
+    0 leaves it out.
     """
 
     batchnorm: Literal["reestimated", "running"] = "reestimated"
@@ -223,7 +225,6 @@ class TrialConfig(Section):
             raise ValueError("data.name is image_folder, so data.root must name the folder.")
         return self
 
-
     def identity(self) -> dict[str, Any]:
         """The resolved tree without ``device``: what makes this trial the same trial on another machine."""
         return self.model_dump(exclude={"device"})
@@ -265,7 +266,10 @@ def nested(path: str, value: Any) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``over`` laid over ``base``, key by key. A section that changes its ``name`` starts afresh: options of one kind are not another's."""
+    """``over`` laid over ``base``, key by key.
+
+    A section that changes its ``name`` starts afresh: options of one kind are not another's.
+    """
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
@@ -273,8 +277,9 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
             old = {"name": old}
         if isinstance(value, str) and isinstance(old, Mapping) and "name" in old:
             value = {"name": value}
-        if isinstance(value, Mapping) and isinstance(old, Mapping) and value.get("name", old.get("name")) == old.get("name"):
-            value = merge(old, value)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            name = old.get("name")
+            value = merge(old, value) if value.get("name", name) == name else value
         merged[key] = value
     return merged
 

@@ -88,7 +88,7 @@ def refusal(
 ) -> ConfigError:
     """The ConfigError that says what ``model`` refused, one line for each thing refused.
 
-    ``prefix`` is where in ``source`` the validated data stands; ``subject`` opens the message, as in ``arm "no_lre": ``.
+    ``prefix`` is where in ``source`` the validated data stands; ``subject`` opens the message: ``arm "no_lre": ``.
     """
     lines = []
     for item in error.errors(include_url=False):

@@ -1,4 +1,4 @@
-"""Data sets by name, whole and in memory: ``load_data`` gives the seeded training, validation and test images of a trial.
+"""Data sets by name, whole and in memory: ``load_data`` gives a trial's training, validation and test images.
 
 Choices are made on validation; test is evaluated at the end. Proof: ``tests/data``.
 """

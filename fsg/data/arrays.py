@@ -8,7 +8,7 @@ Proof: ``tests/data/test_arrays.py``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -59,8 +59,9 @@ class DataSplits:
 
     def to(self, device: torch.device | str) -> DataSplits:
         """These splits on ``device``."""
-        parts = (part.to(device) for part in (self.train, self.validation, self.test))
-        return DataSplits(*parts, classes=self.classes, mean=self.mean, std=self.std)
+        return replace(
+            self, train=self.train.to(device), validation=self.validation.to(device), test=self.test.to(device)
+        )
 
 
 def make_splits(

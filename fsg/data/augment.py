@@ -15,8 +15,8 @@ PADDING = 4
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     """Shift each image by -4 .. 4 pixels in both directions, black where nothing was, and mirror half of them.
 
-    ``images``: (N, C, H, W) uint8; the result has its shape, dtype and device. ``generator``: on the CPU, so that a trial
-    sees the same crops on every device.
+    ``images``: (N, C, H, W) uint8; the result has its shape, dtype and device. ``generator``: on the CPU, so
+    that a trial sees the same crops on every device.
     """
     n, channels, height, width = images.shape
     tops, lefts = torch.randint(2 * PADDING + 1, (2, n, 1), generator=generator)

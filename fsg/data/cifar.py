@@ -1,14 +1,13 @@
 """CIFAR-10 and CIFAR-100 through torchvision: 32x32 RGB, the official test set, validation held out from training.
 
-torchvision checks every file's md5 before it reads it. An intact archive that lies in the folder is unpacked; nothing is
-downloaded unless ``data.download`` says so. Normalised as in the reference experiment (design/method.md, section 8).
+torchvision checks every file's md5 before it reads it. An intact archive that lies in the folder is unpacked; nothing
+is downloaded unless ``data.download`` says so. Normalised as in the reference experiment (design/method.md, section 8).
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,7 +101,7 @@ def _fetch(dataset: Any, root: Path, config: DataConfig) -> None:
             if _missing_or_damaged(dataset, root):  # or else another trial was faster
                 dataset(root, train=True, download=True)
             problem = _missing_or_damaged(dataset, root)
-    except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:  # no network, no space, a wrong archive
+    except Exception as error:  # no network, a broken connection, no space, a wrong archive: each raises its own kind
         raise DataError(f"{config.name}: the archive could not be had or unpacked ({error}). {how}") from None
     if problem:
         raise DataError(f"{config.name}: {problem}, after unpacking. Delete {root / dataset.base_folder}. {how}")

@@ -1,7 +1,7 @@
 """scikit-learn's handwritten digits: 1,797 real images, 1x8x8, 10 classes. They ship inside the package: no download.
 
-Pixels 0 .. 16 become uint8 as 255/16 times the value, rounded half to even (only 8 -> 127.5 -> 128 meets a half). The 17
-values stay distinct, so nothing is lost.
+Pixels 0 .. 16 become uint8 as 255/16 times the value, rounded half to even (only 8 -> 127.5 -> 128 meets a half). The
+17 values stay distinct, so nothing is lost.
 """
 
 from __future__ import annotations

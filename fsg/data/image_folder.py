@@ -22,8 +22,8 @@ _LAYOUT = "Expected root/CLASS/*.png|jpg, or root/train/CLASS/*.png|jpg with roo
 def load_image_folder(config: DataConfig) -> DataSplits:
     """The images under ``config.root``, 3 x image_size x image_size, labelled by folder in sorted order.
 
-    Without root/test a fifth of each class is the test set. Raises DataError for a missing or empty folder, an image that
-    cannot be read, and a symbolic link that leads out of the root.
+    Without root/test a fifth of each class is the test set. Raises DataError for a missing or empty folder, an image
+    that cannot be read, and a symbolic link that leads out of the root.
     """
     root = Path(config.root or "").expanduser().absolute()
     if not root.is_dir():

@@ -28,8 +28,8 @@ def _conv(in_channels: int, out_channels: int, size: int, stride: int, quantizer
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut.
 
-    Float activations: ReLU after the sum, as He et al. have it. Sign activations: the sum stays float and the sign stands
-    where a convolution reads it, because a sign on the sum would cut the shortcut's gradient wherever \\|sum\\| > 1.
+    Float activations: ReLU after the sum, as He et al. have it. Sign activations: the sum stays float and the sign
+    stands where a convolution reads it: on the sum it would cut the shortcut's gradient wherever |sum| > 1.
     """
 
     def __init__(

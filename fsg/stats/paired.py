@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Vector = NDArray[np.float64]
+_MOST_EXACT = 20  # 2^19 sums of sign flips: 4 MB and 10 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +85,212 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
         return Interval(mean, math.nan, math.nan, array.size, confidence)
     from scipy.special import stdtrit  # Student's t quantile; scipy.stats costs 0.5 s to import
 
-    half = float(stdtrit(array.size - 1, (1 + confidence) / 2)) * float(array.std(ddof=1)) / math.sqrt(array.size)
+    spread = 0.0 if _constant(array) else float(array.std(ddof=1))
+    half = float(stdtrit(array.size - 1, (1 + confidence) / 2)) * spread / math.sqrt(array.size)
     return Interval(mean, mean - half, mean + half, array.size, confidence)
 
 
 def paired_interval(treatment: ArrayLike, control: ArrayLike, confidence: float = 0.95) -> Interval:
     """t interval of the mean of treatment - control over the same seeds, both of shape (n,)."""
     return mean_interval(differences(treatment, control), confidence)
+
+
+# Other intervals ------------------------------------------------------------------------------------------------------
+def bca_interval(values: ArrayLike, confidence: float = 0.95, resamples: int = 9_999, seed: int = 0) -> Interval:
+    """Bias-corrected and accelerated bootstrap interval of a mean (Efron 1987), with a seeded generator.
+
+    ``values``: shape (n,). NaN ends with n = 1; width zero where all values are equal. A bootstrap sees no tail it has
+    not drawn: below about 10 seeds it is too narrow (benchmarks/calibration.py has the numbers), so the t interval leads.
+    """
+    array, confidence = vector(values), check_confidence(confidence)
+    if resamples < 1:
+        raise ValueError(f"resamples is {resamples}, expected at least 1; 9999 is usual.")
+    mean, n = float(array.mean()), array.size
+    if n < 2:
+        return Interval(mean, math.nan, math.nan, n, confidence, "BCa bootstrap")
+    if _constant(array):
+        return Interval(mean, mean, mean, n, confidence, "BCa bootstrap")
+    means = array[np.random.default_rng(seed).integers(0, n, (resamples, n))].mean(axis=1)
+    low, high = bca_ends(array[None], means[None], confidence)
+    return Interval(mean, float(low[0]), float(high[0]), n, confidence, "BCa bootstrap")
+
+
+def bca_ends(values: Vector, means: Vector, confidence: float) -> tuple[Vector, Vector]:
+    """BCa ends of many means at once: ``values`` (k, n), the bootstrap ``means`` (k, resamples) -> low (k,), high (k,)."""
+    from scipy.special import ndtr, ndtri
+
+    n, resamples = values.shape[1], means.shape[1]
+    centre = values.mean(axis=1, keepdims=True)
+    # The mean's jackknife values are linear in the data, so the acceleration is a plain third moment.
+    spread = values - centre
+    acceleration = (spread**3).sum(axis=1) / (6 * (spread**2).sum(axis=1) ** 1.5)
+    tolerance = 1e-12 * np.abs(values).max(axis=1, keepdims=True)
+    below = ((means < centre - tolerance).sum(axis=1) + (means <= centre + tolerance).sum(axis=1)) / (2 * resamples)
+    bias = ndtri(np.clip(below, 1 / (resamples + 1), resamples / (resamples + 1)))
+    z = ndtri((1 - confidence) / 2)
+    ordered = np.sort(means, axis=1)
+
+    def end(quantile: float) -> Vector:
+        share = ndtr(bias + (bias + quantile) / (1 - acceleration * (bias + quantile)))
+        place = share * (resamples - 1)
+        left = np.clip(np.floor(place).astype(int), 0, max(0, resamples - 2))
+        right, rows = np.minimum(left + 1, resamples - 1), np.arange(len(values))
+        found: Vector = ordered[rows, left] + (place - left) * (ordered[rows, right] - ordered[rows, left])
+        return found
+
+    return end(z), end(-z)
+
+
+def hedges_g(paired: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Hedges' g for pairs: mean(d) / s, times the exact small-sample factor J; interval by the noncentral t.
+
+    ``paired``: the differences d, shape (n,), n >= 2. J(m) = gamma(m/2) / (sqrt(m/2) gamma((m-1)/2)) with m = n - 1
+    makes the estimate unbiased for normal d (Hedges 1981); n = 2 has no finite correction and gives NaN. The unit is
+    standard deviations of the *difference*, so it is not comparable with a g of unpaired arms. NaN where s = 0.
+    """
+    from scipy.optimize import brentq
+    from scipy.special import gammaln
+    from scipy.stats import nct
+
+    d, confidence = vector(paired, "paired differences", least=2), check_confidence(confidence)
+    n, m = d.size, d.size - 1
+    if n == 2 or _constant(d):
+        return Interval(math.nan, math.nan, math.nan, n, confidence, "noncentral t")
+    correction = math.exp(gammaln(m / 2) - gammaln((m - 1) / 2)) / math.sqrt(m / 2)
+    t = float(d.mean() / d.std(ddof=1)) * math.sqrt(n)
+
+    def noncentrality(tail: float) -> float:
+        reach = 10 + 4 * abs(t)
+        return float(brentq(lambda delta: nct.cdf(t, m, delta) - tail, t - reach, t + reach))
+
+    low, high = noncentrality((1 + confidence) / 2), noncentrality((1 - confidence) / 2)
+    scale = correction / math.sqrt(n)
+    return Interval(t * scale, low * scale, high * scale, n, confidence, "noncentral t")
+
+
+# Tests ----------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class TestResult:
+    """A two-sided p value. ``floor``: the least p that this test can give with these n, whatever the data."""
+
+    __test__ = False  # no test case, though pytest would think so from the name
+
+    p: float
+    n: int
+    method: str
+    floor: float
+
+
+def t_test(paired: ArrayLike) -> TestResult:
+    """Student's paired t test, two-sided, of the differences, shape (n,), n >= 2. All zero: p = 1; all equal: p = 0."""
+    from scipy.special import stdtr
+
+    d = vector(paired, "paired differences", least=2)
+    if _constant(d):
+        return TestResult(1.0 if d[0] == 0 else 0.0, d.size, "paired t", 0.0)
+    t = abs(float(d.mean() / d.std(ddof=1))) * math.sqrt(d.size)
+    return TestResult(float(2 * stdtr(d.size - 1, -t)), d.size, "paired t", 0.0)
+
+
+def sign_flip_test(paired: ArrayLike, resamples: int = 99_999, seed: int = 0) -> TestResult:
+    """Exact permutation test of pairs: the share of the 2^n sign patterns whose |mean| is at least the observed one.
+
+    Right for any distribution symmetric about zero under the null. All patterns up to n = 20; beyond, ``resamples``
+    seeded random ones, and p = (1 + hits) / (1 + resamples). Its p cannot go below 2 / 2^n.
+    """
+    d = vector(paired, "paired differences")
+    n = d.size
+    observed, tolerance = abs(float(d.sum())), 1e-12 * float(np.abs(d).sum())
+    if n <= _MOST_EXACT:
+        # |sum| does not change when every sign flips, so the first sign stays fixed: half of the patterns suffice.
+        sums = d[:1]
+        for value in d[1:]:
+            sums = np.concatenate([sums + value, sums - value])
+        hits = np.count_nonzero(np.abs(sums) >= observed - tolerance)
+        return TestResult(hits / sums.size, n, "exact sign flips", 2.0 ** (1 - n))
+    rng, hits = np.random.default_rng(seed), 0
+    for start in range(0, resamples, 8_192):
+        signs = rng.integers(0, 2, (min(8_192, resamples - start), n), dtype=np.int8) * 2 - 1
+        hits += int(np.count_nonzero(np.abs(signs @ d) >= observed - tolerance))
+    return TestResult((1 + hits) / (1 + resamples), n, "sampled sign flips", 1 / (1 + resamples))
+
+
+def wilcoxon_test(paired: ArrayLike) -> TestResult:
+    """Wilcoxon's signed-rank test, two-sided and exact, ties included.
+
+    Zeros are left out (Wilcoxon's rule) and ``n`` counts the rest; tied |d| share their mean rank, and the null
+    distribution is that of the ranks as they are, so it stays exact. All zero: p = 1. Memory grows with n^2: n <= 2000.
+    """
+    d = vector(paired, "paired differences")
+    d = np.round(d / (np.abs(d).max() or 1.0), 11)  # 0.3 and 91.2 - 90.9 are a tie
+    d = d[d != 0]
+    n = d.size
+    if n > 2_000:
+        raise ValueError(f"paired differences: {n} of them; the exact distribution is counted up to 2000.")
+    if n == 0:
+        return TestResult(1.0, 0, "exact Wilcoxon", 1.0)
+    _, inverse, counts = np.unique(np.abs(d), return_inverse=True, return_counts=True)
+    doubled = (2 * np.cumsum(counts) - counts + 1)[inverse]  # twice the mean rank: an integer even with ties
+    total = int(doubled.sum())
+    chance = np.zeros(total + 1)
+    chance[0] = 1.0
+    for rank in doubled:  # the probability of each sum of positive ranks, one rank at a time
+        chance[rank:] = (chance[rank:] + chance[:-rank]) / 2
+        chance[:rank] /= 2
+    positive = int(doubled[d > 0].sum())
+    tail = float(chance[: min(positive, total - positive) + 1].sum())
+    return TestResult(min(1.0, 2 * tail), n, "exact Wilcoxon", 2.0 ** (1 - n))
+
+
+def holm(p_values: ArrayLike) -> Vector:
+    """Holm's step-down adjustment, shape kept (m,): reject where adjusted p <= alpha, and the chance of any false
+    rejection is at most alpha under any dependence (Holm 1979). ValueError for a p outside [0, 1].
+    """
+    p = vector(p_values, "p values", least=0)
+    if ((p < 0) | (p > 1)).any():
+        raise ValueError(f"p values: {p[(p < 0) | (p > 1)].tolist()} outside [0, 1].")
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1)))
+    return adjusted
+
+
+@dataclass(frozen=True, slots=True)
+class Equivalence:
+    """Two one-sided t tests. ``equivalent`` says that the difference is smaller than ``margin``, at level ``alpha``."""
+
+    p: float
+    margin: float
+    alpha: float
+    interval: Interval
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether both one-sided tests reject; the same as: ``interval`` lies inside (-margin, margin)."""
+        return self.p < self.alpha
+
+
+def equivalence_test(paired: ArrayLike, margin: float, alpha: float = 0.05) -> Equivalence:
+    """TOST (Schuirmann 1987): is the mean difference within ``margin``, the smallest effect of interest?
+
+    ``paired``: the differences, shape (n,), n >= 2. ``p`` is the larger of the two one-sided p; ``interval`` has
+    confidence 1 - 2 alpha. Not equivalent is not different: a wide interval shows neither.
+    """
+    from scipy.special import stdtr
+
+    if not (margin > 0 and math.isfinite(margin)):
+        raise ValueError(f"margin is {margin}, expected a positive number in the metric's unit.")
+    if not 0 < alpha < 0.5:
+        raise ValueError(f"alpha is {alpha}, expected a number between 0 and 0.5, such as 0.05.")
+    d = vector(paired, "paired differences", least=2)
+    mean, error = float(d.mean()), 0.0 if _constant(d) else float(d.std(ddof=1)) / math.sqrt(d.size)
+    if error == 0:
+        p = 0.0 if abs(mean) < margin else 1.0
+    else:
+        p = float(stdtr(d.size - 1, -(margin - abs(mean)) / error))
+    return Equivalence(p, margin, alpha, mean_interval(d, 1 - 2 * alpha))
+
+
+def _constant(array: Vector) -> bool:
+    """All values equal but for rounding: differences of decimal accuracies are equal only to the last bits."""
+    return bool(np.ptp(array) <= 1e-13 * max(1.0, float(np.abs(array).max())))

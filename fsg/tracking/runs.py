@@ -8,6 +8,7 @@ after a restart is a second point of that step; the newer one is what MLflow sho
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -42,8 +43,17 @@ class Run:
     state: str = "running"
     status: str = "RUNNING"
     end_ms: int | None = None
-    children: set[str] = field(default_factory=set)
     last_epoch: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Tally:
+    """How many trials of a study or arm are planned, over, and over by failure; when the last one ended."""
+
+    planned: int = 0
+    over: int = 0
+    failed: int = 0
+    end_ms: int = 0
 
 
 class StudyRuns:
@@ -64,6 +74,7 @@ class StudyRuns:
         self.last_ms = _ms(header.get("time", 0.0))
         self._seen: set[tuple[str, str, float, int]] = set()
         self._planned: dict[str, Mapping[str, Any]] = {}
+        self._tallies: defaultdict[Identity, Tally] = defaultdict(Tally)
         versions = {f"fsg.version.{name}": str(version) for name, version in (header.get("versions") or {}).items()}
         commit = header.get("git_commit")
         about = {"fsg.kind": str(header.get("kind", "ablation")), "fsg.spec_digest": str(header.get("spec_digest", ""))}
@@ -114,9 +125,8 @@ class StudyRuns:
             return
         self._planned[key] = event
         for identity in self._ancestors(event):
-            if run := self.runs.get(identity):
-                run.children.add(key)
-                self._settle(run)
+            self._tallies[identity].planned += 1
+            self._settle(identity)
 
     def _ancestors(self, plan: Mapping[str, Any]) -> list[Identity]:
         arm = plan.get("arm")
@@ -136,8 +146,6 @@ class StudyRuns:
         for parent in self._ancestors(plan)[1:]:
             if parent not in self.runs:
                 self._open(parent, str(arm), self.root, now, {"fsg.arm": str(arm)})
-                self.runs[parent].children = {k for k, p in self._planned.items() if p.get("arm") == arm}
-        self.runs[self.root].children.add(key)
         name = f"{arm}/seed{seed}" if arm and not self.is_sweep else str(arm or f"trial-{key[:8]}")
         tags = {"fsg.trial_key": key, "fsg.seed": str(seed), **({"fsg.arm": str(arm)} if arm else {})}
         self._open(identity, name, self._ancestors(plan)[-1], now, tags)
@@ -153,8 +161,7 @@ class StudyRuns:
         about = {"fsg.attempts": event.get("attempt"), "fsg.node": event.get("node"), "fsg.device": event.get("device")}
         run.tags.update({name: str(value) for name, value in about.items() if value is not None})
         run.tags.pop("fsg.reason", None)
-        run.state, run.status, run.end_ms = "running", "RUNNING", None
-        self._settle_parents(run)
+        self._turn(run, "running", None)
 
     def _epoch(self, run: Run, event: Mapping[str, Any], now: int) -> None:
         metrics = _metrics(event)
@@ -163,34 +170,39 @@ class StudyRuns:
 
     def _end(self, run: Run, event: Mapping[str, Any], now: int) -> None:
         kind = str(event["event"])
-        run.state, run.status, run.end_ms = kind, OVER[kind], now
         if event.get("reason"):
             run.tags["fsg.reason"] = str(event["reason"])
         metrics = _metrics(event)
         new = {name: value for name, value in metrics.items() if run.last_epoch.get(name) != value}
         run.points += points(new, now, int(metrics.get("epoch") or run.last_epoch.get("epoch") or 0))
         run.last_epoch = {}
-        self._settle_parents(run)
+        self._turn(run, kind, now)
 
-    def _settle_parents(self, run: Run) -> None:
-        parent = run.parent
-        while parent is not None:
-            self._settle(self.runs[parent])
-            parent = self.runs[parent].parent
+    def _turn(self, run: Run, state: str, end_ms: int | None) -> None:
+        """Move a trial to ``state`` and keep count in its study and arm."""
+        for identity in self._ancestors(self._planned[run.identity[1]]):
+            tally = self._tallies[identity]
+            tally.over += (end_ms is not None) - (run.end_ms is not None)
+            tally.failed += (state == "failed") - (run.state == "failed")
+            tally.end_ms = max(tally.end_ms, end_ms or 0)
+        run.state, run.status, run.end_ms = state, OVER.get(state, "RUNNING"), end_ms
+        for identity in self._ancestors(self._planned[run.identity[1]]):
+            self._settle(identity)
 
-    def _settle(self, run: Run) -> None:
+    def _settle(self, identity: Identity) -> None:
         """A study or arm is over when every planned trial of it is, and has failed when all of them have."""
-        trials = [self.runs.get(("seed", key)) for key in run.children]
-        ends = [trial.end_ms for trial in trials if trial is not None and trial.end_ms is not None]
-        if len(ends) < len(trials):
-            settled: tuple[str, str, int | None] = ("running", "RUNNING", None)
-        elif all(trial is not None and trial.state == "failed" for trial in trials):
-            settled = ("failed", "FAILED", max(ends, default=self.last_ms))
+        run, tally = self.runs.get(identity), self._tallies[identity]
+        if run is None:
+            return
+        before = run.state, run.end_ms
+        if tally.over < tally.planned:
+            run.state, run.status, run.end_ms = "running", "RUNNING", None
+        elif tally.failed == tally.planned:
+            run.state, run.status, run.end_ms = "failed", "FAILED", tally.end_ms
         else:
-            settled = ("finished", "FINISHED", max(ends, default=self.last_ms))
-        if settled != (run.state, run.status, run.end_ms):
-            run.state, run.status, run.end_ms = settled
-            self.changed.add(run.identity)
+            run.state, run.status, run.end_ms = "finished", "FINISHED", tally.end_ms
+        if (run.state, run.end_ms) != before:
+            self.changed.add(identity)
 
 
 def points(metrics: Mapping[str, Any], time_ms: int, step: int) -> list[Point]:

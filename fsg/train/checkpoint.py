@@ -19,6 +19,30 @@ from fsg.errors import CheckpointCorrupt
 _DIGEST_BYTES = 32
 
 
+class CheckpointStore:
+    """The checkpoints of one trial: the newest at ``path`` and the one before it, in case the newest is damaged."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.previous = path.with_suffix(f".previous{path.suffix}")
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Keep ``state`` as the newest checkpoint, and what was the newest as the previous one."""
+        if self.path.exists():
+            self.path.replace(self.previous)
+        save_checkpoint(state, self.path)
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest whole checkpoint, or None. A damaged one is set aside as ``*.damaged``, never deleted."""
+        for path in (self.path, self.previous):
+            if path.exists():
+                try:
+                    return load_checkpoint(path)
+                except CheckpointCorrupt:
+                    path.replace(path.with_name(f"{path.name}.damaged"))
+        return None
+
+
 def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
     """Write ``state`` (tensors, numbers, strings, lists, dicts) to ``path``, atomically."""
     path = Path(path)

@@ -67,12 +67,18 @@ class Trainer:
         self.order = generator(config.seed, "order")
         self.augmentation = generator(config.seed, "augment")
         self.epoch = 0
+        self.last_result: EpochResult | None = None
         self.test_scores: list[float] = []
         self._balanced = class_balanced(self.train, min(REESTIMATION_IMAGES, len(self.train.labels)), config.data.split_seed)
 
     def __iter__(self) -> Iterator[EpochResult]:
-        while self.epoch < self.config.epochs:
+        while not self.finished:
             yield self.run_epoch()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs have been trained."""
+        return self.epoch >= self.config.epochs
 
     def run_epoch(self) -> EpochResult:
         """Train one epoch and evaluate. TrialDiverged if a loss or weight is no longer finite."""
@@ -130,7 +136,8 @@ class Trainer:
                 layer: {name: column[i] for name, column in columns.items()} for i, layer in enumerate(self.layer_names)
             }
         metrics |= self._evaluate()
-        return EpochResult(self.epoch, metrics, layers)
+        self.last_result = EpochResult(self.epoch, metrics, layers)
+        return self.last_result
 
     def inputs(self, images: Tensor) -> Tensor:
         """Normalised network inputs of uint8 images, in the trial's dtype."""
@@ -150,6 +157,7 @@ class Trainer:
             "order": self.order.get_state(),
             "augmentation": self.augmentation.get_state(),
             "test_scores": list(self.test_scores),
+            "last_result": [self.last_result.metrics, self.last_result.layers] if self.last_result else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -171,6 +179,7 @@ class Trainer:
         self.order.set_state(state["order"])
         self.augmentation.set_state(state["augmentation"])
         self.test_scores = list(state["test_scores"])
+        self.last_result = EpochResult(self.epoch, *state["last_result"]) if state["last_result"] else None
 
     def _average(self) -> None:
         """Moving average of the latent weights, one decay per step."""

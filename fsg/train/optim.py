@@ -53,9 +53,11 @@ class Rates:
     """Sets the learning rates of several optimizers to a factor of what they started with."""
 
     def __init__(self, optimizers: Iterable[Optimizer]) -> None:
-        self._groups = [(group, float(group["lr"])) for o in optimizers for group in o.param_groups]
+        self._optimizers = list(optimizers)
+        self._first = [[float(group["lr"]) for group in o.param_groups] for o in self._optimizers]
 
     def scale(self, factor: float) -> None:
         """Every group's rate becomes factor times its first."""
-        for group, first in self._groups:
-            group["lr"] = first * factor
+        for optimizer, first in zip(self._optimizers, self._first, strict=True):
+            for group, lr in zip(optimizer.param_groups, first, strict=True):  # loading a state makes new groups
+                group["lr"] = lr * factor

@@ -52,7 +52,7 @@ class LookAheadStep:
         self.latent_optimizer = base_optimizer(optimizer, self.latents)
         self.float_optimizer = base_optimizer(optimizer, floats)
         self.meta_optimizer = meta_optimizer(estimator.meta_groups())
-        self.rates = Rates(o for o in self.optimizers().values())
+        self.rates = Rates(self.optimizers().values())
         self.signal: Signal | None = None
         self.signs: Tensor | None = None
 

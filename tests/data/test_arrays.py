@@ -36,8 +36,8 @@ def split(config: DataConfig = CONFIG, counts: tuple[int, ...] = (100, 200, 301)
 
 def test_split_is_disjoint_and_loses_no_image():
     splits = split()
-    parts = [numbers(part) for part in (splits.train, splits.validation, splits.test)]
-    assert sorted(sum(parts, [])) == list(range(601))
+    found = [n for part in (splits.train, splits.validation, splits.test) for n in numbers(part)]
+    assert sorted(found) == list(range(601))
 
 
 def test_split_is_stratified():

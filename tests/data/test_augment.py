@@ -6,7 +6,7 @@ from fsg.data.augment import augment
 
 def slow_augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """One image and one pixel at a time, as a reader would write it down."""
-    n, channels, height, width = images.shape
+    n, _, height, width = images.shape
     tops, lefts = torch.randint(9, (2, n, 1), generator=generator)
     flips = torch.randint(2, (n, 1), generator=generator)
     result = torch.zeros_like(images)

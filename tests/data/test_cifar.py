@@ -18,10 +18,10 @@ ARCHIVE = "cifar-10-python.tar.gz"
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
-    def refuse(url, *_):
-        raise OSError(f"the test asked for {url}")
+    def refuse(request, *_, **__):
+        raise OSError(f"the test asked for {request.full_url}")
 
-    monkeypatch.setattr("torchvision.datasets.utils._get_redirect_url", refuse)
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
 
 
 def config(root, name="cifar10", **options) -> DataConfig:

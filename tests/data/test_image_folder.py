@@ -112,15 +112,17 @@ def test_hidden_names_are_passed_over(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "empty", "flipped", "disguised"])
-def test_damaged_image_is_named(tmp_path, damage):
-    path = fill(tmp_path) / "cat" / "05.png"
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_damaged_image_is_named(tmp_path, suffix, damage):
+    path = fill(tmp_path) / "cat" / f"x.{suffix}"
+    Image.effect_noise((40, 40), 90).save(path)
     whole = path.read_bytes()
     middle = len(whole) // 2
     damaged = {
-        "truncated": whole[:-20],
+        "truncated": whole[:middle],
         "text": b"this is not an image",
         "empty": b"",
-        "flipped": whole[:middle] + bytes(b ^ 0xFF for b in whole[middle:]),
+        "flipped": bytes(b ^ 0xFF for b in whole),
         "disguised": b"GIF89a" + whole[6:],
     }
     path.write_bytes(damaged[damage])

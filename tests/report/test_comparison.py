@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from studies import HEADER, Metric, arms, state, trial
+from handmade import HEADER, Metric, arms, state, trial
 
 from fsg.errors import StudyError
 from fsg.report.comparison import arm_metrics, compare, top_trials

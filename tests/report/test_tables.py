@@ -1,8 +1,9 @@
+import io
 import re
 
 import pytest
 from rich.console import Console
-from studies import Metric, arms, state, trial
+from handmade import Metric, arms, state, trial
 
 from fsg.report.cells import comparison_grid, number
 from fsg.report.comparison import compare, top_trials
@@ -19,7 +20,7 @@ def comparison(study=STUDY, **more):
 
 
 def printed(renderable, width):
-    console = Console(width=width, record=True, file=open("/dev/null", "w"), force_terminal=True)  # noqa: SIM115
+    console = Console(width=width, record=True, file=io.StringIO(), force_terminal=True)
     console.print(renderable)
     return console.export_text()
 

@@ -1,0 +1,298 @@
+"""Ledger -> MLflow, idempotently: exporting the same events again, or from another process, changes nothing.
+
+A run is found by its tags (``fsg.study_id``, ``fsg.level``, ``fsg.arm`` / ``fsg.trial_key``) before one is made, and carries
+these tags from its first moment, so a run whose making was interrupted is taken up again. The tag ``fsg.points`` says how many
+metric points a run holds; it is written in the same request, after them. Should two exporters have made a run each for one
+trial, the one with the smaller id stays. Proof: ``tests/tracking/test_exporter.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fsg.errors import StudyError
+from fsg.tracking.runs import Identity, Run, StudyRuns
+from fsg.tracking.store import artifact_location, open_client
+from fsg.tracking.view import TAG_PREFIX, rounded, view_address, view_key, view_state
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# MLflow takes 1000 entities a request: metrics, params (at most 100) and tags together.
+POINTS_A_CALL = 850
+PARAMS_A_CALL = 100
+TABLE_FILE, MARKDOWN_FILE = "comparison.json", "comparison.md"
+KEY_TAG = {"study": "fsg.study_id", "arm": "fsg.arm", "seed": "fsg.trial_key"}
+
+
+@dataclass
+class Remote:
+    """What MLflow is known to hold of a run."""
+
+    run_id: str
+    status: str
+    end_ms: int | None
+    tags: dict[str, str]
+    params: set[str]
+
+
+class Exporter:
+    """Writes one study into the MLflow store at ``tracking_uri``, into the experiment named like the study.
+
+    ``header`` is the ledger's "study" event. ``metric`` and ``mode`` ("max" or "min") are the study's: they order the shared
+    view, and are a sweep's column in it. Nothing is opened before the first call that needs the store; errors of the store
+    are raised as mlflow raises them, and the same call can be made again.
+    """
+
+    def __init__(
+        self, tracking_uri: str, header: Mapping[str, Any], metric: str = "val_accuracy", mode: str = "max"
+    ) -> None:
+        self.tracking_uri = tracking_uri
+        self._metric, self._mode = metric, mode
+        self._study = StudyRuns(header)
+        self._client: MlflowClient | None = None
+        self._experiment_id: str | None = None
+        self._view: str | None = None
+        self._remote: dict[Identity, Remote] | None = None
+
+    def export(self, events: Iterable[Mapping[str, Any]]) -> int:
+        """Bring MLflow up to date with ``events``: the whole ledger, or what follows the events of the calls before.
+
+        Returns how many events were new to this exporter. Should a run have been deleted in MLflow after points of it were
+        written, StudyError: a fresh Exporter and the whole ledger make it again.
+        """
+        new = sum(self._study.fold(event) for event in events)
+        if self._study.changed:
+            with self._forgetting_on_error():
+                for identity in sorted(self._study.changed, key=_parents_first):
+                    self._write(self._study.runs[identity])
+                    self._study.changed.discard(identity)
+        return new
+
+    def settle(self) -> None:
+        """Close every run that is still RUNNING: nobody works on the study any more. A later start opens it again."""
+        with self._forgetting_on_error():
+            for run in self._study.runs.values():
+                if run.status == "RUNNING":
+                    self._write(run, interrupted_at=self._study.last_ms)
+
+    def log_report(
+        self,
+        table: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]],
+        markdown: str,
+        files: Iterable[Path],
+        arm_metrics: Mapping[str, Mapping[str, float | None]],
+    ) -> None:
+        """Store the comparison with the study run and its numbers with the arm runs, replacing what an earlier call stored.
+
+        ``table`` is rows or columns and becomes ``comparison.json`` (``mlflow.load_table`` reads it); ``files`` go to the
+        folder ``report``. ``arm_metrics`` maps arm to {short name: number}: the columns of the shared view, in this order,
+        sorted by the first; rounded for reading, and left out where they are no finite number. Export the events first.
+        """
+        numbers = rounded({arm: _finite(values) for arm, values in arm_metrics.items()})
+        unknown = [arm for arm in numbers if ("arm", arm) not in self._study.runs]
+        if unknown:
+            known = ", ".join(key for level, key in self._study.runs if level == "arm") or "none"
+            raise StudyError(f"No run of arm {', '.join(unknown)} has been exported; there are: {known}.")
+        with self._forgetting_on_error():
+            client, study = self._store(), self._ensure(self._study.runs[self._study.root])
+            self._log_files(client, study, table, markdown, files)
+            for arm, values in numbers.items():
+                self._log_numbers(client, self._ensure(self._study.runs["arm", arm]).run_id, values)
+            columns = list(dict.fromkeys(name for values in numbers.values() for name in values))
+            self._set_view("arm", columns)
+
+    def study_url(self, base: str) -> str:
+        """The address of the study's shared view on the MLflow server at ``base``, e.g. "http://127.0.0.1:5000"."""
+        with self._forgetting_on_error():
+            self._store()
+        assert self._experiment_id is not None
+        return view_address(base, self._experiment_id, self._study.study_id)
+
+    # The store ---------------------------------------------------------------------------------------------------------
+    @contextmanager
+    def _forgetting_on_error(self) -> Iterator[None]:
+        """After an error nobody can tell what was written: forget what was known of the store, to read it again."""
+        try:
+            yield
+        except BaseException:
+            self._experiment_id = self._remote = self._view = None
+            raise
+
+    def _store(self) -> MlflowClient:
+        """The client, with the study's experiment made or found and its runs known."""
+        if self._client is None:
+            self._client = open_client(self.tracking_uri)
+        if self._experiment_id is None:
+            self._experiment_id = self._find_experiment(self._client)
+        if self._remote is None:
+            self._remote = self._find_runs(self._client, self._experiment_id)
+        return self._client
+
+    def _find_experiment(self, client: MlflowClient) -> str:
+        from mlflow.exceptions import MlflowException
+
+        name = self._study.name
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            try:
+                created: str = client.create_experiment(name, artifact_location(self.tracking_uri, name))
+                return created
+            except MlflowException:
+                experiment = client.get_experiment_by_name(name)  # somebody else was faster?
+                if experiment is None:
+                    raise
+        if experiment.lifecycle_stage == "deleted":
+            client.restore_experiment(experiment.experiment_id)
+        self._view = experiment.tags.get(TAG_PREFIX + view_key(self._study.study_id))
+        found: str = experiment.experiment_id
+        return found
+
+    def _find_runs(self, client: MlflowClient, experiment_id: str) -> dict[Identity, Remote]:
+        found: dict[Identity, Remote] = {}
+        token = None
+        while True:
+            query = f"tags.`fsg.study_id` = '{self._study.study_id}'"
+            page = client.search_runs([experiment_id], query, max_results=1000, page_token=token)
+            for run in page:
+                tags = run.data.tags
+                level = tags.get("fsg.level", "")
+                identity = (level, tags.get(KEY_TAG.get(level, ""), ""))
+                remote = Remote(run.info.run_id, run.info.status, run.info.end_time, dict(tags), set(run.data.params))
+                twin = found.setdefault(identity, remote)
+                if twin is not remote:
+                    found[identity], extra = sorted((twin, remote), key=lambda r: r.run_id)
+                    client.delete_run(extra.run_id)
+            token = page.token
+            if not token:
+                return found
+
+    def _ensure(self, run: Run) -> Remote:
+        """The run in MLflow, made if there is none."""
+        client = self._store()
+        assert self._remote is not None and self._experiment_id is not None
+        known = self._remote.get(run.identity)
+        if known is not None:
+            return known
+        tags = dict(run.tags)
+        if run.parent is not None:
+            tags["mlflow.parentRunId"] = self._ensure(self._study.runs[run.parent]).run_id
+        made = client.create_run(self._experiment_id, start_time=run.start_ms, tags=tags, run_name=run.name)
+        remote = Remote(made.info.run_id, made.info.status, None, tags, set())
+        self._remote[run.identity] = remote
+        if run.identity == self._study.root and self._view is None:
+            self._set_view(*(("seed", [self._metric]) if self._study.is_sweep else ("arm", [])))
+        return remote
+
+    def _write(self, run: Run, interrupted_at: int | None = None) -> None:
+        """Make the run in MLflow what ``run`` says: parameters, points, tags, and last its status."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        client, remote = self._store(), self._ensure(run)
+        stored = int(remote.tags.get("fsg.points", 0))
+        if stored < run.written:
+            raise StudyError(
+                f"MLflow lost run {run.name} while it was being written; export the whole ledger again to restore it."
+            )
+        skip = min(stored - run.written, len(run.points))
+        pending = [Metric(p.name, p.value, p.time_ms, p.step) for p in run.points[skip:]]
+        params = [Param(name, value) for name, value in run.params.items() if name not in remote.params]
+        state = "interrupted" if interrupted_at is not None else run.state
+        wanted = {**run.tags, "fsg.status": state}
+        while True:
+            batch, pending = pending[:POINTS_A_CALL], pending[POINTS_A_CALL:]
+            some, params = params[:PARAMS_A_CALL], params[PARAMS_A_CALL:]
+            stored += len(batch)
+            if run.identity[0] == "seed":
+                wanted["fsg.points"] = str(stored)
+            tags = {name: value for name, value in wanted.items() if remote.tags.get(name) != value}
+            if batch or some or tags:
+                client.log_batch(remote.run_id, batch, some, [RunTag(*tag) for tag in tags.items()])
+                remote.tags |= tags
+                remote.params |= {param.key for param in some}
+            if not (pending or params):
+                break
+        if "fsg.reason" in remote.tags and "fsg.reason" not in wanted:
+            client.delete_tag(remote.run_id, "fsg.reason")
+            del remote.tags["fsg.reason"]
+        run.written += len(run.points)
+        run.points.clear()
+        self._write_status(client, run, remote, interrupted_at)
+
+    def _write_status(self, client: MlflowClient, run: Run, remote: Remote, interrupted_at: int | None) -> None:
+        status, end_ms = ("KILLED", interrupted_at) if interrupted_at is not None else (run.status, run.end_ms)
+        if end_ms is None:
+            if remote.status != status:
+                client.update_run(remote.run_id, status=status)
+                remote.status, remote.end_ms = status, None
+        elif (remote.status, remote.end_ms) != (status, end_ms):
+            client.set_terminated(remote.run_id, status=status, end_time=end_ms)
+            remote.status, remote.end_ms = status, end_ms
+
+    # The report --------------------------------------------------------------------------------------------------------
+    def _log_files(self, client: MlflowClient, study: Remote, table: Any, markdown: str, files: Iterable[Path]) -> None:
+        # mlflow's log_table would append to the table of the report before; this is its format, replaced as a whole.
+        client.log_text(study.run_id, json.dumps(_split(table), allow_nan=False), TABLE_FILE)
+        client.log_text(study.run_id, markdown, MARKDOWN_FILE)
+        for file in files:
+            client.log_artifact(study.run_id, str(file), "report")
+        shown = {
+            "mlflow.loggedArtifacts": json.dumps([{"path": TABLE_FILE, "type": "table"}]),
+            "mlflow.note.content": markdown[:8000],
+        }
+        for name, value in shown.items():
+            if study.tags.get(name) != value:
+                client.set_tag(study.run_id, name, value)
+                study.tags[name] = value
+
+    def _log_numbers(self, client: MlflowClient, run_id: str, values: Mapping[str, float]) -> None:
+        from mlflow.entities import Metric
+
+        before = client.get_run(run_id).data.metrics
+        now = round(time.time() * 1000)
+        changed = [Metric(name, value, now, 0) for name, value in values.items() if before.get(name) != value]
+        if changed:
+            client.log_batch(run_id, changed)
+
+    def _set_view(self, level: str, columns: Sequence[str]) -> None:
+        assert self._client is not None
+        names = [run.name for run in self._study.runs.values() if run.identity[0] == level]
+        params = self._study.varied if self._study.is_sweep else []
+        state = view_state(self._study.study_id, level, columns, params, self._mode == "min", names)
+        if state != self._view:
+            self._client.set_experiment_tag(self._experiment_id, TAG_PREFIX + view_key(self._study.study_id), state)
+            self._view = state
+
+
+def _parents_first(identity: Identity) -> int:
+    return ("study", "arm", "seed").index(identity[0])
+
+
+def _finite(values: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: float(v) for name, v in values.items() if v is not None and math.isfinite(v)}
+
+
+def _split(table: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Rows or columns as {"columns": names, "data": rows}; what is no finite number is null, other things are text."""
+    if isinstance(table, Mapping):
+        names = list(table)
+        rows = [list(row) for row in zip(*table.values(), strict=True)]
+    else:
+        names = list(dict.fromkeys(name for row in table for name in row))
+        rows = [[row.get(name) for name in names] for row in table]
+    return {"columns": names, "data": [[_cell(value) for value in row] for row in rows]}
+
+
+def _cell(value: Any) -> Any:
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value)

@@ -1,0 +1,93 @@
+"""The one door to the ledger: a scheduler around the scheduler that writes every event before anyone decides on it.
+
+Ray Tune tells its scheduler about a result first, then its searcher, then its callbacks. Standing around the scheduler, the
+recorder is told before all of them, and sees the decision come back: a stop before the last epoch is a pruned trial.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+
+from fsg.study.ledger import Ledger
+from fsg.tune.trainable import CHECKPOINT, FAILED, LAYERS, METRICS
+
+
+class Recorder(TrialScheduler):
+    """Decides nothing: delegates to ``inner`` and appends to the ledger."""
+
+    def __init__(self, ledger: Ledger, inner: TrialScheduler) -> None:
+        super().__init__()
+        self.ledger = ledger
+        self.inner = inner
+        self._ended: set[str] = set()
+
+    @property
+    def supports_buffered_results(self) -> bool:
+        """Never: an epoch is written when it happens."""
+        return False
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """Pass on."""
+        self._metric = metric
+        return self.inner.set_search_properties(metric, mode, **spec)
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Pass on."""
+        self.inner.on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Write the epoch, then ask; write the pruning if that is the answer."""
+        self._write_epoch(trial, result)
+        decision = self.inner.on_trial_result(tune_controller, trial, result)
+        if decision == TrialScheduler.STOP:
+            self._end(trial, "pruned", epoch=result["epoch"], reason=type(self.inner).__name__)
+        return decision
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """Write the last epoch and the end, then pass on."""
+        reason = result.get(FAILED)
+        if reason:
+            self._end(trial, "failed", reason=reason)
+        elif METRICS in result and trial.config["key"] not in self._ended:
+            self._write_epoch(trial, result)
+            self._end(trial, "finished", metrics=json.loads(result[METRICS]))
+        self.inner.on_trial_complete(tune_controller, trial, result)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """Write what Ray knows of the crash, then pass on."""
+        self._end(trial, "failed", reason=_crash(trial))
+        self.inner.on_trial_error(tune_controller, trial)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
+        """Pass on."""
+        self.inner.on_trial_remove(tune_controller, trial)
+
+    def choose_trial_to_run(self, tune_controller: Any, **options: Any) -> Trial | None:
+        """Pass on."""
+        return self.inner.choose_trial_to_run(tune_controller, **options)
+
+    def debug_string(self) -> str:
+        """The inner scheduler's."""
+        return self.inner.debug_string()
+
+    def _write_epoch(self, trial: Trial, result: dict[str, Any]) -> None:
+        key = trial.config["key"]
+        self.ledger.append("epoch", key=key, metrics=json.loads(result[METRICS]), layers=json.loads(result[LAYERS]))
+        self.ledger.append("checkpoint", key=key, epoch=result["epoch"], path=result[CHECKPOINT])
+
+    def _end(self, trial: Trial, event: str, **fields: Any) -> None:
+        key = trial.config["key"]
+        if key not in self._ended:
+            self._ended.add(key)
+            self.ledger.append(event, key=key, **fields)
+
+
+def _crash(trial: Trial) -> str:
+    """The last line of the error that Ray kept, without its traceback."""
+    error = trial.get_error() if trial.error_filename or trial.pickled_error_filename else None
+    lines = [line.strip() for line in str(error or "the worker ended without a word").splitlines() if line.strip()]
+    return f"crashed: {lines[-1]}"

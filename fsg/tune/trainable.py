@@ -1,0 +1,75 @@
+"""The trainer as Ray Tune sees it: one Tune iteration is one epoch, actors are reused from trial to trial.
+
+What a trial may leave behind is its checkpoint alone; results travel to the driver, which is the one writer of the ledger.
+A trial that diverges ends as an ordinary result that says so: the reason arrives whole and the actor lives on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from fsg.config import TrialConfig
+from fsg.errors import TrialDiverged
+
+# Keys of a result besides Ray's own.
+METRICS, LAYERS, FAILED, CHECKPOINT = "metrics", "layers", "failed", "checkpoint"
+
+
+def tune_config(key: str, config: TrialConfig, checkpoint: Path) -> dict[str, Any]:
+    """What Ray carries to a worker: text, because Ray rewrites nested dictionaries."""
+    return {"key": key, "trial": config.model_dump_json(), "checkpoint": str(checkpoint)}
+
+
+class FsgTrainable(tune.Trainable):
+    """Trains one trial, epoch by epoch, from its last checkpoint if it has one."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Build the trainer. ``config`` comes from ``tune_config``."""
+        import torch
+
+        from fsg.train import Trainer
+        from fsg.train.checkpoint import CheckpointStore
+
+        torch.set_num_threads(max(1, math.floor(self.trial_resources.required_resources.get("CPU", 1))))
+        self.trainer = Trainer(TrialConfig.model_validate_json(config["trial"]))
+        self.checkpoints = CheckpointStore(Path(config["checkpoint"]))
+        state = self.checkpoints.load()
+        if state is not None:
+            self.trainer.load_state_dict(state)
+
+    def step(self) -> dict[str, Any]:
+        """One epoch. A trial whose checkpoint already holds its last epoch reports that epoch again."""
+        try:
+            result = self.trainer.last_result if self.trainer.finished else self.trainer.run_epoch()
+        except TrialDiverged as error:
+            return {"done": True, FAILED: f"diverged: {error}"}
+        assert result is not None
+        self.checkpoints.save(self.trainer.state_dict())
+        return {
+            METRICS: json.dumps(finite(result.metrics)),
+            LAYERS: json.dumps({name: finite(values) for name, values in result.layers.items()}),
+            CHECKPOINT: str(self.checkpoints.path),
+            "epoch": result.epoch,
+            "done": self.trainer.finished,
+        } | finite(result.metrics)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Start another trial in this process."""
+        self.setup(new_config)
+        return True
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: checkpoints are the study's own."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing: ``setup`` has loaded the study's own checkpoint."""
+
+
+def finite(metrics: dict[str, float]) -> dict[str, float | None]:
+    """Metrics as JSON can hold them: what is not finite becomes null."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
