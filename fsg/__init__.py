@@ -1,1 +1,28 @@
-"""fsg."""
+"""fsg: hyperparameter sweeps and component ablations for binary neural networks trained with generated gradients.
+
+    from fsg import Trainer, load_trial
+    for result in Trainer(load_trial("trial.yaml", ["gradient.lre=false"])):
+        print(result.epoch, result.metrics["val_accuracy"])
+
+Names are loaded when they are first used: ``import fsg`` loads at most torch, and the command line starts without it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fsg.config import TrialConfig, load_trial
+    from fsg.train import EpochResult, Trainer
+
+__version__ = "0.1.0"
+__all__ = ["EpochResult", "Trainer", "TrialConfig", "load_trial"]
+
+_HOME = {"EpochResult": "fsg.train", "Trainer": "fsg.train", "TrialConfig": "fsg.config", "load_trial": "fsg.config"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'fsg' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -79,6 +79,11 @@ def nearest(name: str, allowed: Iterable[str]) -> str | None:
     return match[0] if match else None
 
 
+def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """`` Did you mean "..."?`` with the allowed name closest to ``name``; empty where nothing is close."""
+    return _did_you_mean(nearest(name, allowed))
+
+
 def refusal(
     error: ValidationError,
     model: type[BaseModel],

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
-from fsg.report.comparison import ArmRow, Comparison, EpochsToTarget, TopTrials
+from fsg.report.comparison import ArmRow, Comparison, EpochsToTarget, TopTrials, Verdict
 from fsg.stats.paired import Interval
 
 NONE = "–"
@@ -17,17 +17,18 @@ MINUS = "−"
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """``value ± spread`` or ``value``. ``verdict``: what the interval says of a difference; ``best`` marks one arm."""
+    """``value ± spread mark``. ``mark``: * differs, ≈ equivalent; ``verdict``: which way; ``best`` marks one arm."""
 
     value: str
     spread: str = ""
+    mark: str = ""
     verdict: Literal["better", "worse", ""] = ""
     best: bool = False
 
     @property
     def text(self) -> str:
         """The cell on one line."""
-        return f"{self.value} ± {self.spread}" if self.spread else self.value
+        return " ".join(filter(None, (self.value, self.spread and f"± {self.spread}", self.mark)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,14 @@ def comparison_grid(comparison: Comparison) -> Grid:
         ]
         if comparison.reference is not None:
             own = row.arm == comparison.reference
-            cells.append(Cell("reference") if own else _difference(row.vs_reference, digits, measure.mode))
+            cells.append(
+                Cell("reference") if own else _difference(row.vs_reference, row.verdict_reference, digits, measure.mode)
+            )
         if comparison.baseline is not None:
             own = row.arm == comparison.baseline
-            cells.append(Cell("baseline") if own else _difference(row.vs_baseline, digits, measure.mode))
+            cells.append(
+                Cell("baseline") if own else _difference(row.vs_baseline, row.verdict_baseline, digits, measure.mode)
+            )
             cells += [_epochs(row.epochs_to_target), Cell(NONE if row.step_ratio is None else f"{row.step_ratio:.2f}")]
         return tuple(cells)
 
@@ -123,14 +128,15 @@ def _estimate(interval: Interval | None, digits: int, best: bool = False) -> Cel
     return Cell(number(interval.estimate, digits), spread, best=best)
 
 
-def _difference(interval: Interval | None, digits: int, mode: str) -> Cell:
+def _difference(interval: Interval | None, found: Verdict | None, digits: int, mode: str) -> Cell:
     if interval is None:
         return Cell(NONE)
     spread = "" if math.isnan(interval.half_width) else number(interval.half_width, digits)
     verdict: Literal["better", "worse", ""] = ""
-    if interval.excludes_zero:
+    if found and found.differs:
         verdict = "better" if (interval.estimate > 0) == (mode == "max") else "worse"
-    return Cell(number(interval.estimate, digits, sign=True), spread, verdict)
+    mark = ("*" if found and found.differs else "") + ("≈" if found and found.equivalent else "")
+    return Cell(number(interval.estimate, digits, sign=True), spread, mark, verdict)
 
 
 def _epochs(found: EpochsToTarget | None) -> Cell:

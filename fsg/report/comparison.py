@@ -15,7 +15,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fsg.errors import StudyError
-from fsg.stats.paired import Interval, matched, mean_interval, paired_interval
+from fsg.stats.paired import Interval, equivalence_test, holm, matched, mean_interval, paired_interval, t_test
 
 if TYPE_CHECKING:
     from fsg.study.ledger import StudyState, TrialRecord
@@ -73,6 +73,20 @@ class EpochsToTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the paired differences can carry. ``p``: t test; ``p_holm``: corrected over all arms of the same column.
+
+    ``differs``: p_holm below 1 - confidence. ``equivalent``: within the smallest effect of interest by two one-sided
+    tests at that level; None where no such effect was named.
+    """
+
+    p: float
+    p_holm: float
+    differs: bool
+    equivalent: bool | None
+
+
+@dataclass(frozen=True, slots=True)
 class ArmRow:
     """One arm. A field is None where it does not apply (an arm against itself) or nothing could be paired."""
 
@@ -82,6 +96,8 @@ class ArmRow:
     test_accuracy: float | None
     vs_reference: Interval | None
     vs_baseline: Interval | None
+    verdict_reference: Verdict | None
+    verdict_baseline: Verdict | None
     epochs_to_target: EpochsToTarget | None
     step_ratio: float | None
     epochs: tuple[int, ...]
@@ -131,6 +147,7 @@ def compare(
     baseline: str | None,
     interval: float = 0.95,
     smallest_effect: float | None = None,
+    device: str = "device not recorded",
 ) -> Comparison:
     """Every arm of ``state`` against the full method (``reference``) and the baseline, paired by seed.
 
@@ -149,12 +166,16 @@ def compare(
     }
     seeds = sorted({record.seed for records in arms.values() for record in records})
 
-    def against(arm: str, other: str | None) -> Interval | None:
-        if other is None or other == arm:
-            return None
-        _, a, b = matched(values[arm], values[other])
-        return paired_interval(a, b, interval) if len(a) else None
+    def against(other: str | None) -> tuple[dict[str, Interval], dict[str, Verdict]]:
+        if other is None:
+            return {}, {}
+        pairs = {arm: matched(values[arm], values[other])[1:] for arm in arms if arm != other}
+        pairs = {arm: (a, b) for arm, (a, b) in pairs.items() if len(a)}
+        intervals = {arm: paired_interval(a, b, interval) for arm, (a, b) in pairs.items()}
+        return intervals, _verdicts({arm: (a - b).tolist() for arm, (a, b) in pairs.items()}, interval, smallest_effect)
 
+    vs_reference, verdict_reference = against(reference)
+    vs_baseline, verdict_baseline = against(baseline)
     best = _best_arm(values, measure)
     rows = tuple(
         ArmRow(
@@ -162,8 +183,10 @@ def compare(
             values=values[arm],
             metric=mean_interval(list(values[arm].values()), interval) if values[arm] else None,
             test_accuracy=_mean_test(finished[arm].values()),
-            vs_reference=against(arm, reference),
-            vs_baseline=against(arm, baseline),
+            vs_reference=vs_reference.get(arm),
+            vs_baseline=vs_baseline.get(arm),
+            verdict_reference=verdict_reference.get(arm),
+            verdict_baseline=verdict_baseline.get(arm),
             epochs_to_target=_epochs_to_target(finished[arm], finished[baseline]) if baseline is not None else None,
             step_ratio=_step_ratio(finished[arm], finished[baseline]) if baseline is not None else None,
             epochs=tuple(sorted({len(record.epochs) for record in finished[arm].values()})),
@@ -180,7 +203,7 @@ def compare(
         smallest_effect=smallest_effect,
         rows=rows,
         notes=tuple(_notes(rows, measure, reference, baseline, interval, smallest_effect)),
-        provenance=provenance(state, (r for of_seed in finished.values() for r in of_seed.values())),
+        provenance=provenance(state, (r for of_seed in finished.values() for r in of_seed.values()), device),
     )
 
 
@@ -204,6 +227,12 @@ def arm_metrics(comparison: Comparison) -> dict[str, dict[str, float]]:
         }
         table[row.arm] = {k: round(v, digits) for k, v in found.items() if v is not None and math.isfinite(v)}
     return table
+
+
+def devices(events: Iterable[Mapping[str, Any]]) -> str:
+    """The devices that a ledger's trials ran on, as ``compare`` and ``top_trials`` put them into the caption."""
+    found = sorted({str(event["device"]) for event in events if event["event"] == "started" and event["device"]})
+    return ", ".join(found) or "device not recorded"
 
 
 # What an arm reached --------------------------------------------------------------------------------------------------
@@ -292,6 +321,20 @@ def _missing(
     return tuple(MissingTrial(seed, why(seed)) for seed in seeds if seed not in finished)
 
 
+def _verdicts(
+    paired: Mapping[str, Sequence[float]], confidence: float, smallest_effect: float | None
+) -> dict[str, Verdict]:
+    """Per arm; none for one pair, nor where all differences are equal: no spread in a few seeds is no certainty."""
+    judged = {arm: d for arm, d in paired.items() if len(d) > 1 and mean_interval(d).half_width > 0}
+    p = [t_test(d).p for d in judged.values()]
+    found = {}
+    for (arm, d), plain, corrected in zip(judged.items(), p, holm(p).tolist(), strict=True):
+        alpha = 1 - confidence
+        same = None if smallest_effect is None else equivalence_test(d, smallest_effect, min(alpha, 0.49)).equivalent
+        found[arm] = Verdict(plain, corrected, corrected < alpha, same)
+    return found
+
+
 def _first_line(text: str, most: int = 120) -> str:
     line = text.strip().splitlines()[0] if text.strip() else text
     return line if len(line) <= most else line[: most - 1] + "…"
@@ -327,6 +370,14 @@ def _notes(
             f"epochs: median epochs until the training loss is at most {baseline}'s final one of the same seed "
             f"(– never); step: time per step relative to {baseline}."
         )
+    verdicts = [v for row in rows for v in (row.verdict_reference, row.verdict_baseline)]
+    if any(verdicts):
+        marks = (
+            f"* differs from it at {1 - confidence:.2g} after Holm's correction over the arms of its column (paired t)"
+        )
+        if smallest_effect is not None:
+            marks += "; ≈ equivalent to it, within the smallest effect of interest (two one-sided tests)"
+        yield marks + "; no mark: the seeds do not tell."
     if smallest_effect is not None:
         unit = " points" if measure.unit == "%" else f" {measure.unit}".rstrip()
         yield f"Smallest effect of interest, fixed before the study: {smallest_effect:g}{unit}."
@@ -356,14 +407,15 @@ def _notes(
         yield "± 0: equal differences in every seed; the sample shows no spread, which is no proof that there is none."
 
 
-def provenance(state: StudyState, finished: Iterable[TrialRecord]) -> Provenance:
-    """Date, device, code version and budget per arm, from the ledger's header and the finished trials."""
+def provenance(state: StudyState, finished: Iterable[TrialRecord], device: str) -> Provenance:
+    """Date, code version and budget per arm, from the ledger's header and the finished trials."""
     records = list(finished)
     header: Mapping[str, Any] = state.header or {}
     versions = header.get("versions") or {}
     commit = header.get("git_commit")
-    version = f"fsg {versions.get('fsg', '?')}" + (f" ({commit[:7]})" if commit else "")
-    devices = sorted({str(d) for record in records if (d := getattr(record, "device", None))})
+    version = f"fsg {versions.get('fsg', '?')}"
+    if commit:
+        version += f" ({commit[:7]}{'+' if commit.endswith('+') else ''})"  # "+": with changes not committed
     ended = [record.ended for record in records if record.ended is not None]
     date = (
         datetime.datetime.fromtimestamp(max(ended), datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -374,7 +426,7 @@ def provenance(state: StudyState, finished: Iterable[TrialRecord]) -> Provenance
     budget = "no finished trial" if not epochs else f"{epochs[0]} epochs per trial"
     if len(epochs) > 1:
         budget = f"{epochs[0]} to {epochs[-1]} epochs per trial (unequal)"
-    return Provenance(str(header.get("name", "?")), date, ", ".join(devices) or "device not recorded", version, budget)
+    return Provenance(str(header.get("name", "?")), date, device, version, budget)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -407,7 +459,7 @@ class TopTrials:
     provenance: Provenance
 
 
-def top_trials(state: StudyState, metric: MetricLike, k: int = 10) -> TopTrials:
+def top_trials(state: StudyState, metric: MetricLike, k: int = 10, *, device: str = "device not recorded") -> TopTrials:
     """The ``k`` best finished trials. A pruned trial's value is of fewer epochs, so it is counted, not ranked."""
     if k < 1:
         raise ValueError(f"k is {k}, expected at least 1 trial.")
@@ -441,7 +493,7 @@ def top_trials(state: StudyState, metric: MetricLike, k: int = 10) -> TopTrials:
         notes.append(
             "The best of many is flattered by chance: run the winner again on fresh seeds before believing its value."
         )
-    return TopTrials(measure, varying, rows, tuple(notes), provenance(state, ranked))
+    return TopTrials(measure, varying, rows, tuple(notes), provenance(state, ranked, device))
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,15 +10,16 @@ from fsg.report.comparison import Comparison, TopTrials
 
 def comparison_markdown(comparison: Comparison) -> str:
     """The comparison of arms: title, table (best arm bold), notes, caption."""
-    return _markdown(comparison_grid(comparison))
+    return grid_markdown(comparison_grid(comparison))
 
 
 def top_markdown(top: TopTrials) -> str:
     """The best trials of a sweep."""
-    return _markdown(top_grid(top))
+    return grid_markdown(top_grid(top))
 
 
-def _markdown(grid: Grid) -> str:
+def grid_markdown(grid: Grid) -> str:
+    """Any grid: title, table, notes, caption."""
     lines = [f"**{_escape(grid.title)}**", "", _row(map(_escape, grid.headers))]
     lines.append(_row([":--"] + ["--:"] * (len(grid.headers) - 1)))
     lines += [_row(map(_cell, row)) for row in grid.rows]

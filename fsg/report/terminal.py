@@ -63,23 +63,32 @@ def _table(grid: Grid, two_lines: bool, columns: int | None = None) -> Table:
     for place, header in enumerate(grid.headers[:columns]):
         shown = header.replace(" ", "\n") if two_lines else header
         table.add_column(shown, justify="left" if place == 0 else "right", no_wrap=True)
-    spreads = [max((len(row[i].spread) for row in grid.rows), default=0) for i in range(len(grid.headers))]
+    widths = [
+        (
+            max((len(row[i].spread) for row in grid.rows), default=0),
+            max((len(row[i].mark) for row in grid.rows), default=0),
+        )
+        for i in range(len(grid.headers))
+    ]
     for row in grid.rows:
-        cells = zip(row[:columns], spreads, strict=False)
-        table.add_row(*(_text(cell, spread, place, two_lines) for place, (cell, spread) in enumerate(cells)))
+        cells = zip(row[:columns], widths, strict=False)
+        table.add_row(*(_text(cell, width, place, two_lines) for place, (cell, width) in enumerate(cells)))
     return table
 
 
-def _text(cell: Cell, spread: int, place: int, two_lines: bool) -> Text:
-    """A cell; spreads are padded to one width, so that ± stands under ±."""
+def _text(cell: Cell, width: tuple[int, int], place: int, two_lines: bool) -> Text:
+    """A cell; spread and mark are padded to the widths of their column, so that ± stands under ±."""
     from rich.text import Text
 
-    style = "bold" if cell.best else ("dim" if cell.value in ("reference", "baseline") else _COLOURS[cell.verdict])
-    text = Text(cell.value, style=style)
-    if cell.spread and two_lines:
-        text.append(f"\n± {cell.spread}")
-    elif spread and not two_lines and cell.value not in ("reference", "baseline"):
-        text.append(f" ± {cell.spread:>{spread}}" if cell.spread else " " * (spread + 3))
+    spread, mark = width
+    own = cell.value in ("reference", "baseline")
+    text = Text(cell.value, style="bold" if cell.best else "dim" if own else _COLOURS[cell.verdict])
+    if two_lines:
+        text.append(f" {cell.mark:<{mark}}" if mark and not own else "")
+        text.append(f"\n± {cell.spread}{' ' * (mark + 1 if mark else 0)}" if cell.spread else "")
+    elif not own:
+        text.append(f" ± {cell.spread:>{spread}}" if cell.spread else " " * (spread + 3 if spread else 0))
+        text.append(f" {cell.mark:<{mark}}" if mark else "")
     if cell.best and place == 0:
         text.append(" ★", style="bold green")
     return text

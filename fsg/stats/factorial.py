@@ -1,9 +1,10 @@
-"""Which switch earns its keep: effects, interactions, analysis of variance and Shapley shares of a 2^k design over seeds.
+"""Which switch earns its keep: effects, interactions, analysis of variance and Shapley shares of a 2^k design.
 
 Letters: k switches, r runs (arms), n seeds; ``levels`` (r, k) of 0/1 or bool says which switch is on in which run,
-``values`` (n, r) is the outcome of each run with each seed. Every statistic is a contrast w of the runs: the estimate is
-the mean over seeds of values @ w. A seed is a block: what it adds to all of its runs cancels, for the weights of w sum to 0.
-Model (Box, Hunter & Hunter, Statistics for Experimenters): value = seed + run + error. Proof: ``tests/stats/test_factorial.py``.
+``values`` (n, r) is the outcome of each run with each seed. Every statistic is a contrast w of the runs: its estimate
+is the mean over seeds of values @ w. A seed is a block: what it adds to all of its runs cancels, as w sums to 0.
+Model: value = seed + run + error (Box, Hunter & Hunter, Statistics for Experimenters).
+Proof: ``tests/stats/test_factorial.py``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One contrast. ``aliases`` are the terms that this design cannot tell from it, "-" in front where of opposite sign.
+    """One contrast. ``aliases`` are the terms that this design cannot tell from it, with "-" where of opposite sign.
 
     A main effect is the mean with the switch on less the mean with it off; an interaction is half of the difference
     between two effects (of A with B on, less of A with B off), and so on: the usual scale, on which all have one error.
@@ -54,7 +55,7 @@ class AnovaRow:
 
 @dataclass(frozen=True, slots=True)
 class ShapleyShares:
-    """``shares``: each switch's part of ``total``, the gain of all switches on over all off. The shares sum to the total."""
+    """``shares``: each switch's part of ``total``, the gain of all on over all off; they sum to it."""
 
     shares: dict[str, Interval]
     total: Interval
@@ -76,7 +77,7 @@ def effects(
     With a fraction of the 2^k runs, terms that have the same contrast are reported once, under the one of fewest
     switches, with the others as aliases. Needs n >= 2 seeds, each switch on and off equally often, no NaN.
     """
-    x, y, names = _design(levels, values, names, most)
+    x, y, names = _design(levels, values, names)
     found = []
     for term, aliases, signs in _contrasts(x, names, most):
         interval, p = _judge(y, 2 * signs / len(signs), confidence, pooled)
@@ -87,10 +88,10 @@ def effects(
 def anova(
     levels: ArrayLike, values: ArrayLike, names: Sequence[str], *, most: int | None = None
 ) -> tuple[AnovaRow, ...]:
-    """The analysis of variance: seed, one line of 1 degree of freedom per term, what terms leave over, residual, total."""
+    """Analysis of variance: seed, one line per term (1 degree of freedom), what they leave over, residual, total."""
     from scipy.special import fdtrc
 
-    x, y, names = _design(levels, values, names, most)
+    x, y, names = _design(levels, values, names)
     n, runs = y.shape
     grand = float(y.mean())
     per_run, per_seed = y.mean(axis=0), y.mean(axis=1)
@@ -102,7 +103,9 @@ def anova(
         mean_sq, f = sum_sq / degrees, math.nan
         if tested and error > 0:
             f = mean_sq / (error / df)
-        return AnovaRow(source, degrees, sum_sq, mean_sq, f, math.nan if math.isnan(f) else float(fdtrc(degrees, df, f)))
+        return AnovaRow(
+            source, degrees, sum_sq, mean_sq, f, math.nan if math.isnan(f) else float(fdtrc(degrees, df, f))
+        )
 
     rows, used = [line("seed", n - 1, runs * float(((per_seed - grand) ** 2).sum()), False)], 0
     for term, _, signs in _contrasts(x, names, most):
@@ -121,9 +124,9 @@ def shapley(
 ) -> ShapleyShares:
     """The total gain shared out: a switch's part is its gain averaged over all orders of switching on (Shapley 1953).
 
-    Needs all 2^k runs. Each part is a contrast of the runs, so that it has an interval, with the error as in ``effects``.
+    Needs all 2^k runs. Each part is a contrast of the runs, so it has an interval, with the error as in ``effects``.
     """
-    x, y, names = _design(levels, values, names, None)
+    x, y, names = _design(levels, values, names)
     k = len(names)
     on = x > 0
     if len(on) != 2**k:
@@ -153,15 +156,18 @@ def _judge(y: Matrix, weights: Vector, confidence: float, pooled: bool) -> tuple
     else:
         df, kind = n - 1, "t"
         error = mean_interval(per_seed, confidence).half_width / float(stdtrit(df, (1 + confidence) / 2))
+    tiny = 1e-13 * float(np.abs(y).max())
+    if error <= tiny:
+        error = 0.0  # rounding is no spread
     mean, half = float(per_seed.mean()), float(stdtrit(df, (1 + confidence) / 2)) * error
-    p = float(2 * stdtr(df, -abs(mean) / error)) if error > 0 else float(abs(mean) < 1e-12)
+    p = float(2 * stdtr(df, -abs(mean) / error)) if error > 0 else float(abs(mean) <= tiny)
     return Interval(mean, mean - half, mean + half, n, confidence, kind), p
 
 
 def _contrasts(
     x: Matrix, names: Sequence[str], most: int | None
 ) -> list[tuple[tuple[str, ...], tuple[str, ...], Vector]]:
-    """Each distinct contrast: its shortest term, the aliases of it, its signs (r,). The constant contrast is no effect."""
+    """Each distinct contrast: its shortest term, its aliases, its signs (r,). A constant contrast is no effect."""
     k = len(names)
     terms = [c for size in range(1, k + 1) for c in itertools.combinations(range(k), size)]
     seen: dict[bytes, tuple[tuple[int, ...], list[str], Vector]] = {}
@@ -171,7 +177,7 @@ def _contrasts(
             continue
         key = (signs * signs[0]).tobytes()
         if key in seen:
-            first, aliases, as_first = seen[key]
+            _, aliases, as_first = seen[key]
             minus = "" if signs[0] == as_first[0] else "-"
             aliases.append(minus + " × ".join(names[i] for i in term))
         elif most is None or len(term) <= most:
@@ -179,9 +185,7 @@ def _contrasts(
     return [(tuple(names[i] for i in term), tuple(aliases), signs) for term, aliases, signs in seen.values()]
 
 
-def _design(
-    levels: ArrayLike, values: ArrayLike, names: Sequence[str], most: int | None
-) -> tuple[Matrix, Matrix, tuple[str, ...]]:
+def _design(levels: ArrayLike, values: ArrayLike, names: Sequence[str]) -> tuple[Matrix, Matrix, tuple[str, ...]]:
     """Signs (r, k) of -1/+1 and values (n, r), or a ValueError that names what is wrong."""
     on, y, names = np.asarray(levels, dtype=np.float64), np.asarray(values, dtype=np.float64), tuple(names)
     if on.ndim != 2 or on.shape[1] != len(names) or not len(names):
@@ -200,18 +204,13 @@ def _design(
     x = 2 * on - 1
     uneven = [name for name, column in zip(names, x.T, strict=True) if column.sum() != 0]
     if uneven:
-        raise ValueError(f"levels: {', '.join(uneven)} not on and off equally often, so its effect mixes with the mean.")
-    for _, signs in _pairs(x, names, most):
-        if abs(signs) not in (0, len(x)):
-            raise ValueError("levels: columns neither orthogonal nor aliased; expected a full or a regular fraction of 2^k.")
+        raise ValueError(
+            f"levels: {', '.join(uneven)} not on and off equally often, so its effect mixes with the mean."
+        )
+    for size in range(2, len(names) + 1):
+        for columns in itertools.combinations(range(len(names)), size):
+            if abs(x[:, list(columns)].prod(axis=1).sum()) not in (0, len(x)):
+                raise ValueError(
+                    "levels: neither a full factorial nor a regular fraction of one (effects half aliased)."
+                )
     return x, y, names
-
-
-def _pairs(x: Matrix, names: Sequence[str], most: int | None) -> list[tuple[str, float]]:
-    """The sum of every product of switches; in a regular fraction each is 0 or plus or minus the number of runs."""
-    k = len(names)
-    return [
-        ("", float(x[:, list(c)].prod(axis=1).sum()))
-        for size in range(2, k + 1)
-        for c in itertools.combinations(range(k), size)
-    ]

@@ -6,6 +6,7 @@ Proof: ``tests/stats/test_paired.py``; coverage by simulation: ``benchmarks/cali
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def bca_interval(values: ArrayLike, confidence: float = 0.95, resamples: int = 9
     """Bias-corrected and accelerated bootstrap interval of a mean (Efron 1987), with a seeded generator.
 
     ``values``: shape (n,). NaN ends with n = 1; width zero where all values are equal. A bootstrap sees no tail it has
-    not drawn: below about 10 seeds it is too narrow (benchmarks/calibration.py has the numbers), so the t interval leads.
+    not drawn: below about 10 seeds it is too narrow (benchmarks/calibration.py has numbers), so the t interval leads.
     """
     array, confidence = vector(values), check_confidence(confidence)
     if resamples < 1:
@@ -116,10 +117,10 @@ def bca_interval(values: ArrayLike, confidence: float = 0.95, resamples: int = 9
 
 
 def bca_ends(values: Vector, means: Vector, confidence: float) -> tuple[Vector, Vector]:
-    """BCa ends of many means at once: ``values`` (k, n), the bootstrap ``means`` (k, resamples) -> low (k,), high (k,)."""
+    """BCa ends of k means at once, low (k,) and high (k,): ``values`` (k, n), bootstrap ``means`` (k, resamples)."""
     from scipy.special import ndtr, ndtri
 
-    n, resamples = values.shape[1], means.shape[1]
+    resamples = means.shape[1]
     centre = values.mean(axis=1, keepdims=True)
     # The mean's jackknife values are linear in the data, so the acceleration is a plain third moment.
     spread = values - centre
@@ -150,7 +151,6 @@ def hedges_g(paired: ArrayLike, confidence: float = 0.95) -> Interval:
     """
     from scipy.optimize import brentq
     from scipy.special import gammaln
-    from scipy.stats import nct
 
     d, confidence = vector(paired, "paired differences", least=2), check_confidence(confidence)
     n, m = d.size, d.size - 1
@@ -160,12 +160,31 @@ def hedges_g(paired: ArrayLike, confidence: float = 0.95) -> Interval:
     t = float(d.mean() / d.std(ddof=1)) * math.sqrt(n)
 
     def noncentrality(tail: float) -> float:
-        reach = 10 + 4 * abs(t)
-        return float(brentq(lambda delta: nct.cdf(t, m, delta) - tail, t - reach, t + reach))
+        reach = 10 + 10 * abs(t)
+        return float(brentq(lambda delta: noncentral_t_tail(t, m, delta) - tail, t - reach, t + reach))
 
-    low, high = noncentrality((1 + confidence) / 2), noncentrality((1 - confidence) / 2)
+    low, high = noncentrality((1 - confidence) / 2), noncentrality((1 + confidence) / 2)
     scale = correction / math.sqrt(n)
     return Interval(t * scale, low * scale, high * scale, n, confidence, "noncentral t")
+
+
+def noncentral_t_tail(t: float, df: int, shift: float) -> float:
+    """P(T > t) for T = (Z + shift) / S, S^2 = chi-square / df: the mean of P(Z > t S - shift) over S.
+
+    By 512 Gauss-Legendre nodes over the quantiles of S, to 1e-6; scipy's own (1.17) gives NaN for large shifts.
+    """
+    from scipy.special import ndtr
+
+    spread, weights = _chi_nodes(df)
+    return float(weights @ ndtr(shift - t * spread))
+
+
+@functools.lru_cache(maxsize=64)
+def _chi_nodes(df: int) -> tuple[Vector, Vector]:
+    from scipy.special import chdtri, roots_legendre
+
+    nodes, weights = roots_legendre(512)
+    return np.sqrt(chdtri(df, (1 - nodes) / 2) / df), weights / 2
 
 
 # Tests ----------------------------------------------------------------------------------------------------------------
@@ -206,8 +225,8 @@ def sign_flip_test(paired: ArrayLike, resamples: int = 99_999, seed: int = 0) ->
         sums = d[:1]
         for value in d[1:]:
             sums = np.concatenate([sums + value, sums - value])
-        hits = np.count_nonzero(np.abs(sums) >= observed - tolerance)
-        return TestResult(hits / sums.size, n, "exact sign flips", 2.0 ** (1 - n))
+        exact_hits = int(np.count_nonzero(np.abs(sums) >= observed - tolerance))
+        return TestResult(exact_hits / sums.size, n, "exact sign flips", 2.0 ** (1 - n))
     rng, hits = np.random.default_rng(seed), 0
     for start in range(0, resamples, 8_192):
         signs = rng.integers(0, 2, (min(8_192, resamples - start), n), dtype=np.int8) * 2 - 1
@@ -222,7 +241,8 @@ def wilcoxon_test(paired: ArrayLike) -> TestResult:
     distribution is that of the ranks as they are, so it stays exact. All zero: p = 1. Memory grows with n^2: n <= 2000.
     """
     d = vector(paired, "paired differences")
-    d = np.round(d / (np.abs(d).max() or 1.0), 11)  # 0.3 and 91.2 - 90.9 are a tie
+    largest = float(np.abs(d).max())
+    d = np.round(d / (largest or 1.0), 11)  # 0.3 and 91.2 - 90.9 are a tie
     d = d[d != 0]
     n = d.size
     if n > 2_000:
@@ -284,10 +304,8 @@ def equivalence_test(paired: ArrayLike, margin: float, alpha: float = 0.05) -> E
         raise ValueError(f"alpha is {alpha}, expected a number between 0 and 0.5, such as 0.05.")
     d = vector(paired, "paired differences", least=2)
     mean, error = float(d.mean()), 0.0 if _constant(d) else float(d.std(ddof=1)) / math.sqrt(d.size)
-    if error == 0:
-        p = 0.0 if abs(mean) < margin else 1.0
-    else:
-        p = float(stdtr(d.size - 1, -(margin - abs(mean)) / error))
+    room = margin - abs(mean)
+    p = float(stdtr(d.size - 1, -room / error)) if error else float(room <= 0)
     return Equivalence(p, margin, alpha, mean_interval(d, 1 - 2 * alpha))
 
 

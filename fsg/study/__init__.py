@@ -1,1 +1,1 @@
-"""What a study is, without running it: the specification, its trials, the ledger of what happened, the folder it lives in."""
+"""What a study is, without running it: its specification, its trials, the ledger of what happened, its folder."""

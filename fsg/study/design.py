@@ -1,7 +1,7 @@
 """From a specification to its trials: which arms, and one trial for each arm and seed.
 
-A design says which overrides of the base make an arm; explicit arms and baselines stand beside it. An arm must be a valid
-trial, and no two arms the same one. Proof: ``tests/study/test_design.py``.
+A design says which overrides of the base make an arm; explicit arms and baselines stand beside it. An arm must be a
+valid trial, and no two arms the same one. Proof: ``tests/study/test_design.py``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field
 
 from fsg.config import Fsg, Section, TrialConfig, digest, merge, parse_trial
-from fsg.errors import ConfigError
-from fsg.yaml_source import Location, nearest
+from fsg.yaml_source import Location, did_you_mean
 
 if TYPE_CHECKING:
     from fsg.study.spec import AblationSpec, SweepSpec
@@ -25,7 +24,7 @@ FULL = "full"
 SWEEP_ARM = "sweep"
 ESTIMATORS: tuple[str, ...] = tuple(
     name
-    for kind in get_args(get_args(TrialConfig.model_fields["gradient"].rebuild_annotation())[0])
+    for kind in get_args(TrialConfig.model_fields["gradient"].annotation)
     for name in get_args(kind.model_fields["name"].annotation)
 )
 _ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -125,11 +124,11 @@ def _unchecked(spec: AblationSpec) -> list[_Arm]:
     if spec.design:
         arms += [_Arm(name, over, ("design",)) for name, over in spec.design.overrides().items()]
     arms += [_Arm(name, over, ("arms", name)) for name, over in spec.arms.items()]
+    listed = spec.source is not None and isinstance(spec.source.data.get("baselines"), list)
     for index, (name, over) in enumerate(spec.baselines.items()):
-        place: Location = ("baselines", index if spec.baselines_are_listed else name)
+        place: Location = ("baselines", index if listed else name)
         if name not in ESTIMATORS:
-            near = nearest(name, ESTIMATORS)
-            hint = f' Did you mean "{near}"?' if near else ""
+            hint = did_you_mean(name, ESTIMATORS)
             message = f'baseline "{name}" is no gradient estimator.{hint} Allowed: {", ".join(ESTIMATORS)}.'
             raise spec.refuse(place, message)
         arms.append(_Arm(name, merge({"gradient": {"name": name}}, over), place, estimator=name))
@@ -160,8 +159,7 @@ def _check_switches(spec: AblationSpec) -> None:
     for index, name in enumerate(spec.design.switches):
         place = ("design", "switches", index)
         if name not in known:
-            near = nearest(name, known)
-            hint = f' Did you mean "{near}"?' if near else ""
+            hint = did_you_mean(name, known)
             has = f"its switches are {', '.join(known)}" if known else "it has none"
             message = f'the base\'s gradient estimator "{gradient.name}" has no switch "{name}"; {has}.{hint}'
             raise spec.refuse(place, message)
@@ -175,18 +173,3 @@ def _effect(config: TrialConfig) -> dict[str, Any]:
     if isinstance(config.gradient, Fsg):
         identity["gradient"] |= {"hgs": None, "length": config.gradient.history_length}
     return identity
-
-
-__all__ = [
-    "ESTIMATORS",
-    "FULL",
-    "SWEEP_ARM",
-    "ConfigError",
-    "FullFactorial",
-    "PlannedTrial",
-    "arms_of",
-    "plan",
-    "planned",
-    "sweep_trial",
-    "trial_key",
-]

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, RootModel, model_serializer
 
 from fsg.config import Section, TrialConfig, merge, nested, parse_trial
 from fsg.errors import ConfigError
-from fsg.yaml_source import field_names, nearest
+from fsg.yaml_source import did_you_mean, field_names
 
 DomainKind = Literal["uniform", "loguniform", "quniform", "randint", "lograndint", "choice", "fixed"]
 Scalar = str | int | float | bool | None
@@ -76,8 +76,7 @@ def parse_domain(value: Any) -> Domain:
         raise ValueError(f"expected exactly one domain of {', '.join(kinds)}, found {', '.join(value) or 'none'}.")
     kind, arguments = next(iter(value.items()))
     if kind not in kinds:
-        near = nearest(kind, kinds)
-        hint = f' Did you mean "{near}"?' if near else ""
+        hint = did_you_mean(kind, kinds)
         raise ValueError(f'unknown domain "{kind}".{hint} Allowed: {", ".join(kinds)}.')
     if not isinstance(arguments, list | tuple):
         raise ValueError(f"{kind} takes a list, found {arguments!r}.")
@@ -105,14 +104,11 @@ class Space(RootModel[dict[str, Annotated[Domain, BeforeValidator(parse_domain)]
         return {path: domain.choices[0] for path, domain in self.root.items() if domain.kind == "fixed"}
 
     def resolve(self, base: TrialConfig, values: Mapping[str, Scalar]) -> TrialConfig:
-        """``base`` with the fixed values and one value for each of ``paths``. ConfigError if these are not the paths."""
+        """``base`` with the fixed values and a value for each of ``paths``. ConfigError for any other set of paths."""
         if set(values) != set(self.paths):
             expected = ", ".join(self.paths)
             raise ConfigError(f"a point of this space has values for {expected}; found {', '.join(values) or 'none'}.")
-        over: dict[str, Any] = {}
-        for path, value in sorted((self.fixed | dict(values)).items(), key=lambda item: _depth(item[0])):
-            over = merge(over, nested(path, value))
-        return parse_trial(merge(base.model_dump(), over))
+        return _trial(base, self.fixed | dict(values))
 
     def misfits(self, base: TrialConfig) -> list[tuple[str, str]]:
         """(path, what is wrong with it) for all that would make an invalid trial; empty for a sound space.
@@ -153,11 +149,8 @@ class Space(RootModel[dict[str, Annotated[Domain, BeforeValidator(parse_domain)]
     def _problem(self, base: TrialConfig, varied: Mapping[str, Scalar]) -> str | None:
         """Why the trial with these values, and the first of every other domain, is refused."""
         values = {path: domain.extremes[0] for path, domain in self.root.items()} | dict(varied)
-        over: dict[str, Any] = {}
-        for path in sorted(values, key=_depth):
-            over = merge(over, nested(path, values[path]))
         try:
-            parse_trial(merge(base.model_dump(), over))
+            _trial(base, values)
         except ConfigError as error:
             return str(error)
         return None
@@ -171,6 +164,13 @@ class Space(RootModel[dict[str, Annotated[Domain, BeforeValidator(parse_domain)]
         return f" It takes whole numbers; use {whole}." if type(value) is int and whole else ""
 
 
+def _trial(base: TrialConfig, values: Mapping[str, Scalar]) -> TrialConfig:
+    over: dict[str, Any] = {}
+    for path in sorted(values, key=_depth):
+        over = merge(over, nested(path, values[path]))
+    return parse_trial(merge(base.model_dump(), over))
+
+
 def _depth(path: str) -> int:
     """Sections and names come before what they hold, because a new name starts its section afresh."""
     return path.count(".") - path.endswith(".name")
@@ -182,8 +182,7 @@ def _path_problem(path: str) -> str | None:
         return f'"{path}" cannot be searched: {_NOT_SEARCHED[path]}.'
     if path in names:
         return None
-    near = nearest(path, names)
-    hint = f' Did you mean "{near}"?' if near else ""
+    hint = did_you_mean(path, names)
     return f'the trial configuration has no "{path}".{hint}'
 
 

@@ -143,7 +143,11 @@ class Exporter:
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             try:
-                created: str = client.create_experiment(name, artifact_location(self.tracking_uri, name))
+                created: str = client.create_experiment(
+                    name,
+                    artifact_location(self.tracking_uri, name),
+                    tags={"mlflow.experimentKind": "custom_model_development"},  # the page of training runs, not of prompts
+                )
                 return created
             except MlflowException:
                 experiment = client.get_experiment_by_name(name)  # somebody else was faster?
@@ -262,7 +266,7 @@ class Exporter:
             client.log_batch(run_id, changed)
 
     def _set_view(self, level: str, columns: Sequence[str]) -> None:
-        assert self._client is not None
+        assert self._client is not None and self._experiment_id is not None
         names = [run.name for run in self._study.runs.values() if run.identity[0] == level]
         params = self._study.varied if self._study.is_sweep else []
         state = view_state(self._study.study_id, level, columns, params, self._mode == "min", names)

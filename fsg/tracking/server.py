@@ -23,6 +23,17 @@ from fsg.errors import BackendUnavailable, StudyError
 from fsg.tracking.store import QUIET, is_server, redact, sqlite_path
 
 HOST = "127.0.0.1"
+# The child that starts the server holds one end of a pipe and ends the whole group when the other end closes: then we are gone,
+# killed perhaps, and nobody else would stop the server.
+_KEEPER = """
+import os, signal, subprocess, sys, threading
+def watch():
+    sys.stdin.buffer.read()
+    os.killpg(0, signal.SIGKILL)
+server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+threading.Thread(target=watch, daemon=True).start()
+sys.exit(server.wait())
+"""
 START_SECONDS = 90.0
 STOP_SECONDS = 8.0
 
@@ -47,6 +58,8 @@ class TrackingServer:
                 self._process.wait(STOP_SECONDS)
             _signal(self._process, signal.SIGKILL)
             self._process.wait()
+            if self._process.stdin is not None:
+                self._process.stdin.close()
         if self._log is not None:
             self._log.unlink(missing_ok=True)
         self._process = self._log = None
@@ -71,7 +84,7 @@ def serve(tracking_uri: str, port: int | None = None, timeout: float = START_SEC
         raise StudyError(f"{path}: no MLflow store yet. Run a study first, or make it again with: fsg sync STUDY")
     port = _free_port(port)
     address = f"http://{HOST}:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    server_command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     environment = {
         **os.environ,
         **QUIET,
@@ -82,7 +95,10 @@ def serve(tracking_uri: str, port: int | None = None, timeout: float = START_SEC
         environment["MLFLOW_ARTIFACTS_DESTINATION"] = str(path.parent / "mlartifacts")
     with NamedTemporaryFile(prefix="fsg-mlflow-", suffix=".log", delete=False) as log:
         # A session of its own: stop() reaches the workers too, and Ctrl-C reaches us first.
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", _KEEPER, *server_command],
+            stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True,
+        )  # fmt: skip
     server = TrackingServer(address, process, Path(log.name))
     try:
         _wait_until_healthy(address, process, Path(log.name), timeout)

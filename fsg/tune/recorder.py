@@ -7,16 +7,20 @@ recorder is told before all of them, and sees the decision come back: a stop bef
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
+from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from fsg.study.ledger import Ledger
+from fsg.tune.snapshots import NotInSnapshots
 from fsg.tune.trainable import CHECKPOINT, FAILED, LAYERS, METRICS
 
 
-class Recorder(TrialScheduler):
+class Recorder(NotInSnapshots, TrialScheduler):
     """Decides nothing: delegates to ``inner`` and appends to the ledger."""
 
     def __init__(self, ledger: Ledger, inner: TrialScheduler) -> None:
@@ -76,7 +80,9 @@ class Recorder(TrialScheduler):
 
     def _write_epoch(self, trial: Trial, result: dict[str, Any]) -> None:
         key = trial.config["key"]
-        self.ledger.append("epoch", key=key, metrics=json.loads(result[METRICS]), layers=json.loads(result[LAYERS]))
+        self.ledger.append("epoch", key=key, metrics=json.loads(result[METRICS]))
+        if result[LAYERS] != "{}":
+            self.ledger.append("layers", key=key, epoch=result["epoch"], layers=json.loads(result[LAYERS]))
         self.ledger.append("checkpoint", key=key, epoch=result["epoch"], path=result[CHECKPOINT])
 
     def _end(self, trial: Trial, event: str, **fields: Any) -> None:
@@ -84,6 +90,22 @@ class Recorder(TrialScheduler):
         if key not in self._ended:
             self._ended.add(key)
             self.ledger.append(event, key=key, **fields)
+
+
+class StartRecorder(NotInSnapshots, Callback):
+    """Writes that a trial has started, on which node and device: a scheduler is not told."""
+
+    def __init__(self, ledger: Ledger, attempts: Mapping[str, int], device: str) -> None:
+        self.ledger = ledger
+        self.attempts = Counter(attempts)
+        self.device = device
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """One more attempt."""
+        key = trial.config["key"]
+        self.attempts[key] += 1
+        node = (trial.get_ray_actor_ip() if hasattr(trial, "get_ray_actor_ip") else None) or "127.0.0.1"
+        self.ledger.append("started", key=key, attempt=self.attempts[key], node=node, device=self.device)
 
 
 def _crash(trial: Trial) -> str:

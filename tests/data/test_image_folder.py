@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -115,7 +117,9 @@ def test_hidden_names_are_passed_over(tmp_path):
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_damaged_image_is_named(tmp_path, suffix, damage):
     path = fill(tmp_path) / "cat" / f"x.{suffix}"
-    Image.effect_noise((40, 40), 90).save(path)
+    noise, gif = Image.effect_noise((40, 40), 90), io.BytesIO()
+    noise.save(path)
+    noise.save(gif, "GIF")
     whole = path.read_bytes()
     middle = len(whole) // 2
     damaged = {
@@ -123,7 +127,7 @@ def test_damaged_image_is_named(tmp_path, suffix, damage):
         "text": b"this is not an image",
         "empty": b"",
         "flipped": bytes(b ^ 0xFF for b in whole),
-        "disguised": b"GIF89a" + whole[6:],
+        "disguised": gif.getvalue(),
     }
     path.write_bytes(damaged[damage])
     with pytest.raises(DataError, match=rf"{path} is not a readable PNG or JPEG .*; replace or remove it"):

@@ -2,30 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass
-class TrialRecord:
-    key: str
-    arm: str
-    seed: int
-    config: dict[str, Any]
-    status: str = "finished"
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-    final: dict[str, Any] | None = None
-    reason: str | None = None
-    started: float | None = None
-    ended: float | None = None
-    attempts: int = 1
-    device: str | None = "cpu"
-
-
-@dataclass
-class StudyState:
-    header: dict[str, Any] | None
-    trials: dict[str, TrialRecord]
+from fsg.study.ledger import StudyState, TrialRecord
 
 
 @dataclass(frozen=True)
@@ -50,7 +30,6 @@ def trial(
     reason: str | None = None,
     config: dict[str, Any] | None = None,
     key: str | None = None,
-    **more: Any,
 ) -> TrialRecord:
     epochs = [
         {"epoch": e, "train_loss": loss, "val_accuracy": accuracy, "step_ms": ms}
@@ -58,7 +37,7 @@ def trial(
     ]
     final = {"val_accuracy": accuracy, "test_accuracy": test} if status == "finished" else None
     return TrialRecord(
-        key or f"{arm}-{seed}", arm, seed, config or {"seed": seed}, status, epochs, final, reason, 0.0, 1.8e9, **more
+        key or f"{arm}-{seed}", arm, seed, config or {"seed": seed}, status, epochs, final, reason, 0.0, 1.8e9
     )
 
 

@@ -2,8 +2,8 @@ import io
 import re
 
 import pytest
-from rich.console import Console
 from handmade import Metric, arms, state, trial
+from rich.console import Console
 
 from fsg.report.cells import comparison_grid, number
 from fsg.report.comparison import compare, top_trials

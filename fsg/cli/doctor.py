@@ -1,0 +1,91 @@
+"""``fsg doctor``: what this machine has, and what would go wrong on it."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import typer
+
+GIB = 2**30
+MEMORY_NEEDED = 2.0  # GiB: Ray's own processes take 0.6, two workers 0.5 each
+DISK_NEEDED = 1.0  # GiB
+
+
+def doctor() -> None:
+    """Say in ten lines what this machine has and what would go wrong."""
+    checks: list[tuple[str, Callable[[], tuple[bool, str]]]] = [
+        ("Python", _python),
+        ("torch", _torch),
+        ("CUDA", _cuda),
+        ("triton", lambda: _optional("triton", "Triton kernels are not available; the CPU needs none")),
+        ("mamba-ssm", lambda: _optional("mamba-ssm", 'not installed; `pip install --no-build-isolation "fsg[cuda]"` on a GPU')),
+        ("Ray", lambda: _required("ray")),
+        ("Optuna", lambda: _required("optuna")),
+        ("MLflow", lambda: _required("mlflow")),
+        ("memory", _memory),
+        ("disk", _disk),
+    ]
+    bad = 0
+    for name, check in checks:
+        fine, text = check()
+        bad += not fine
+        typer.echo(f"{'ok ' if fine else 'BAD'}  {name:<10} {text}")
+    raise typer.Exit(1 if bad else 0)
+
+
+def _python() -> tuple[bool, str]:
+    fine = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    return fine, platform.python_version() + ("" if fine else "; fsg is tested on 3.11 to 3.13")
+
+
+def _torch() -> tuple[bool, str]:
+    try:
+        import torch
+        import torchvision
+    except Exception as error:  # a mismatched torchvision raises RuntimeError on import
+        return False, f"{type(error).__name__}: {str(error).splitlines()[0]}; install torch and torchvision of one release"
+    return True, f"{torch.__version__}, torchvision {torchvision.__version__}, {torch.get_num_threads()} threads"
+
+
+def _cuda() -> tuple[bool, str]:
+    try:
+        import torch
+    except ImportError:
+        return True, "unknown without torch"
+    if not torch.cuda.is_available():
+        return True, "no device; trials run on the CPU"
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return True, f"{torch.version.cuda}: {', '.join(names)}"
+
+
+def _optional(package: str, absent: str) -> tuple[bool, str]:
+    try:
+        return True, version(package)
+    except PackageNotFoundError:
+        return True, absent
+
+
+def _required(package: str) -> tuple[bool, str]:
+    try:
+        return True, version(package)
+    except PackageNotFoundError:
+        return False, f"not installed; studies need it: pip install {package}"
+
+
+def _memory() -> tuple[bool, str]:
+    import psutil
+
+    free = psutil.virtual_memory().available / GIB
+    fine = free >= MEMORY_NEEDED
+    return fine, f"{free:.1f} GiB free" + ("" if fine else f"; Ray and two workers need about {MEMORY_NEEDED:g}")
+
+
+def _disk() -> tuple[bool, str]:
+    free = shutil.disk_usage(Path.cwd()).free / GIB
+    fine = free >= DISK_NEEDED
+    return fine, f"{free:.1f} GiB free here" + ("" if fine else f"; a study needs about {DISK_NEEDED:g}, and Ray stops at 95 % full")

@@ -1,0 +1,206 @@
+"""``fsg ablate``, ``sweep``, ``resume``, ``compare``, ``ui``: studies from the file to the table."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fsg.study.folder import StudyFolder
+    from fsg.study.spec import AblationSpec, SweepSpec
+    from fsg.tracking import Exporter
+
+DEFAULT_TRACKING = "sqlite:///mlflow.db"
+
+Storage = Annotated[Path, typer.Option(help="Folder that holds the studies.")]
+Tracking = Annotated[
+    str | None, typer.Option(help=f"MLflow store or server. Default: $MLFLOW_TRACKING_URI, else {DEFAULT_TRACKING}.")
+]
+Cpus = Annotated[float, typer.Option(min=0.01, help="CPU cores per trial; fractions allowed.")]
+Gpus = Annotated[float, typer.Option(min=0, help="GPUs per trial; fractions allowed.")]
+Address = Annotated[str | None, typer.Option(help="Join this running Ray cluster instead of starting one here.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print arms, trials and an estimate of time; run nothing.")]
+STUDIES = Path("studies")
+
+
+def ablate(
+    spec: Annotated[Path, typer.Argument(help="YAML of an ablation, as in ablations/.")],
+    dry_run: DryRun = False,
+    storage: Storage = STUDIES,
+    tracking_uri: Tracking = None,
+    cpus_per_trial: Cpus = 1,
+    gpus_per_trial: Gpus = 0,
+    address: Address = None,
+) -> None:
+    """Run an ablation: every arm with every seed, then the comparison table."""
+    _start(spec, "ablation", dry_run, storage, tracking_uri, cpus_per_trial, gpus_per_trial, address)
+
+
+def sweep(
+    spec: Annotated[Path, typer.Argument(help="YAML of a sweep, as in search_spaces/.")],
+    dry_run: DryRun = False,
+    storage: Storage = STUDIES,
+    tracking_uri: Tracking = None,
+    cpus_per_trial: Cpus = 1,
+    gpus_per_trial: Gpus = 0,
+    address: Address = None,
+) -> None:
+    """Search a space for the best configuration."""
+    _start(spec, "sweep", dry_run, storage, tracking_uri, cpus_per_trial, gpus_per_trial, address)
+
+
+def resume(
+    study: Annotated[str, typer.Argument(help="Name or path of a study that was stopped.")],
+    storage: Storage = STUDIES,
+    tracking_uri: Tracking = None,
+    cpus_per_trial: Cpus = 1,
+    gpus_per_trial: Gpus = 0,
+    address: Address = None,
+) -> None:
+    """Go on with a study where it was stopped."""
+    from fsg.study.folder import find_study
+
+    folder = find_study(study, storage)
+    _run(folder, folder.spec(), _tracking(tracking_uri), cpus_per_trial, gpus_per_trial, address)
+
+
+def compare(
+    study: Annotated[str, typer.Argument(help="Name or path of a study.")],
+    top: Annotated[int, typer.Option(min=1, help="Of a sweep: how many of its best trials.")] = 10,
+    storage: Storage = STUDIES,
+) -> None:
+    """Make the comparison table again, from the ledger."""
+    from fsg.report.study_report import make_report
+    from fsg.study.folder import find_study
+
+    folder = find_study(study, storage)
+    report = make_report(folder.spec(), folder.state(), top)
+    _console().print(report.terminal)
+    for path in report.write(folder.reports):
+        typer.echo(f"Written: {path}")
+
+
+def ui(
+    study: Annotated[str | None, typer.Argument(help="Open at this study's arms; all experiments if left out.")] = None,
+    storage: Storage = STUDIES,
+    tracking_uri: Tracking = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port on loopback; a free one if left out.")] = None,
+) -> None:
+    """Open MLflow on the studies' store and stay until Ctrl-C."""
+    from fsg.study.folder import find_study
+    from fsg.tracking import serve
+
+    uri = _tracking(tracking_uri)
+    folder = find_study(study, storage) if study else None
+    with serve(uri, port) as server:
+        address = _exporter(uri, folder).study_url(server.address) if folder else server.address
+        typer.echo(f"MLflow: {address}\nCtrl-C ends it.")
+        server.wait()
+
+
+def _start(
+    path: Path,
+    kind: str,
+    dry_run: bool,
+    storage: Path,
+    tracking_uri: str | None,
+    cpus: float,
+    gpus: float,
+    address: str | None,
+) -> None:
+    from fsg.errors import StudyError
+    from fsg.study.folder import StudyFolder
+    from fsg.study.spec import load_study
+
+    spec = load_study(path)
+    if spec.kind != kind:
+        other = "sweep" if spec.kind == "sweep" else "ablate"
+        raise StudyError(f"{path}: this is a study of kind {spec.kind}; run it with: fsg {other} {path}")
+    if dry_run:
+        from fsg.report.dry_run import describe_plan
+
+        _console().print(describe_plan(spec, cpus, gpus))
+        return
+    uri = _tracking(tracking_uri)
+    _run(StudyFolder.create_or_open(spec, storage), spec, uri, cpus, gpus, address)
+
+
+def _run(
+    folder: StudyFolder, spec: AblationSpec | SweepSpec, uri: str, cpus: float, gpus: float, address: str | None
+) -> None:
+    from fsg.report.progress import Display, Progress
+    from fsg.report.study_report import make_report
+    from fsg.study.design import plan
+    from fsg.study.header import begin
+    from fsg.study.ledger import Ledger
+    from fsg.study.spec import SweepSpec
+    from fsg.tracking import FollowingExporter
+    from fsg.tune.runner import Resources, run_study
+
+    console = _console()
+    state = folder.state()
+    trials = spec.search.trials if isinstance(spec, SweepSpec) else len(plan(spec))
+    progress = Progress(spec.name, trials, spec.base.epochs, spec.metric.name, spec.metric.mode)
+    progress.recall(state)
+    console.print(_opening(folder, spec, trials, progress.done), highlight=False)
+
+    exporter = FollowingExporter(folder.ledger_path, uri, spec.metric.name, spec.metric.mode)
+    try:
+        display = Display(progress, console, lambda: exporter.status)
+        ledger = Ledger(folder.ledger_path, listener=display.see)
+        if state.header is None:
+            begin(ledger, spec)
+        with display:
+            complete = run_study(folder, spec, Resources(cpus, gpus, address), ledger)
+    finally:
+        behind = exporter.close()
+    if not complete:
+        console.print(f"Stopped. Go on with: fsg resume {spec.name}", highlight=False)
+        raise typer.Exit(130)
+
+    report = make_report(spec, folder.state())
+    console.print(report.terminal)
+    files = report.write(folder.reports)
+    if behind is None and exporter.exporter is not None:
+        exporter.exporter.log_report(report.rows, report.markdown, files, report.arm_metrics)
+    else:
+        console.print(behind, style="yellow", highlight=False)
+    console.print(_closing(exporter.exporter, uri, spec, folder), highlight=False, soft_wrap=True)
+
+
+def _opening(folder: StudyFolder, spec: AblationSpec | SweepSpec, trials: int, done: int) -> str:
+    already = f", {done} of them done before" if done else ""
+    return f"{spec.question or spec.name}\n{trials} trials of {spec.base.epochs} epochs{already}; recorded in {folder.path}"
+
+
+def _closing(exporter: Exporter | None, uri: str, spec: AblationSpec | SweepSpec, folder: StudyFolder) -> str:
+    where = "" if str(folder.path) == f"studies/{spec.name}" else f" --storage {folder.path.parent}"
+    store = "" if uri == DEFAULT_TRACKING or uri == os.environ.get("MLFLOW_TRACKING_URI") else f" --tracking-uri {uri}"
+    if uri.startswith(("http://", "https://")) and exporter is not None:
+        return f"Browse the arms side by side: {exporter.study_url(uri.rstrip('/'))}"
+    return f"Browse the arms side by side: fsg ui {spec.name}{where}{store}"
+
+
+def _exporter(uri: str, folder: StudyFolder) -> Exporter:
+    from fsg.errors import StudyError
+    from fsg.tracking import Exporter
+
+    spec, header = folder.spec(), folder.state().header
+    if header is None:
+        raise StudyError(f"{folder.path}: nothing has been run yet, so there is nothing to show.")
+    return Exporter(uri, header, spec.metric.name, spec.metric.mode)
+
+
+def _tracking(uri: str | None) -> str:
+    return uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()

@@ -1,0 +1,96 @@
+"""``fsg train``: one trial, without a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from fsg.config import TrialConfig
+    from fsg.train import EpochResult
+
+COLUMNS = {
+    "epoch": "d",
+    "train_loss": ".4f",
+    "train_accuracy": ".2f",
+    "val_accuracy": ".2f",
+    "val_accuracy_ema": ".2f",
+    "flip_ratio": ".5f",
+    "gain": ".3f",
+    "cosine": ".4f",
+    "step_ms": ".1f",
+}
+
+
+def train(
+    config: Annotated[Path | None, typer.Argument(help="YAML of one trial; all defaults if left out.")] = None,
+    set_: Annotated[list[str], typer.Option("--set", help="Override one key, as in gradient.lre=false; repeatable.")] = [],
+    from_: Annotated[
+        str | None, typer.Option("--from", help="Take the configuration of a trial: STUDY#best or STUDY#KEY.")
+    ] = None,
+    storage: Annotated[Path, typer.Option(help="Where studies live, for --from.")] = Path("studies"),
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Write a checkpoint here after each epoch, and go on from it if it exists.")
+    ] = None,
+) -> None:
+    """Train one trial and print one line per epoch."""
+    trial = _trial(config, set_, from_, storage)
+
+    from fsg.train import Trainer
+    from fsg.train.checkpoint import CheckpointStore
+
+    trainer = Trainer(trial)
+    store = CheckpointStore(checkpoint) if checkpoint else None
+    state = store.load() if store else None
+    if state is not None:
+        trainer.load_state_dict(state)
+        typer.echo(f"Going on from epoch {trainer.epoch} of {checkpoint}.")
+    typer.echo(
+        f"{trial.model.name} on {trial.data.name}, quantizer {trial.quantizer.name}, gradient {trial.gradient.name}, "
+        f"optimizer {trial.optimizer.name}, seed {trial.seed}, {trainer.device}, "
+        f"{trainer.spans.total:,} quantised weights in {len(trainer.spans)} layers"
+    )
+    typer.echo("  ".join(f"{name:>{_width(name)}}" for name in COLUMNS))
+    for result in trainer:
+        typer.echo(_row(result))
+        if store:
+            store.save(trainer.state_dict())
+    last = trainer.last_result
+    assert last is not None
+    typer.echo(
+        f"Test accuracy {last.metrics['test_accuracy']:.2f} %, "
+        f"mean of the last {len(trainer.test_scores)} epochs {last.metrics['test_accuracy_last10']:.2f} %"
+        + (f", with averaged weights {last.metrics['test_accuracy_ema']:.2f} %." if "test_accuracy_ema" in last.metrics else ".")
+    )
+
+
+def _trial(config: Path | None, settings: list[str], reference: str | None, storage: Path) -> TrialConfig:
+    from fsg.config import load_trial, merge, parse_setting, parse_trial
+    from fsg.errors import ConfigError
+
+    if reference is None:
+        return load_trial(config, settings)
+    if config is not None:
+        raise ConfigError(f"both {config} and --from {reference} name a configuration; give one of them.")
+    from fsg.study.folder import find_study, parse_reference, select_trial
+
+    name, selector = parse_reference(reference)
+    folder = find_study(name, storage)
+    data = dict(select_trial(folder.state(), selector or "best", folder.spec().metric).config)
+    for setting in settings:
+        data = merge(data, parse_setting(setting))
+    return parse_trial(data)
+
+
+def _width(name: str) -> int:
+    return max(len(name), 8)
+
+
+def _row(result: EpochResult) -> str:
+    cells = []
+    for name, form in COLUMNS.items():
+        value = result.metrics.get(name)
+        cells.append(f"{format(value, form) if value is not None else '-':>{_width(name)}}")
+    return "  ".join(cells)

@@ -1,0 +1,56 @@
+"""The plan of a study before it starts: its arms, its trials, and how long they would take here."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from fsg.report.progress import clock
+from fsg.study.design import arms_of
+from fsg.study.space import describe
+from fsg.study.spec import AblationSpec, SweepSpec
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+TRIAL_OVERHEAD = 0.2  # seconds of Ray and ledger for each trial with a reused actor, measured
+START_UP = 15.0  # seconds to start Ray and its first workers, measured
+
+
+def describe_plan(spec: AblationSpec | SweepSpec, cpus_per_trial: float, gpus_per_trial: float) -> RenderableType:
+    """Arms, trials and an estimate from a few timed steps of each arm. Trains on this machine, writes nothing."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from fsg.data import load_data
+    from fsg.train.probe import seconds_per_step
+
+    ablation = isinstance(spec, AblationSpec)
+    arms = arms_of(spec) if isinstance(spec, AblationSpec) else {"the base": spec.base}
+    data = {config.data: None for config in arms.values()}
+    loaded = {key: load_data(key) for key in data}
+    seeds = len(spec.seeds) if ablation else spec.search.trials  # type: ignore[union-attr]
+
+    table = Table("arm", "trials", "step", "trial", title=spec.name, title_justify="left")
+    table.columns[1].justify = table.columns[2].justify = table.columns[3].justify = "right"
+    total = 0.0
+    for arm, config in arms.items():
+        step, steps = seconds_per_step(config, loaded[config.data])
+        seconds = step * steps * config.epochs + TRIAL_OVERHEAD
+        total += seconds * seeds
+        table.add_row(arm, str(seeds), f"{1000 * step:.1f} ms", clock(seconds))
+    slots = max(1, int((os.cpu_count() or 1) / cpus_per_trial))
+    trials = len(arms) * seeds
+    lines = [
+        f"{trials} trials of {spec.base.epochs} epochs, {slots} side by side on {os.cpu_count()} cores: "
+        f"about {clock(START_UP + total / min(slots, trials))}."
+    ]
+    if isinstance(spec, SweepSpec):
+        lines.append("Searched: " + "; ".join(f"{path} {domain}" for path, domain in describe(spec.space)))
+        lines.append("Early stopping ends it sooner.")
+    else:
+        lines.append(f"Seeds {', '.join(map(str, spec.seeds))}, the same in every arm.")
+    return Group(
+        table, *(Text(line) for line in lines), Text("Dry run: nothing was started, nothing was written.", style="dim")
+    )

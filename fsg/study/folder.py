@@ -1,0 +1,196 @@
+"""Where a study lives: ``<storage>/<name>/`` with its specification, ledger, checkpoints, search state and reports.
+
+``name``, a path, ``name#best`` and ``name#KEY`` all refer to a study or a trial in it. Files are replaced whole or not
+at all. Proof: ``tests/study/test_folder.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from fsg.errors import ConfigError, StudyError
+from fsg.study.ledger import Ledger, StudyState, TrialRecord, fold, sync_folder
+from fsg.study.spec import AblationSpec, SweepSpec, load_study, to_yaml
+from fsg.yaml_source import did_you_mean
+
+DEFAULT_STORAGE = Path("studies")
+BEST = "best"
+
+
+class Metric(Protocol):
+    """What trials are ranked by."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def mode(self) -> str: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFolder:
+    """The folder of one study. Only ``create_or_open`` writes."""
+
+    path: Path
+
+    @property
+    def spec_path(self) -> Path:
+        """The study as resolved when it began."""
+        return self.path / "spec.yaml"
+
+    @property
+    def ledger_path(self) -> Path:
+        """What happened."""
+        return self.path / "ledger.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """One folder a trial."""
+        return self.path / "checkpoints"
+
+    @property
+    def search(self) -> Path:
+        """The searcher's memory."""
+        return self.path / "search"
+
+    @property
+    def reports(self) -> Path:
+        """Tables and plots."""
+        return self.path / "reports"
+
+    @property
+    def ray(self) -> Path:
+        """Ray Tune's own snapshots; can be lost."""
+        return self.path / "ray"
+
+    @classmethod
+    def create_or_open(cls, spec: AblationSpec | SweepSpec, storage: str | Path = DEFAULT_STORAGE) -> StudyFolder:
+        """The folder of ``spec``, made if it is not there. Trials found in its ledger belong to this very study.
+
+        StudyError if the folder holds another study of this name (with what differs), a ledger without its
+        specification, or cannot be written.
+        """
+        folder = cls(Path(storage) / spec.name)
+        if folder.spec_path.exists():
+            folder._check_unchanged(spec)
+        elif folder.ledger_path.exists():
+            raise StudyError(
+                f"{folder.path}: has a ledger but no spec.yaml, so what its trials were is unknown. "
+                f"Put spec.yaml back, or move the folder away to begin anew."
+            )
+        try:
+            for part in (folder.checkpoints, folder.search, folder.reports, folder.ray):
+                part.mkdir(parents=True, exist_ok=True)
+            if not folder.spec_path.exists():
+                write_atomically(folder.spec_path, to_yaml(spec))
+        except OSError as error:
+            raise StudyError(f"{folder.path}: cannot be written ({error}). Choose another --storage.") from None
+        return folder
+
+    def spec(self) -> AblationSpec | SweepSpec:
+        """The study as it began. ConfigError if its file is damaged."""
+        return load_study(self.spec_path)
+
+    def ledger(self) -> Ledger:
+        """The study's ledger; keep one for all appends."""
+        return Ledger(self.ledger_path)
+
+    def state(self) -> StudyState:
+        """What happened so far. StudyError if the ledger is damaged."""
+        return fold(self.ledger().read())
+
+    def _check_unchanged(self, spec: AblationSpec | SweepSpec) -> None:
+        try:
+            began = self.spec()
+        except ConfigError as error:
+            raise StudyError(f"{error}\nThe study in {self.path} cannot go on without its spec.yaml.") from None
+        changes = differences(began.identity(), spec.identity())
+        if changes:
+            listed = "\n".join(f"  {change}" for change in changes)
+            raise StudyError(
+                f"{self.path}: the study changed since it began, so its trials would not belong together:\n{listed}\n"
+                f"Undo the change, or give the study another name."
+            )
+
+
+def find_study(name_or_path: str | Path, storage: str | Path = DEFAULT_STORAGE) -> StudyFolder:
+    """The study of that name in ``storage``, or at that path. StudyError with the nearest name where there is none."""
+    text, storage = str(name_or_path), Path(storage)
+    for path in (Path(text), storage / text):
+        if (path / "spec.yaml").is_file():
+            return StudyFolder(path)
+    names = sorted(found.parent.name for found in storage.glob("*/spec.yaml")) if storage.is_dir() else []
+    known = f"Studies in {storage}: {', '.join(names)}." if names else f"There are no studies in {storage}."
+    raise StudyError(f'no study "{text}".{did_you_mean(Path(text).name, names)} {known}')
+
+
+def parse_reference(text: str) -> tuple[str, str | None]:
+    """``name#best`` -> ("name", "best"); ``name`` -> ("name", None). StudyError where either side is empty."""
+    name, mark, selector = text.rpartition("#") if "#" in text else (text, "", "")
+    if not name or (mark and not selector):
+        raise StudyError(f'"{text}" names no study or trial; expected NAME, NAME#best or NAME#KEY.')
+    return name, selector or None
+
+
+def best_trial(state: StudyState, metric: Metric) -> TrialRecord | None:
+    """The finished trial with the best value of ``metric`` at its last epoch, the first of equals; None without any."""
+    sign = 1 if metric.mode == "max" else -1
+    values = [(t, t.final.get(metric.name)) for t in state.trials.values() if t.status == "finished" and t.final]
+    ranked = [(sign * value, trial) for trial, value in values if value is not None]
+    return max(ranked, key=lambda pair: pair[0])[1] if ranked else None
+
+
+def select_trial(state: StudyState, selector: str, metric: Metric) -> TrialRecord:
+    """The trial that ``best``, a key, or the unambiguous start of one selects. StudyError for none or several."""
+    if selector == BEST:
+        best = best_trial(state, metric)
+        if best is None:
+            raise StudyError(f'no trial is "best" yet: none of {len(state.trials)} has finished with a {metric.name}.')
+        return best
+    found = [trial for key, trial in state.trials.items() if key.startswith(selector)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise StudyError(
+            f'"{selector}" begins {len(found)} keys: {", ".join(t.key for t in found[:5])}. Give more digits.'
+        )
+    hint = did_you_mean(selector, [BEST, *state.trials])
+    raise StudyError(f'no trial "{selector}" among {len(state.trials)}.{hint} Use best, or a key.')
+
+
+def write_atomically(path: str | Path, data: bytes) -> None:
+    """Replace ``path`` by ``data``, whole or not at all, whenever this is killed. OSError where the disk refuses."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    try:
+        with partial.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two trees, one line for each leaf: ``base.epochs: was 15, is 20``."""
+    lines = []
+    for key in dict.fromkeys([*old, *new]):
+        path = f"{prefix}{key}"
+        if key not in new:
+            lines.append(f"{path}: was {old[key]!r}, is gone")
+        elif key not in old:
+            lines.append(f"{path}: is new: {new[key]!r}")
+        elif isinstance(old[key], Mapping) and isinstance(new[key], Mapping):
+            lines += differences(old[key], new[key], f"{path}.")
+        elif old[key] != new[key]:
+            lines.append(f"{path}: was {old[key]!r}, is {new[key]!r}")
+    return lines

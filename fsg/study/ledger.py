@@ -1,0 +1,274 @@
+"""The record of a study: one event a line, on disk before anyone is told, and what the events add up to.
+
+A line is a JSON object with sorted keys; its ``crc`` is the CRC-32 of the line without that item. A line is written in
+one piece and ended by a newline, so a line without one was cut off by a kill: it never happened, and the next append
+moves it aside. Any other line that does not match its crc is damage, and is refused.
+Proof: ``tests/study/test_ledger.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from fsg.config import canonical_json
+from fsg.errors import StudyError
+
+Status = Literal["planned", "running", "pruned", "failed", "finished"]
+Event = dict[str, Any]
+
+# What each event carries, besides "event", "time" and "crc".
+FIELDS: Mapping[str, frozenset[str]] = {
+    "study": frozenset({"study_id", "name", "kind", "spec_digest", "versions", "git_commit"}),
+    "planned": frozenset({"key", "arm", "seed", "config"}),
+    "started": frozenset({"key", "attempt", "node", "device"}),
+    "epoch": frozenset({"key", "metrics"}),
+    "layers": frozenset({"key", "epoch", "layers"}),
+    "checkpoint": frozenset({"key", "epoch", "path"}),
+    "pruned": frozenset({"key", "epoch", "reason"}),
+    "failed": frozenset({"key", "reason"}),
+    "finished": frozenset({"key", "metrics"}),
+}
+
+
+@dataclass(slots=True)
+class TrialRecord:
+    """What happened to one trial so far. ``epochs`` has one entry for each epoch number, in order.
+
+    ``started`` is when it first started and ``ended`` when it last ended, in unix seconds. ``checkpoint`` is the last
+    one: its epoch and path. ``final`` holds the metrics of a finished trial.
+    """
+
+    key: str
+    arm: str
+    seed: int
+    config: dict[str, Any]
+    status: Status = "planned"
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    final: dict[str, Any] | None = None
+    reason: str | None = None
+    started: float | None = None
+    ended: float | None = None
+    attempts: int = 0
+    checkpoint: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class StudyState:
+    """What the events of a ledger add up to. ``header`` is its first "study" event; trials are in the order planned."""
+
+    header: Event | None = None
+    trials: dict[str, TrialRecord] = field(default_factory=dict)
+
+
+class Ledger:
+    """The file ``path``. One process appends; any number read. ``listener`` hears of every event once it is on disk."""
+
+    def __init__(self, path: str | Path, listener: Callable[[Event], None] | None = None) -> None:
+        self.path = Path(path)
+        self._listener = listener
+        self._lock = threading.Lock()
+        self._file: int | None = None
+
+    def append(self, event: str, **fields: Any) -> Event:
+        """Write one event and return it, once it is on disk. Safe to call from several threads.
+
+        A metric that is no finite number is written as null. StudyError for an unknown event, fields that are not the
+        event's, values JSON cannot hold, and a disk that refuses.
+        """
+        if isinstance(fields.get("metrics"), Mapping):
+            fields["metrics"] = {name: _finite(value) for name, value in fields["metrics"].items()}
+        record = {"event": event, "time": time.time(), **fields}
+        problem = _shape_problem(record)
+        if problem:
+            raise StudyError(f"{self.path}: cannot record this event: {problem}.")
+        try:
+            body = canonical_json(record)
+        except (TypeError, ValueError) as error:
+            raise StudyError(f'{self.path}: cannot record "{event}": {error}.') from None
+        crc = f"{zlib.crc32(body.encode()):08x}"
+        line = canonical_json(record | {"crc": crc}).encode() + b"\n"
+        with self._lock:
+            try:
+                self._write(line)
+            except OSError as error:
+                self._close()  # the next append finds and moves aside what was half-written
+                raise StudyError(
+                    f"{self.path}: cannot be written ({error}). Make space or mend it, then resume."
+                ) from None
+        written = record | {"crc": crc}
+        if self._listener is not None:
+            self._listener(written)
+        return written
+
+    def read(self) -> list[Event]:
+        """Every event, in order; none where there is no file. Changes nothing.
+
+        StudyError for a damaged line. A last line without its newline was cut off and is left out.
+        """
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StudyError(f"{self.path}: cannot be read ({error}).") from None
+        *lines, _cut_off = data.split(b"\n")
+        return [self._parse(line, number) for number, line in enumerate(lines, start=1)]
+
+    def close(self) -> None:
+        """Let go of the file. A later append opens it again."""
+        with self._lock:
+            self._close()
+
+    def _parse(self, line: bytes, number: int) -> Event:
+        try:
+            record = json.loads(line)
+            crc = record.pop("crc")
+            # The item's text can be cut out because canonical JSON puts "event" after "crc", so a comma follows it.
+            body = line.replace(b'"crc":"%s",' % crc.encode(), b"", 1)
+            problem = "it does not match its crc" if crc != f"{zlib.crc32(body):08x}" else _shape_problem(record)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            problem = f"it is no event ({type(error).__name__})"
+        if problem:
+            raise StudyError(
+                f"{self.path}:{number}: damaged line: {problem}. Nothing was changed. Restore the file from a copy; or "
+                f"remove line {number} to go on without that one event: its trial may run again."
+            )
+        return record | {"crc": crc}
+
+    def _write(self, line: bytes) -> None:
+        if self._file is None:
+            self._file = self._open()
+        _write_all(self._file, line)
+        os.fsync(self._file)
+
+    def _open(self) -> int:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        new = not self.path.exists()
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            self._move_torn_line_aside(descriptor)
+            if new:
+                sync_folder(self.path.parent)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _move_torn_line_aside(self, descriptor: int) -> None:
+        """Copy what follows the last newline to ``<name>.torn-<n>``, and only then cut it off: a kill loses nothing."""
+        whole = self.path.read_bytes()
+        keep = whole.rfind(b"\n") + 1
+        if keep == len(whole):
+            return
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}.torn-{number}")).exists():
+            number += 1
+        copy = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        try:
+            _write_all(copy, whole[keep:])
+            os.fsync(copy)
+        finally:
+            os.close(copy)
+        sync_folder(self.path.parent)
+        os.ftruncate(descriptor, keep)
+        os.fsync(descriptor)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def fold(events: Iterable[Event]) -> StudyState:
+    """What ``events`` add up to. A finished trial stays finished, whatever follows.
+
+    StudyError for an event of a trial that was never planned, and for two studies in one ledger.
+    """
+    state = StudyState()
+    epochs: dict[str, dict[int, dict[str, Any]]] = {}
+    for event in events:
+        if event["event"] == "study":
+            _fold_header(state, event)
+            continue
+        key = event["key"]
+        if event["event"] == "planned":
+            state.trials.setdefault(key, TrialRecord(key, event["arm"], event["seed"], event["config"]))
+            continue
+        trial = state.trials.get(key)
+        if trial is None:
+            raise StudyError(
+                f'the ledger has "{event["event"]}" of trial {key}, which was never planned: a line is missing.'
+            )
+        if trial.status != "finished":
+            _fold_trial(trial, event, epochs.setdefault(key, {}))
+    for key, by_number in epochs.items():
+        state.trials[key].epochs = [by_number[number] for number in sorted(by_number)]
+    return state
+
+
+def _fold_header(state: StudyState, event: Event) -> None:
+    if state.header is None:
+        state.header = event
+    elif state.header["study_id"] != event["study_id"]:
+        raise StudyError(
+            f"the ledger holds two studies, {state.header['study_id']} and {event['study_id']}; part them."
+        )
+
+
+def _fold_trial(trial: TrialRecord, event: Event, epochs: dict[int, dict[str, Any]]) -> None:
+    match event["event"]:
+        case "started":
+            trial.status, trial.reason, trial.ended = "running", None, None
+            trial.started = event["time"] if trial.started is None else trial.started
+            trial.attempts = max(trial.attempts, event["attempt"])
+        case "epoch":
+            epochs[event["metrics"]["epoch"]] = event["metrics"]
+        case "checkpoint":
+            trial.checkpoint = {"epoch": event["epoch"], "path": event["path"]}
+        case "finished":
+            trial.status, trial.final, trial.reason, trial.ended = "finished", event["metrics"], None, event["time"]
+        case "pruned" | "failed" as status:
+            trial.status, trial.reason, trial.ended = status, event["reason"], event["time"]
+
+
+def _shape_problem(record: Any) -> str | None:
+    """Why this is no event of ours, or None."""
+    if not isinstance(record, dict):
+        return "it is no JSON object"
+    name = record.get("event")
+    if not isinstance(name, str) or name not in FIELDS:
+        return f'"event" is {name!r}, expected one of {", ".join(FIELDS)}'
+    found, expected = record.keys() - {"event", "time"}, FIELDS[name]
+    if found != expected:
+        return f'"{name}" has {", ".join(sorted(found)) or "nothing"}, expected {", ".join(sorted(expected))}'
+    if name == "epoch" and (not isinstance(record["metrics"], dict) or type(record["metrics"].get("epoch")) is not int):
+        return 'an "epoch" needs its number in metrics["epoch"]'
+    return None
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    written = 0
+    while written < len(data):
+        written += os.write(descriptor, data[written:])
+
+
+def sync_folder(path: Path) -> None:
+    """Have the names in a folder on disk: a new file's bytes are safe only once its name is."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,289 @@
+"""The file of a study, typed: an ablation (arms compared over paired seeds) or a sweep (a space searched).
+
+``load_study`` refuses everything impossible before anything starts, with file and line. What it returns is resolved:
+written by ``to_yaml`` and loaded again it is the same study. Proof: ``tests/study/test_spec.py``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+import yaml
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
+
+from fsg.config import ByName, Section, TrialConfig, digest
+from fsg.errors import ConfigError
+from fsg.study.design import FULL, FullFactorial, arms_of
+from fsg.study.space import Space
+from fsg.yaml_source import Location, YamlSource, did_you_mean, parse_scalar, read_yaml, refusal
+
+# What a trial reports every epoch, and what it adds with its last one (fsg/train/loop.py).
+EpochMetric = Literal[
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "val_accuracy_ema",
+    "lr",
+    "flip_ratio",
+    "gain",
+    "cosine",
+    "uphill",
+    "step_ms",
+    "images_per_s",
+]
+FinalMetric = Literal["test_accuracy", "test_accuracy_last10", "test_accuracy_ema", "test_loss"]
+EPOCH_METRICS: tuple[str, ...] = get_args(EpochMetric)
+FINAL_METRICS: tuple[str, ...] = get_args(FinalMetric)
+
+_MOST_SEEDS = 10_000
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+StudyType = TypeVar("StudyType", bound="StudySpec")
+
+
+def _seeds(value: Any) -> Any:
+    """``n`` means the seeds 0 to n - 1."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 0 < value <= _MOST_SEEDS:
+            raise ValueError(f"is {value}, expected 1 to {_MOST_SEEDS:,} seeds: a list of them, or how many.")
+        return tuple(range(value))
+    if isinstance(value, list | tuple):
+        if not value:
+            raise ValueError("zero seeds; give at least one, as in seeds: [0, 1, 2].")
+        repeated = [seed for seed, times in Counter(map(repr, value)).items() if times > 1]
+        if repeated:
+            raise ValueError(f"seed {repeated[0]} is given twice; a seed is one repetition.")
+        return tuple(value)
+    raise ValueError(f"is {value!r}, expected a list of seeds, or how many.")
+
+
+def _baselines(value: Any) -> Any:
+    """A list of estimator names is short for estimators with nothing else changed."""
+    if not isinstance(value, list):
+        return value
+    for index, name in enumerate(value):
+        if not isinstance(name, str):
+            raise ValueError(
+                f"holds {name!r}, expected names of gradient estimators, or a mapping of names to overrides."
+            )
+        if name in value[:index]:
+            raise ValueError(f'baseline "{name}" is given twice.')
+    return {name: {} for name in value}
+
+
+class MetricSpec(Section):
+    """What trials are compared by, read at their last epoch, and which way is better."""
+
+    name: Literal[EpochMetric, FinalMetric]
+    mode: Literal["min", "max"]
+    unit: str = ""
+
+
+class SearchMetricSpec(Section):
+    """What a search is led by. No test metric: choices are made on validation."""
+
+    name: EpochMetric
+    mode: Literal["min", "max"]
+    unit: str = ""
+
+
+class AnalysisSpec(Section):
+    """How the comparison is read, fixed before the first trial.
+
+    ``interval`` is the coverage; ``smallest_effect_of_interest`` is in the metric's unit; ``reference`` is the arm all
+    others are compared with, ``baseline`` a second such arm.
+    """
+
+    interval: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    smallest_effect_of_interest: Annotated[float, Field(gt=0)] | None = None
+    reference: str | None = None
+    baseline: str | None = None
+
+
+class StudySpec(Section):
+    """What ablations and sweeps share."""
+
+    name: Name
+    question: str = ""
+    base: TrialConfig = TrialConfig()
+    _source: YamlSource | None = PrivateAttr(default=None)
+
+    @property
+    def source(self) -> YamlSource | None:
+        """The YAML it came from, for messages with a line; None if it was built in Python."""
+        return self._source
+
+    def refuse(self, place: Location, message: str) -> ConfigError:
+        """The refusal of what stands at ``place`` of the file."""
+        return self.source.error(place, message) if self.source else ConfigError(message)
+
+    def resolved(self) -> dict[str, Any]:
+        """The study as plain data with every default filled in; it loads as the same study."""
+        data = self.model_dump(mode="json", exclude={"base": {"seed"}})
+        return {key: value for key, value in data.items() if value is not None}
+
+    def digest(self) -> str:
+        """Equal for equal studies. The base's device does not count: it decides no result."""
+        return digest(self.identity())
+
+    def identity(self) -> dict[str, Any]:
+        """``resolved()`` without the base's device: what must not change once a study has begun."""
+        data = self.resolved()
+        return data | {"base": {key: value for key, value in data["base"].items() if key != "device"}}
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and isinstance(other, StudySpec) and self.resolved() == other.resolved()
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class AblationSpec(StudySpec):
+    """Arms compared over the same seeds: those of ``design``, the explicit ``arms``, and ``baselines``.
+
+    ``arms`` and ``baselines`` map a name to what it changes in ``base``; a baseline is named by its gradient estimator.
+    """
+
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_seeds)]
+    metric: MetricSpec
+    design: FullFactorial | None = None
+    arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    baselines: Annotated[dict[str, dict[str, Any]], BeforeValidator(_baselines)] = Field(default_factory=dict)
+    analysis: AnalysisSpec = AnalysisSpec()
+
+    @property
+    def kind(self) -> Literal["ablation"]:
+        """As the ledger's header names it."""
+        return "ablation"
+
+
+class SearchSpec(Section):
+    """Who proposes the points, how many, and the seed of the proposals."""
+
+    sampler: Literal["tpe", "random"] = "tpe"
+    trials: Annotated[int, Field(ge=1, le=100_000)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+
+class Asha(Section):
+    """Asynchronous successive halving: the best 1/``reduction_factor`` go on, from ``grace_epochs`` on."""
+
+    name: Literal["asha"] = "asha"
+    grace_epochs: Annotated[int, Field(ge=1)] = 1
+    reduction_factor: Annotated[int, Field(ge=2, le=64)] = 3
+
+
+class NoScheduler(Section):
+    """Every trial runs to its end."""
+
+    name: Literal["none"] = "none"
+
+
+class SweepSpec(StudySpec):
+    """A space searched for the best value of one metric, every trial with the same ``seed``."""
+
+    seed: Seed = 0
+    metric: SearchMetricSpec
+    space: Space
+    search: SearchSpec
+    scheduler: Annotated[Asha | NoScheduler, Field(discriminator="name"), ByName] = NoScheduler()
+
+    @property
+    def kind(self) -> Literal["sweep"]:
+        """As the ledger's header names it."""
+        return "sweep"
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The one seed, named as in an ablation."""
+        return (self.seed,)
+
+
+def load_study(path: str | Path) -> AblationSpec | SweepSpec:
+    """The study in a YAML file; ConfigError with file, line, what was found and what is allowed."""
+    return parse_study(read_yaml(path))
+
+
+def parse_study(source: YamlSource) -> AblationSpec | SweepSpec:
+    """The study in ``source``: a sweep if it has a space, a search or a scheduler, and an ablation otherwise."""
+    if source.data.keys() & {"space", "search", "scheduler"}:
+        return _checked_sweep(_typed(SweepSpec, source))
+    return _checked_ablation(_typed(AblationSpec, source))
+
+
+def to_yaml(spec: StudySpec) -> bytes:
+    """``resolved()`` as YAML; ``load_study`` reads the same study from it."""
+    text = yaml.dump(spec.resolved(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return text.encode()
+
+
+def _typed(model: type[StudyType], source: YamlSource) -> StudyType:
+    try:
+        spec = model.model_validate(source.data)
+    except ValidationError as error:
+        raise refusal(error, model, source) from None
+    spec._source = source
+    if "seed" in spec.base.model_fields_set:
+        message = f'the base sets "seed", but the trials run {_SEED_KEYS[model.__name__]}; remove it.'
+        raise spec.refuse(("base", "seed"), message)
+    return spec
+
+
+_SEED_KEYS = {"AblationSpec": 'the seeds of "seeds"', "SweepSpec": 'the seed of "seed"'}
+
+
+def _checked_ablation(spec: AblationSpec) -> AblationSpec:
+    """Arms that can be, and the arms the analysis names; the defaults of these filled in."""
+    arms = list(arms_of(spec))
+    analysis = spec.analysis
+    for role, name in (("reference", analysis.reference), ("baseline", analysis.baseline)):
+        if name is not None and name not in arms:
+            hint = did_you_mean(name, arms)
+            message = f'"analysis.{role}" is "{name}", which is no arm.{hint} Arms: {", ".join(arms)}.'
+            raise spec.refuse(("analysis", role), message)
+    reference = analysis.reference or (FULL if FULL in arms else arms[0])
+    baseline = analysis.baseline or ("ste" if "ste" in arms and reference != "ste" else None)
+    if reference == baseline:
+        message = f'"analysis.baseline" and the reference are the same arm, "{reference}"; name two.'
+        raise spec.refuse(("analysis", "baseline"), message)
+    filled = analysis.model_copy(update={"reference": reference, "baseline": baseline})
+    return spec.model_copy(update={"analysis": filled})
+
+
+def _checked_sweep(spec: SweepSpec) -> SweepSpec:
+    """A space whose every point is a valid trial, and a scheduler that can stop one."""
+    problems = spec.space.misfits(spec.base)
+    if problems:
+        lines = [
+            str(spec.refuse(("space", path) if path else ("space",), _in_space(path, why))) for path, why in problems
+        ]
+        raise ConfigError("\n".join(lines))
+    epochs = spec.space.root.get("epochs")
+    most = max(int(e) for e in epochs.extremes if isinstance(e, int)) if epochs else spec.base.epochs
+    if isinstance(spec.scheduler, Asha) and spec.scheduler.grace_epochs >= most:
+        message = (
+            f"is {spec.scheduler.grace_epochs}, but trials have {most} epochs, so none could be stopped; use fewer."
+        )
+        raise spec.refuse(("scheduler", "grace_epochs"), f'"scheduler.grace_epochs" {message}')
+    return spec
+
+
+def _in_space(path: str, problem: str) -> str:
+    return f'"space.{path}": {problem}' if path else problem
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that fsg reads as something else, such as 1e3: YAML 1.1 would not."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = None if parse_scalar(text) == text else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from fsg.stats.paired import mean_interval
+from fsg.stats.sequential import plan_looks
+
+
+def all_looks(x, first, last):
+    """Mean and standard error of every study (row) at each look."""
+    n = np.arange(first, last + 1)
+    mean = x.cumsum(axis=1)[:, first - 1 :] / n
+    spread = np.stack([x[:, :k].std(axis=1, ddof=1) for k in n], axis=1)
+    return mean, spread / np.sqrt(n)
+
+
+def test_one_look_is_the_t_interval():
+    d = [1.0, 2.0, 4.0, 3.0, 2.5]
+    found, expected = plan_looks(5, 5).interval(d), mean_interval(d)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=0.01)
+
+
+@pytest.mark.parametrize(("first", "last"), [(3, 12), (2, 6)])
+def test_stopping_at_the_first_interval_without_zero_is_wrong_in_five_percent(first, last):
+    x = np.random.default_rng(77).standard_normal((20_000, last))
+    mean, error = all_looks(x, first, last)
+    ever = (np.abs(mean) > np.array(plan_looks(first, last).edges) * error).any(axis=1).mean()
+    assert 0.045 < ever < 0.055
+
+
+def test_plain_t_intervals_would_be_wrong_far_more_often():
+    x = np.random.default_rng(77).standard_normal((5_000, 12))
+    plain = [mean_interval(np.arange(n)).half_width / np.arange(n).std(ddof=1) * np.sqrt(n) for n in range(3, 13)]
+    mean, error = all_looks(x, 3, 12)
+    assert (np.abs(mean) > np.array(plain) * error).any(axis=1).mean() > 0.1
+
+
+def test_early_looks_are_stricter_and_every_look_is_wider_than_a_single_one():
+    edges = plan_looks(3, 12).edges
+    assert list(edges) == sorted(edges, reverse=True)
+    assert edges[-1] > 2.2009851600827  # t, 11 degrees of freedom
+
+
+def test_more_confidence_is_wider():
+    assert plan_looks(3, 12, 0.99).edges[-1] > plan_looks(3, 12).edges[-1]
+
+
+def test_seeds_are_added_until_the_interval_is_narrow_or_the_last_look_is_reached():
+    looks = plan_looks(3, 12)
+    tight, loose = [1.0, 1.001, 0.999, 1.0], [1.0, 5.0, -3.0, 2.0]
+    assert looks.enough(tight, 0.3) and not looks.enough(loose, 0.3)
+    assert looks.enough(loose * 3, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: plan_looks(1, 5), "looks from 1 to 5 seeds: expected 2 <= min <= max <= 200"),
+        (lambda: plan_looks(6, 5), "looks from 6 to 5"),
+        (lambda: plan_looks(3, 12, 95), "confidence is 95"),
+        (lambda: plan_looks(3, 12).interval([1.0, 2.0]), "2 seeds, but looks are planned at 3 to 12"),
+        (lambda: plan_looks(3, 12).enough([1.0, 2.0, 3.0], 0), "half_width is 0"),
+    ],
+)
+def test_what_was_not_planned_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
