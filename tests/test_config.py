@@ -15,7 +15,9 @@ from fsg.errors import ConfigError
 
 NAMES = st.sampled_from(["a", "b", "c", "name", "d"])
 LEAVES = st.integers(0, 5) | st.sampled_from(["x", "y"]) | st.booleans() | st.none()
-TREES = st.dictionaries(NAMES, st.recursive(LEAVES, lambda inner: st.dictionaries(NAMES, inner, max_size=3)), max_size=4)
+TREES = st.dictionaries(
+    NAMES, st.recursive(LEAVES, lambda inner: st.dictionaries(NAMES, inner, max_size=3)), max_size=4
+)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -58,7 +60,9 @@ def test_an_image_folder_must_be_named():
 
 
 def test_a_resolved_trial_resolves_to_itself():
-    trial = parse_trial({"gradient": {"name": "multi_fc", "gain": "free"}, "optimizer": {"name": "sgd", "momentum": 0.9}})
+    trial = parse_trial(
+        {"gradient": {"name": "multi_fc", "gain": "free"}, "optimizer": {"name": "sgd", "momentum": 0.9}}
+    )
     assert parse_trial(trial.model_dump()) == trial
     assert parse_trial(json.loads(canonical_json(trial.model_dump()))) == trial
 

@@ -130,9 +130,59 @@ def test_any_bytes_give_a_source_or_a_refusal(tmp_path_factory, data):
 
 
 FRAGMENTS = st.sampled_from(
-    ["a", ": ", "- ", "\n", "  ", "{", "}", "[", "]", "!!int ", "!!float ", "!!bool ", "!!binary ", "!!timestamp ", "!!set "]
-    + ["&x ", "*x", "<<", "? ", '"', "'", "\\ud800", "|", ">", "%", "@", "=", "0x", "1e9", ".inf", ".nan", "~", "#", "---"]
-    + ["epochs", "gradient", "name", "fsg", "ste", "optimizer", "lr", "seed", "12:30:45", "2026-11-21", "\t", "\x00", "é"]
+    [
+        "a",
+        ": ",
+        "- ",
+        "\n",
+        "  ",
+        "{",
+        "}",
+        "[",
+        "]",
+        "!!int ",
+        "!!float ",
+        "!!bool ",
+        "!!binary ",
+        "!!timestamp ",
+        "!!set ",
+    ]
+    + [
+        "&x ",
+        "*x",
+        "<<",
+        "? ",
+        '"',
+        "'",
+        "\\ud800",
+        "|",
+        ">",
+        "%",
+        "@",
+        "=",
+        "0x",
+        "1e9",
+        ".inf",
+        ".nan",
+        "~",
+        "#",
+        "---",
+    ]
+    + [
+        "epochs",
+        "gradient",
+        "name",
+        "fsg",
+        "ste",
+        "optimizer",
+        "lr",
+        "seed",
+        "12:30:45",
+        "2026-11-21",
+        "\t",
+        "\x00",
+        "é",
+    ]
 )
 
 
@@ -169,7 +219,9 @@ def test_nearest_is_none_where_nothing_is_close():
 
 def test_field_names_cover_every_kind_of_a_section():
     names = field_names(TrialConfig)
-    assert {"epochs", "gradient", "gradient.hgs", "gradient.slow.d_state", "gradient.lr", "quantizer.bits"} <= set(names)
+    assert {"epochs", "gradient", "gradient.hgs", "gradient.slow.d_state", "gradient.lr", "quantizer.bits"} <= set(
+        names
+    )
     assert len(names) == len(set(names))
 
 
@@ -179,11 +231,19 @@ def test_field_names_cover_every_kind_of_a_section():
         ("epochs: 3\noptimzer: adam\n", 2, 'unknown key "optimzer". Did you mean "optimizer"?'),
         ("optimizer:\n  name: adam\n  rl: 1\n", 3, 'unknown key "optimizer.rl". Did you mean "optimizer.lr"?'),
         ("gradient:\n  name: fsg\n  hgss: true\n", 3, 'unknown key "gradient.hgss". Did you mean "gradient.hgs"?'),
-        ("gradient:\n  slow:\n    d_stat: 2\n", 3, 'unknown key "gradient.slow.d_stat". Did you mean "gradient.slow.d_state"?'),
+        (
+            "gradient:\n  slow:\n    d_stat: 2\n",
+            3,
+            'unknown key "gradient.slow.d_stat". Did you mean "gradient.slow.d_state"?',
+        ),
         ("gradient:\n  name: ste\n  hgs: true\n", 3, 'unknown key "gradient.hgs". Allowed in gradient: name.'),
         ("gradient:\n  fsg: 3\n", 2, '"gradient.fsg" is 3: input should be a valid boolean.'),
-        ("a: 1\ngradient: fgs\n", 2, '"gradient" is \'fgs\', allowed: ste, ema, scalar, multi_fc, fsg. Did you mean "fsg"?'),
-        ("model: digits_cn\n", 1, '"model.name" is \'digits_cn\', allowed: digits_cnn, resnet20'),
+        (
+            "a: 1\ngradient: fgs\n",
+            2,
+            '"gradient" is \'fgs\', allowed: ste, ema, scalar, multi_fc, fsg. Did you mean "fsg"?',
+        ),
+        ("model: digits_cn\n", 1, "\"model.name\" is 'digits_cn', allowed: digits_cnn, resnet20"),
         ("epochs: 0\n", 1, '"epochs" is 0: input should be greater than or equal to 1.'),
         ("epochs: 2.5\n", 1, '"epochs" is 2.5: input should be a valid integer'),
         ("epochs: true\n", 1, '"epochs" is True: input should be a valid integer'),

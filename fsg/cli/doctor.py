@@ -23,7 +23,10 @@ def doctor() -> None:
         ("torch", _torch),
         ("CUDA", _cuda),
         ("triton", lambda: _optional("triton", "Triton kernels are not available; the CPU needs none")),
-        ("mamba-ssm", lambda: _optional("mamba-ssm", 'not installed; `pip install --no-build-isolation "fsg[cuda]"` on a GPU')),
+        (
+            "mamba-ssm",
+            lambda: _optional("mamba-ssm", 'not installed; `pip install --no-build-isolation "fsg[cuda]"` on a GPU'),
+        ),
         ("Ray", lambda: _required("ray")),
         ("Optuna", lambda: _required("optuna")),
         ("MLflow", lambda: _required("mlflow")),
@@ -48,7 +51,10 @@ def _torch() -> tuple[bool, str]:
         import torch
         import torchvision
     except Exception as error:  # a mismatched torchvision raises RuntimeError on import
-        return False, f"{type(error).__name__}: {str(error).splitlines()[0]}; install torch and torchvision of one release"
+        return (
+            False,
+            f"{type(error).__name__}: {str(error).splitlines()[0]}; install torch and torchvision of one release",
+        )
     return True, f"{torch.__version__}, torchvision {torchvision.__version__}, {torch.get_num_threads()} threads"
 
 
@@ -88,4 +94,6 @@ def _memory() -> tuple[bool, str]:
 def _disk() -> tuple[bool, str]:
     free = shutil.disk_usage(Path.cwd()).free / GIB
     fine = free >= DISK_NEEDED
-    return fine, f"{free:.1f} GiB free here" + ("" if fine else f"; a study needs about {DISK_NEEDED:g}, and Ray stops at 95 % full")
+    return fine, f"{free:.1f} GiB free here" + (
+        "" if fine else f"; a study needs about {DISK_NEEDED:g}, and Ray stops at 95 % full"
+    )

@@ -89,7 +89,9 @@ def ui(
     study: Annotated[str | None, typer.Argument(help="Open at this study's arms; all experiments if left out.")] = None,
     storage: Storage = STUDIES,
     tracking_uri: Tracking = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port on loopback; a free one if left out.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port on loopback; a free one if left out.")
+    ] = None,
 ) -> None:
     """Open MLflow on the studies' store and stay until Ctrl-C."""
     from fsg.study.folder import find_study

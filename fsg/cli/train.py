@@ -26,7 +26,9 @@ COLUMNS = {
 
 def train(
     config: Annotated[Path | None, typer.Argument(help="YAML of one trial; all defaults if left out.")] = None,
-    set_: Annotated[list[str], typer.Option("--set", help="Override one key, as in gradient.lre=false; repeatable.")] = [],
+    set_: Annotated[
+        list[str], typer.Option("--set", help="Override one key, as in gradient.lre=false; repeatable.")
+    ] = [],
     from_: Annotated[
         str | None, typer.Option("--from", help="Take the configuration of a trial: STUDY#best or STUDY#KEY.")
     ] = None,
@@ -62,7 +64,11 @@ def train(
     typer.echo(
         f"Test accuracy {last.metrics['test_accuracy']:.2f} %, "
         f"mean of the last {len(trainer.test_scores)} epochs {last.metrics['test_accuracy_last10']:.2f} %"
-        + (f", with averaged weights {last.metrics['test_accuracy_ema']:.2f} %." if "test_accuracy_ema" in last.metrics else ".")
+        + (
+            f", with averaged weights {last.metrics['test_accuracy_ema']:.2f} %."
+            if "test_accuracy_ema" in last.metrics
+            else "."
+        )
     )
 
 

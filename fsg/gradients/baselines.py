@@ -34,6 +34,7 @@ class MovingAverage(GradientEstimator):
     """m_t = beta m_{t-1} + (1 - beta) g_t, starting at the first g."""
 
     average: Tensor
+    started: Tensor
 
     def __init__(self, config: Ema, spans: Spans) -> None:
         super().__init__(spans)

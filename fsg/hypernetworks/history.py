@@ -22,8 +22,8 @@ class GradientHistory(nn.Module):
         self.window = torch.cat([older, grad[None]])
         return self.window
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:  # type: ignore[override]
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
         # The window grows over the first steps, so its stored size is taken as it is.
         stored = state_dict[f"{prefix}window"]
         self.window = stored.to(self.window).clone()
-        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
+        super()._load_from_state_dict(state_dict, prefix, *args)

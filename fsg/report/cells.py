@@ -46,7 +46,7 @@ def comparison_grid(comparison: Comparison) -> Grid:
     """One row per arm: n, metric, test accuracy, the two paired differences, epochs to target, relative step time."""
     measure, rows = comparison.measure, comparison.rows
     intervals = [i for row in rows for i in (row.metric, row.vs_reference, row.vs_baseline) if i is not None]
-    digits = _digits(intervals, least=1 if measure.unit == "%" else 2)
+    digits = decimals(intervals, measure.unit)
     headers = ["arm", "n", measure.label, "test [%]"]
     headers += [f"vs {name}" for name in (comparison.reference, comparison.baseline) if name is not None]
     if comparison.baseline is not None:
@@ -60,15 +60,11 @@ def comparison_grid(comparison: Comparison) -> Grid:
             Cell(NONE if row.test_accuracy is None else f"{row.test_accuracy:.1f}"),
         ]
         if comparison.reference is not None:
-            own = row.arm == comparison.reference
-            cells.append(
-                Cell("reference") if own else _difference(row.vs_reference, row.verdict_reference, digits, measure.mode)
-            )
+            found = difference_cell(row.vs_reference, row.verdict_reference, digits, measure.mode)
+            cells.append(Cell("reference") if row.arm == comparison.reference else found)
         if comparison.baseline is not None:
-            own = row.arm == comparison.baseline
-            cells.append(
-                Cell("baseline") if own else _difference(row.vs_baseline, row.verdict_baseline, digits, measure.mode)
-            )
+            found = difference_cell(row.vs_baseline, row.verdict_baseline, digits, measure.mode)
+            cells.append(Cell("baseline") if row.arm == comparison.baseline else found)
             cells += [_epochs(row.epochs_to_target), Cell(NONE if row.step_ratio is None else f"{row.step_ratio:.2f}")]
         return tuple(cells)
 
@@ -113,8 +109,14 @@ def number(value: float, digits: int, sign: bool = False) -> str:
     return text.replace("-", MINUS)
 
 
-def _digits(intervals: Sequence[Interval], least: int) -> int:
+def p_value(p: float) -> str:
+    """Three figures, for an exact p such as 0.0625 should be told from 0.06."""
+    return NONE if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3g}"
+
+
+def decimals(intervals: Sequence[Interval], unit: str) -> int:
     """Decimals that show one to two figures of the typical half-width, the same in the whole table."""
+    least = 1 if unit == "%" else 2
     halves = [i.half_width for i in intervals if i.half_width > 0]
     if not halves:
         return least + 1
@@ -128,7 +130,8 @@ def _estimate(interval: Interval | None, digits: int, best: bool = False) -> Cel
     return Cell(number(interval.estimate, digits), spread, best=best)
 
 
-def _difference(interval: Interval | None, found: Verdict | None, digits: int, mode: str) -> Cell:
+def difference_cell(interval: Interval | None, found: Verdict | None, digits: int, mode: str) -> Cell:
+    """A signed difference with its spread, its marks and which way it is told; a dash where there is none."""
     if interval is None:
         return Cell(NONE)
     spread = "" if math.isnan(interval.half_width) else number(interval.half_width, digits)

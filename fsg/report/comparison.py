@@ -372,11 +372,9 @@ def _notes(
         )
     verdicts = [v for row in rows for v in (row.verdict_reference, row.verdict_baseline)]
     if any(verdicts):
-        marks = (
-            f"* differs from it at {1 - confidence:.2g} after Holm's correction over the arms of its column (paired t)"
-        )
+        marks = f"* differs at {1 - confidence:.2g} after Holm's correction over the arms of the column (paired t)"
         if smallest_effect is not None:
-            marks += "; ≈ equivalent to it, within the smallest effect of interest (two one-sided tests)"
+            marks += "; ≈ equivalent: within the smallest effect of interest (two one-sided tests)"
         yield marks + "; no mark: the seeds do not tell."
     if smallest_effect is not None:
         unit = " points" if measure.unit == "%" else f" {measure.unit}".rstrip()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fsg.files import write_atomically
 from fsg.report.cells import Grid, comparison_grid, top_grid
 from fsg.report.comparison import arm_metrics, compare, top_trials
 from fsg.report.markdown import grid_markdown
 from fsg.report.terminal import TerminalTable
-from fsg.study.folder import write_atomically
 from fsg.study.ledger import StudyState
 from fsg.study.spec import AblationSpec, SweepSpec
 
@@ -46,8 +46,9 @@ class StudyReport:
 
 def make_report(spec: AblationSpec | SweepSpec, state: StudyState, top: int = 10) -> StudyReport:
     """The comparison of an ablation's arms, or the ``top`` trials of a sweep. StudyError where there is nothing to report."""
+    device = ", ".join(sorted({t.device for t in state.trials.values() if t.device})) or "device not recorded"
     if isinstance(spec, SweepSpec):
-        return StudyReport(top_grid(top_trials(state, spec.metric, top)))
+        return StudyReport(top_grid(top_trials(state, spec.metric, top, device=device)))
     comparison = compare(
         state,
         metric=spec.metric,
@@ -55,5 +56,6 @@ def make_report(spec: AblationSpec | SweepSpec, state: StudyState, top: int = 10
         baseline=spec.analysis.baseline,
         interval=spec.analysis.interval,
         smallest_effect=spec.analysis.smallest_effect_of_interest,
+        device=device,
     )
     return StudyReport(comparison_grid(comparison), arm_metrics(comparison))

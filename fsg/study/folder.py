@@ -6,16 +6,14 @@ at all. Proof: ``tests/study/test_folder.py``.
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from fsg.errors import ConfigError, StudyError
-from fsg.study.ledger import Ledger, StudyState, TrialRecord, fold, sync_folder
+from fsg.files import write_atomically
+from fsg.study.ledger import Ledger, StudyState, TrialRecord, fold
 from fsg.study.spec import AblationSpec, SweepSpec, load_study, to_yaml
 from fsg.yaml_source import did_you_mean
 
@@ -161,23 +159,6 @@ def select_trial(state: StudyState, selector: str, metric: Metric) -> TrialRecor
         )
     hint = did_you_mean(selector, [BEST, *state.trials])
     raise StudyError(f'no trial "{selector}" among {len(state.trials)}.{hint} Use best, or a key.')
-
-
-def write_atomically(path: str | Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``, whole or not at all, whenever this is killed. OSError where the disk refuses."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
-    try:
-        with partial.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            partial.unlink()
-        raise
-    sync_folder(path.parent)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

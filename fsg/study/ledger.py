@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from fsg.config import canonical_json
 from fsg.errors import StudyError
+from fsg.files import sync_folder
 
 Status = Literal["planned", "running", "pruned", "failed", "finished"]
 Event = dict[str, Any]
@@ -59,6 +60,7 @@ class TrialRecord:
     ended: float | None = None
     attempts: int = 0
     checkpoint: dict[str, Any] | None = None
+    device: str | None = None
 
 
 @dataclass(slots=True)
@@ -230,6 +232,7 @@ def _fold_trial(trial: TrialRecord, event: Event, epochs: dict[int, dict[str, An
             trial.status, trial.reason, trial.ended = "running", None, None
             trial.started = event["time"] if trial.started is None else trial.started
             trial.attempts = max(trial.attempts, event["attempt"])
+            trial.device = event["device"]
         case "epoch":
             epochs[event["metrics"]["epoch"]] = event["metrics"]
         case "checkpoint":
@@ -263,12 +266,3 @@ def _write_all(descriptor: int, data: bytes) -> None:
     written = 0
     while written < len(data):
         written += os.write(descriptor, data[written:])
-
-
-def sync_folder(path: Path) -> None:
-    """Have the names in a folder on disk: a new file's bytes are safe only once its name is."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

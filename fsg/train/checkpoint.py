@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from fsg.errors import CheckpointCorrupt
+from fsg.files import write_atomically
 
 _DIGEST_BYTES = 32
 
@@ -50,18 +50,7 @@ def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
     torch.save(state, buffer)
     payload = buffer.getvalue()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(hashlib.sha256(payload).digest())
-        file.write(payload)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_atomically(path, hashlib.sha256(payload).digest() + payload)
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -73,5 +62,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         raise CheckpointCorrupt(f"{path}: cannot be read ({error.strerror}).") from None
     stored, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     if hashlib.sha256(payload).digest() != stored:
-        raise CheckpointCorrupt(f"{path}: its digest does not match its {len(content):,} bytes; it is damaged or cut short.")
+        raise CheckpointCorrupt(
+            f"{path}: its digest does not match its {len(content):,} bytes; it is damaged or cut short."
+        )
     return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)

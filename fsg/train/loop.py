@@ -1,7 +1,7 @@
 """The trainer of one trial: yields one result per epoch, and can stop and go on at any of them.
 
-    for result in Trainer(config):
-        print(result.epoch, result.metrics["val_accuracy"])
+for result in Trainer(config):
+    print(result.epoch, result.metrics["val_accuracy"])
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fsg.config import TrialConfig
-from fsg.data import AUGMENTED, DataSplits, Images, augment, class_balanced, epoch_order, load_data, normalise
+from fsg.data import AUGMENTED, DataSplits, augment, class_balanced, epoch_order, load_data, normalise
 from fsg.errors import BackendUnavailable, CheckpointCorrupt, TrialDiverged
 from fsg.gradients import Signal, make_estimator
 from fsg.layers import quantized_layers, using
@@ -69,7 +69,9 @@ class Trainer:
         self.epoch = 0
         self.last_result: EpochResult | None = None
         self.test_scores: list[float] = []
-        self._balanced = class_balanced(self.train, min(REESTIMATION_IMAGES, len(self.train.labels)), config.data.split_seed)
+        self._balanced = class_balanced(
+            self.train, min(REESTIMATION_IMAGES, len(self.train.labels)), config.data.split_seed
+        )
 
     def __iter__(self) -> Iterator[EpochResult]:
         while not self.finished:
@@ -192,7 +194,7 @@ class Trainer:
     def _evaluate(self) -> dict[str, float]:
         """Validation every epoch; test in the last ones, shown only at the end, where no choice can be made by it."""
         left = self.config.epochs - self.epoch
-        metrics = {}
+        metrics: dict[str, float] = {}
         plain = self._scores(with_test=left < LAST)
         metrics |= {"val_loss": plain["validation"].loss, "val_accuracy": plain["validation"].accuracy}
         if "test" in plain:
@@ -235,7 +237,9 @@ def resolve_device(name: str) -> torch.device:
     if name.startswith("cuda"):
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count <= int(name.partition(":")[2] or 0):
-            raise BackendUnavailable(f'device is "{name}", but {count} CUDA devices are visible. Use device: cpu or auto.')
+            raise BackendUnavailable(
+                f'device is "{name}", but {count} CUDA devices are visible. Use device: cpu or auto.'
+            )
     return torch.device(name)
 
 

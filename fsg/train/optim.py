@@ -12,7 +12,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from fsg.config import OptimizerConfig, ScheduleConfig
 
 
-def base_optimizer(config: OptimizerConfig, params: Iterable[torch.nn.Parameter]) -> Optimizer:
+def base_optimizer(config: OptimizerConfig, params: Iterable[torch.Tensor]) -> Optimizer:
     """The optimizer that a configuration names; pi of method.md is its step divided by its learning rate."""
     params = list(params)
     match config.name:

@@ -11,10 +11,12 @@ import logging
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial, TrialState
 
 from fsg.study.ledger import TrialRecord
@@ -72,7 +74,7 @@ class Proposals:
 
     def recall(self, records: Mapping[str, TrialRecord]) -> list[tuple[str, Point]]:
         """After a restart: tell Optuna what the ledger knows, and return the points that are still to be run."""
-        to_run = []
+        to_run: list[tuple[str, Point]] = []
         for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             trial = Trial(self._study, frozen._trial_id)
             key = frozen.user_attrs.get(KEY)
@@ -148,10 +150,11 @@ class Proposals:
 
 def _quietly_open(sampler: optuna.samplers.BaseSampler, storage: Path | None, mode: str) -> optuna.Study:
     optuna.logging.set_verbosity(logging.WARNING)
-    direction = "maximize" if mode == "max" else "minimize"
+    direction: Literal["maximize", "minimize"] = "maximize" if mode == "max" else "minimize"
     if storage is None:
         return optuna.create_study(sampler=sampler, direction=direction)
     storage.parent.mkdir(parents=True, exist_ok=True)
-    backend = optuna.storages.journal.JournalFileBackend(str(storage))
-    journal = optuna.storages.JournalStorage(backend)
-    return optuna.create_study(storage=journal, study_name="fsg", sampler=sampler, direction=direction, load_if_exists=True)
+    journal = JournalStorage(JournalFileBackend(str(storage)))
+    return optuna.create_study(
+        storage=journal, study_name="fsg", sampler=sampler, direction=direction, load_if_exists=True
+    )

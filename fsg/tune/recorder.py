@@ -110,6 +110,6 @@ class StartRecorder(NotInSnapshots, Callback):
 
 def _crash(trial: Trial) -> str:
     """The last line of the error that Ray kept, without its traceback."""
-    error = trial.get_error() if trial.error_filename or trial.pickled_error_filename else None
+    error = trial.get_error()
     lines = [line.strip() for line in str(error or "the worker ended without a word").splitlines() if line.strip()]
     return f"crashed: {lines[-1]}"

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
+import re
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsg.errors import BackendUnavailable
@@ -108,6 +111,19 @@ def _connect(resources: Resources) -> bool:
     return True
 
 
+def device_name(resources: Resources) -> str:
+    """What a trial computes on, as a table names it: the GPU's or the processor's model. A joined cluster's is not known here."""
+    if resources.address is not None:
+        return "GPU of the cluster" if resources.gpus_per_trial else "CPU of the cluster"
+    if resources.gpus_per_trial:
+        import torch
+
+        return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "GPU"
+    cpuinfo = Path("/proc/cpuinfo")
+    models = re.findall(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.M) if cpuinfo.exists() else []
+    return f"{models[0].strip() if models else platform.processor() or 'CPU'}, {os.cpu_count()} cores"
+
+
 def _slots(resources: Resources) -> int:
     """How many trials the cluster runs side by side; BackendUnavailable if it is none."""
     import ray
@@ -116,7 +132,9 @@ def _slots(resources: Resources) -> int:
     for name, wanted in (("CPU", resources.cpus_per_trial), ("GPU", resources.gpus_per_trial)):
         if wanted > have.get(name, 0):
             option = f"--{name.lower()}s-per-trial"
-            raise BackendUnavailable(f"{option} is {wanted:g}, but the cluster has {have.get(name, 0):g}. Ask for less.")
+            raise BackendUnavailable(
+                f"{option} is {wanted:g}, but the cluster has {have.get(name, 0):g}. Ask for less."
+            )
         slots += [int(have[name] / wanted)] if wanted else []
     return min(slots, default=1)
 
@@ -156,6 +174,6 @@ def _tune(
                 name="tune",
                 storage_path=str(folder.ray.resolve()),
                 verbose=0,
-                callbacks=[StartRecorder(ledger, attempts, "cuda" if resources.gpus_per_trial else "cpu")],
+                callbacks=[StartRecorder(ledger, attempts, device_name(resources))],
             ),
         ).fit()

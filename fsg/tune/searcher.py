@@ -27,7 +27,7 @@ class StudySearcher(NotInSnapshots, Searcher):
         """The next trial to run, or None at the end."""
         raise NotImplementedError
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
         """The next trial as a Tune configuration, or FINISHED."""
         trial = self.next_trial()
         if trial is None:
@@ -59,7 +59,9 @@ class PlanSearcher(StudySearcher):
 class SweepSearcher(StudySearcher):
     """Optuna's proposals for a sweep; every new trial is planned in the ledger before Ray hears of it."""
 
-    def __init__(self, folder: StudyFolder, spec: SweepSpec, ledger: Ledger, records: Mapping[str, TrialRecord]) -> None:
+    def __init__(
+        self, folder: StudyFolder, spec: SweepSpec, ledger: Ledger, records: Mapping[str, TrialRecord]
+    ) -> None:
         super().__init__(folder)
         self._spec = spec
         self._ledger = ledger
@@ -94,7 +96,7 @@ class SweepSearcher(StudySearcher):
             self._planned.add(trial.key)
         return trial
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
         """As every searcher, remembering which of Ray's trials is which of ours."""
         config = super().suggest(trial_id)
         if isinstance(config, dict):

@@ -35,7 +35,8 @@ class FsgTrainable(tune.Trainable):
         from fsg.train import Trainer
         from fsg.train.checkpoint import CheckpointStore
 
-        torch.set_num_threads(max(1, math.floor(self.trial_resources.required_resources.get("CPU", 1))))
+        resources = self.trial_resources.required_resources if self.trial_resources else {}
+        torch.set_num_threads(max(1, math.floor(resources.get("CPU", 1))))
         self.trainer = Trainer(TrialConfig.model_validate_json(config["trial"]))
         self.checkpoints = CheckpointStore(Path(config["checkpoint"]))
         state = self.checkpoints.load()

@@ -9,12 +9,23 @@ from fsg.ops.spans import Spans
 
 SIZES = [27, 1, 40]
 SWITCHES = [Fsg(hgs=h, fsg=f, lre=e) for h in (True, False) for f in (True, False) for e in (True, False)]
-CONFIGS = [Ste(), Ema(), Scalar(), Scalar(gain="locked"), MultiFc(), MultiFc(gain="free"), Fsg(gain="locked"), *SWITCHES]
+CONFIGS = [
+    Ste(),
+    Ema(),
+    Scalar(),
+    Scalar(gain="locked"),
+    MultiFc(),
+    MultiFc(gain="free"),
+    Fsg(gain="locked"),
+    *SWITCHES,
+]
 LEARNED = [c for c in CONFIGS if not isinstance(c, Ste | Ema)]
 
 
 def name(config):
-    return config.name + "".join(f"-{k}={v}" for k, v in config.model_dump(exclude_defaults=True).items() if k != "name")
+    return config.name + "".join(
+        f"-{k}={v}" for k, v in config.model_dump(exclude_defaults=True).items() if k != "name"
+    )
 
 
 def make(config, dtype=torch.float64, seed=0):

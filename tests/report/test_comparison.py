@@ -2,9 +2,10 @@ import math
 
 import pytest
 from handmade import HEADER, Metric, arms, state, trial
+from scipy import stats
 
 from fsg.errors import StudyError
-from fsg.report.comparison import arm_metrics, compare, top_trials
+from fsg.report.comparison import arm_metrics, compare, devices, top_trials
 
 PERCENT = Metric()
 
@@ -162,7 +163,9 @@ def test_a_study_in_which_nothing_finished_still_has_its_table():
 
 
 def test_caption_says_date_device_version_and_budget():
-    line = compare(arms(full=(1.0,), ste=(1.0,)), metric=PERCENT, reference="full", baseline="ste").provenance.line()
+    device = devices([{"event": "started", "device": "cpu"}, {"event": "epoch"}, {"event": "started", "device": "cpu"}])
+    study = arms(full=(1.0,), ste=(1.0,))
+    line = compare(study, metric=PERCENT, reference="full", baseline="ste", device=device).provenance.line()
     assert line == "components · 3 epochs per trial · cpu · fsg 0.1.0 (21bbb10) · 2027-01-15 08:00 UTC"
 
 
@@ -172,6 +175,36 @@ def test_unequal_budgets_are_called_unequal():
         "1 to 3 epochs per trial (unequal)"
         in compare(study, metric=PERCENT, reference="full", baseline="ste").provenance.line()
     )
+
+
+def test_code_with_changes_that_were_not_committed_is_marked():
+    study = state(trial("full", 0, 1.0), header={**HEADER, "git_commit": "21bbb10aa123+"})
+    found = compare(study, metric=PERCENT, reference="full", baseline=None).provenance
+    assert found.version == "fsg 0.1.0 (21bbb10+)" and found.device == "device not recorded"
+
+
+def test_a_difference_counts_only_after_holms_correction_over_its_column():
+    """p = 0.011 alone; among ten arms of noise it is 0.11."""
+    clear, noise = (1.0, 1.3, 0.8, 1.1, 2.9), (0.3, -0.4, 0.2, -0.1, 0.1)
+    base = (50.0, 51.0, 49.0, 50.5, 52.0)
+    lifted = {name: tuple(b + d for b, d in zip(base, by, strict=True)) for name, by in (("a", clear), ("b", noise))}
+    alone = rows(arms(ste=base, full=base, a=lifted["a"]), reference=None)["a"].verdict_baseline
+    assert alone.differs and alone.p == pytest.approx(stats.ttest_1samp(clear, 0).pvalue) == alone.p_holm
+    many = {f"b{i}": lifted["b"] for i in range(9)}
+    among = rows(arms(ste=base, a=lifted["a"], **many), reference=None)["a"].verdict_baseline
+    assert among.p_holm == pytest.approx(10 * alone.p) and not among.differs
+
+
+def test_an_arm_within_the_smallest_effect_of_interest_is_called_equivalent():
+    study = arms(full=(50.0, 60.0, 70.0), same=(50.01, 59.99, 70.02), far=(52.0, 59.0, 71.0), ste=(1.0, 2.0, 3.1))
+    found = rows(study, smallest_effect=0.5)
+    assert found["same"].verdict_reference.equivalent and not found["far"].verdict_reference.equivalent
+    assert rows(study)["same"].verdict_reference.equivalent is None
+
+
+def test_one_pair_and_differences_without_spread_get_no_verdict():
+    assert rows(arms(full=(1.0,), ste=(2.0,)))["ste"].verdict_reference is None
+    assert rows(arms(full=(1.0, 2.0), ste=(2.0, 3.0)))["ste"].verdict_reference is None
 
 
 def test_mlflow_columns_are_short_rounded_and_finite():

@@ -36,13 +36,18 @@ def test_the_full_arm_has_every_switch_on_whatever_the_base_says(files, ablation
 
 
 def test_arms_are_ordered_as_design_then_arms_then_baselines(files, ablation_text):
-    spec = files.load(ablation_text, ("baselines: [ste]", "baselines: [ste, ema]\narms: {slow: {optimizer: {lr: 1e-4}}}"))
+    spec = files.load(
+        ablation_text, ("baselines: [ste]", "baselines: [ste, ema]\narms: {slow: {optimizer: {lr: 1e-4}}}")
+    )
     assert list(arms_of(spec)) == ["full", "no_lre", "slow", "ste", "ema"]
 
 
 def test_an_override_keeps_what_the_base_says_beside_it(files, ablation_text):
     base = ("gradient: fsg", "gradient: {beta: 0.3, slow: {d_inner: 16}}\n  optimizer: {lr: 0.5, weight_decay: 0.1}")
-    arms = ("baselines: [ste]", "arms:\n  slow: {optimizer: {lr: 1e-4}}\n  wide: {gradient: {name: fsg, slow: {d_state: 8}}}")
+    arms = (
+        "baselines: [ste]",
+        "arms:\n  slow: {optimizer: {lr: 1e-4}}\n  wide: {gradient: {name: fsg, slow: {d_state: 8}}}",
+    )
     configs = arms_of(files.load(ablation_text, base, arms))
     assert (configs["slow"].optimizer.lr, configs["slow"].optimizer.weight_decay) == (1e-4, 0.1)
     assert configs["wide"].gradient.beta == 0.3
@@ -50,7 +55,9 @@ def test_an_override_keeps_what_the_base_says_beside_it(files, ablation_text):
 
 
 def test_a_baseline_changes_the_estimator_and_what_it_says_and_nothing_else(files, ablation_text):
-    spec = files.load(ablation_text, ("[ste]", "{ste: {optimizer: {lr: 0.5}}, ema: {gradient: {beta: 0.9}}, scalar: {}}"))
+    spec = files.load(
+        ablation_text, ("[ste]", "{ste: {optimizer: {lr: 0.5}}, ema: {gradient: {beta: 0.9}}, scalar: {}}")
+    )
     arms = arms_of(spec)
     assert [arms[name].gradient.name for name in ("ste", "ema", "scalar")] == ["ste", "ema", "scalar"]
     assert (arms["ste"].optimizer.lr, arms["ema"].gradient.beta) == (0.5, 0.9)
@@ -117,7 +124,9 @@ def test_the_same_point_is_the_same_trial(sweep):
 
 
 def test_a_point_that_makes_no_trial_is_refused(sweep):
-    with pytest.raises(ConfigError, match="has values for optimizer.lr, gradient.length, gradient.gain; found optimizer.lr"):
+    with pytest.raises(
+        ConfigError, match="has values for optimizer.lr, gradient.length, gradient.gain; found optimizer.lr"
+    ):
         sweep_trial(sweep, {"optimizer.lr": 0.02})
     with pytest.raises(ConfigError, match='"gradient.length" is 0'):
         sweep_trial(sweep, {"optimizer.lr": 0.02, "gradient.length": 0, "gradient.gain": "locked"})

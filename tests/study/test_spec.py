@@ -97,7 +97,9 @@ def test_the_resolved_study_loads_as_the_same_study(path, tmp_path):
         assert plan(again) == plan(spec)
 
 
-@given(question=st.text(), name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True), unit=st.text(max_size=4))
+@given(
+    question=st.text(), name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True), unit=st.text(max_size=4)
+)
 @settings(max_examples=100, deadline=None)
 def test_any_text_survives_the_resolved_file(tmp_path_factory, question, name, unit):
     spec = AblationSpec.model_validate(
@@ -152,9 +154,24 @@ REFUSED_ABLATIONS = [
     ("no name", ("name: small", ""), 1, '"name" is missing.'),
     ("a name that is a path", ("name: small", "name: ../x"), 1, "\"name\" is '../x': string should match pattern"),
     ("a name that is a number", ("name: small", "name: 12"), 1, '"name" is 12: input should be a valid string.'),
-    ("base of a wrong type", ("epochs: 2", "epochs: two"), 5, "\"base.epochs\" is 'two': input should be a valid integer"),
-    ("base out of range", ("epochs: 2", "epochs: 0"), 5, '"base.epochs" is 0: input should be greater than or equal to 1'),
-    ("a seed in the base", ("epochs: 2", "seed: 3"), 5, 'the base sets "seed", but the trials run the seeds of "seeds"'),
+    (
+        "base of a wrong type",
+        ("epochs: 2", "epochs: two"),
+        5,
+        "\"base.epochs\" is 'two': input should be a valid integer",
+    ),
+    (
+        "base out of range",
+        ("epochs: 2", "epochs: 0"),
+        5,
+        '"base.epochs" is 0: input should be greater than or equal to 1',
+    ),
+    (
+        "a seed in the base",
+        ("epochs: 2", "seed: 3"),
+        5,
+        'the base sets "seed", but the trials run the seeds of "seeds"',
+    ),
     ("zero seeds", ("[0, 1]", "[]"), 6, '"seeds": zero seeds; give at least one'),
     ("no seeds", ("[0, 1]", "0"), 6, '"seeds": is 0, expected 1 to 10,000 seeds'),
     ("fewer than no seeds", ("[0, 1]", "-2"), 6, '"seeds": is -2, expected 1 to 10,000 seeds'),
@@ -167,14 +184,29 @@ REFUSED_ABLATIONS = [
     ("an unknown mode", ("mode: max", "mode: maximum"), 7, "\"metric.mode\" is 'maximum', allowed: min, max."),
     ("no mode", ("mode: max, ", ""), 7, '"metric.mode" is missing.'),
     ("an unknown design", ("kind: full_factorial", "kind: full_factoral"), 9, 'Did you mean "full_factorial"?'),
-    ("an unknown key of the design", ("kind: full_factorial", "kind: full_factorial\n  a: 1"), 10, 'unknown key "design.a"'),
+    (
+        "an unknown key of the design",
+        ("kind: full_factorial", "kind: full_factorial\n  a: 1"),
+        10,
+        'unknown key "design.a"',
+    ),
     ("no switches", ("[lre]", "[]"), 10, '"design.switches" is (): tuple should have at least 1 item'),
     ("switches that are no list", ("[lre]", "lre"), 10, "\"design.switches\" is 'lre': input should be a valid tuple"),
-    ("an unknown switch", ("[lre]", "[lre, hsg]"), 10, 'has no switch "hsg"; its switches are hgs, fsg, lre. Did you mean "hgs"?'),
+    (
+        "an unknown switch",
+        ("[lre]", "[lre, hsg]"),
+        10,
+        'has no switch "hsg"; its switches are hgs, fsg, lre. Did you mean "hgs"?',
+    ),
     ("a switch twice", ("[lre]", "[lre, lre]"), 10, 'the switch "lre" is given twice.'),
     ("an option that is no switch", ("[lre]", "[beta]"), 10, 'has no switch "beta"'),
     ("an estimator without switches", ("fsg\n", "ema\n"), 10, 'estimator "ema" has no switch "lre"; it has none.'),
-    ("an unknown baseline", ("[ste]", "[ema, sti]"), 11, 'baseline "sti" is no gradient estimator. Did you mean "ste"?'),
+    (
+        "an unknown baseline",
+        ("[ste]", "[ema, sti]"),
+        11,
+        'baseline "sti" is no gradient estimator. Did you mean "ste"?',
+    ),
     ("a baseline twice", ("[ste]", "[ste, ste]"), 11, '"baselines": baseline "ste" is given twice.'),
     ("baselines that are numbers", ("[ste]", "[1]"), 11, '"baselines": holds 1, expected names of gradient estimators'),
     ("baselines that are text", ("[ste]", "ste"), 11, "\"baselines\" is 'ste': input should be a valid dictionary"),
@@ -199,29 +231,86 @@ REFUSED_ABLATIONS = [
         12,
         'arm "x": schedule.warmup_epochs is 2, but training has 2 epochs',
     ),
-    ("an arm with a seed", ("baselines: [ste]", "arms:\n  x:\n    seed: 3"), 13, 'arm "x": it sets "seed", but every arm'),
-    ("an arm that changes nothing", ("baselines: [ste]", "arms:\n  x: {}"), 12, 'arm "x" is the same trial as arm "full"'),
-    ("an arm twice", ("baselines: [ste]", "arms:\n  x: {epochs: 3}\n  x: {epochs: 4}"), 13, '"x" is given twice (first on line 12)'),
-    ("an arm named as the design names one", ("baselines: [ste]", "arms:\n  no_lre: {epochs: 3}"), 12, 'arm "no_lre" is given twice'),
-    ("a baseline named as an arm", ("baselines: [ste]", "arms: {ste: {epochs: 3}}\nbaselines: [ste]"), 12, 'arm "ste" is given twice'),
-    ("two equal arms", ("baselines: [ste]", "arms:\n  a: {epochs: 3}\n  b: {epochs: 3}"), 13, 'arm "b" is the same trial as arm "a"'),
+    (
+        "an arm with a seed",
+        ("baselines: [ste]", "arms:\n  x:\n    seed: 3"),
+        13,
+        'arm "x": it sets "seed", but every arm',
+    ),
+    (
+        "an arm that changes nothing",
+        ("baselines: [ste]", "arms:\n  x: {}"),
+        12,
+        'arm "x" is the same trial as arm "full"',
+    ),
+    (
+        "an arm twice",
+        ("baselines: [ste]", "arms:\n  x: {epochs: 3}\n  x: {epochs: 4}"),
+        13,
+        '"x" is given twice (first on line 12)',
+    ),
+    (
+        "an arm named as the design names one",
+        ("baselines: [ste]", "arms:\n  no_lre: {epochs: 3}"),
+        12,
+        'arm "no_lre" is given twice',
+    ),
+    (
+        "a baseline named as an arm",
+        ("baselines: [ste]", "arms: {ste: {epochs: 3}}\nbaselines: [ste]"),
+        12,
+        'arm "ste" is given twice',
+    ),
+    (
+        "two equal arms",
+        ("baselines: [ste]", "arms:\n  a: {epochs: 3}\n  b: {epochs: 3}"),
+        13,
+        'arm "b" is the same trial as arm "a"',
+    ),
     ("an arm name with a slash", ("baselines: [ste]", "arms:\n  a/b: {epochs: 3}"), 12, '"a/b" cannot name an arm'),
-    ("an arm that is no mapping", ("baselines: [ste]", "arms:\n  a: 3"), 12, '"arms.a" is 3: input should be a valid dictionary'),
+    (
+        "an arm that is no mapping",
+        ("baselines: [ste]", "arms:\n  a: 3"),
+        12,
+        '"arms.a" is 3: input should be a valid dictionary',
+    ),
     (
         "a history that is switched off twice",
         ("gradient: fsg\n  epochs: 2\n", "gradient: {length: 1}\n  epochs: 2\n"),
         8,
         'arm "no_hgs" is the same trial as arm "full"',
     ),
-    ("an interval of everything", ("interval: 0.9", "interval: 1.0"), 13, '"analysis.interval" is 1.0: input should be less than 1'),
+    (
+        "an interval of everything",
+        ("interval: 0.9", "interval: 1.0"),
+        13,
+        '"analysis.interval" is 1.0: input should be less than 1',
+    ),
     ("an effect of nothing", ("interval: 0.9", "smallest_effect_of_interest: 0"), 13, "input should be greater than 0"),
-    ("an unknown reference", ("interval: 0.9", "reference: ful"), 13, '"analysis.reference" is "ful", which is no arm. Did you mean "full"?'),
-    ("an unknown baseline arm", ("interval: 0.9", "baseline: ema"), 13, '"analysis.baseline" is "ema", which is no arm.'),
-    ("a reference that is the baseline", ("interval: 0.9", "baseline: full"), 13, 'the reference are the same arm, "full"; name two.'),
+    (
+        "an unknown reference",
+        ("interval: 0.9", "reference: ful"),
+        13,
+        '"analysis.reference" is "ful", which is no arm. Did you mean "full"?',
+    ),
+    (
+        "an unknown baseline arm",
+        ("interval: 0.9", "baseline: ema"),
+        13,
+        '"analysis.baseline" is "ema", which is no arm.',
+    ),
+    (
+        "a reference that is the baseline",
+        ("interval: 0.9", "baseline: full"),
+        13,
+        'the reference are the same arm, "full"; name two.',
+    ),
 ]
 
 
-@pytest.mark.parametrize(("change", "line", "message"), [r[1:] for r in REFUSED_ABLATIONS], ids=[r[0] for r in REFUSED_ABLATIONS])
+@pytest.mark.parametrize(
+    ("change", "line", "message"), [r[1:] for r in REFUSED_ABLATIONS], ids=[r[0] for r in REFUSED_ABLATIONS]
+)
 def test_an_impossible_ablation_is_refused_at_its_line(files, ablation_text, change, line, message):
     changes = [change] + ([("[lre]", "[hgs]")] if "length: 1" in change[1] else [])
     lines = files.refused(ablation_text, *changes).splitlines()
@@ -236,14 +325,39 @@ def test_fewer_than_two_arms_compare_nothing(files, rest):
 
 REFUSED_SWEEPS = [
     ("a design in a sweep", ("search: {", "design: {}\nsearch: {"), 11, 'unknown key "design"'),
-    ("no trials", ("{trials: 3}", "{trials: 0}"), 11, '"search.trials" is 0: input should be greater than or equal to 1.'),
-    ("an unknown sampler", ("{trials: 3}", "{trials: 3, sampler: tep}"), 11, "allowed: tpe, random. Did you mean \"tpe\"?"),
+    (
+        "no trials",
+        ("{trials: 3}", "{trials: 0}"),
+        11,
+        '"search.trials" is 0: input should be greater than or equal to 1.',
+    ),
+    (
+        "an unknown sampler",
+        ("{trials: 3}", "{trials: 3, sampler: tep}"),
+        11,
+        'allowed: tpe, random. Did you mean "tpe"?',
+    ),
     ("a negative search seed", ("{trials: 3}", "{trials: 3, seed: -1}"), 11, '"search.seed" is -1'),
     ("no search", ("search: {trials: 3}", ""), 1, '"search" is missing.'),
-    ("an unknown scheduler", ("asha", "ahsa"), 12, "\"scheduler\" is 'ahsa', allowed: asha, none. Did you mean \"asha\"?"),
+    (
+        "an unknown scheduler",
+        ("asha", "ahsa"),
+        12,
+        '"scheduler" is \'ahsa\', allowed: asha, none. Did you mean "asha"?',
+    ),
     ("an option of another scheduler", ("name: asha", "name: none"), 12, 'unknown key "scheduler.grace_epochs"'),
-    ("a factor that stops nothing", ("grace_epochs: 2", "reduction_factor: 1"), 12, '"scheduler.reduction_factor" is 1'),
-    ("grace that outlasts training", ("grace_epochs: 2", "grace_epochs: 9"), 12, "trials have 9 epochs, so none could be stopped"),
+    (
+        "a factor that stops nothing",
+        ("grace_epochs: 2", "reduction_factor: 1"),
+        12,
+        '"scheduler.reduction_factor" is 1',
+    ),
+    (
+        "grace that outlasts training",
+        ("grace_epochs: 2", "grace_epochs: 9"),
+        12,
+        "trials have 9 epochs, so none could be stopped",
+    ),
     ("a test metric", ("val_accuracy", "test_accuracy"), 5, "\"metric.name\" is 'test_accuracy', allowed: train_loss"),
     ("a seed in the base", ("epochs: 9", "seed: 9"), 3, 'the base sets "seed", but the trials run the seed of "seed"'),
     ("seeds of a sweep", ("seed: 4", "seeds: [4]"), 4, 'unknown key "seeds". Did you mean "seed"?'),
@@ -252,19 +366,36 @@ REFUSED_SWEEPS = [
     ("a searched device", ("schedule.name: cosine", "device: cpu"), 10, '"device" cannot be searched'),
     ("a path twice", ("schedule.name: cosine", "gradient.gain: free"), 10, '"gradient.gain" is given twice'),
     ("an option of another estimator", ("gradient.length", "gradient.lr"), 8, 'unknown key "gradient.lr"'),
-    ("low above high", ("[1e-4, 1e-1]", "[1e-1, 1e-4]"), 7, "loguniform: low is 0.1 and high is 0.0001; low must be below high."),
+    (
+        "low above high",
+        ("[1e-4, 1e-1]", "[1e-1, 1e-4]"),
+        7,
+        "loguniform: low is 0.1 and high is 0.0001; low must be below high.",
+    ),
     ("log of zero", ("[1e-4, 1e-1]", "[0, 1e-1]"), 7, "a logarithmic range starts above 0."),
     ("an int from floats", ("{randint: [1, 8]}", "{uniform: [1, 8]}"), 8, "It takes whole numbers; use randint."),
-    ("an int out of range", ("[1, 8]", "[0, 8]"), 8, '"gradient.length" is 0: input should be greater than or equal to 1'),
+    (
+        "an int out of range",
+        ("[1, 8]", "[0, 8]"),
+        8,
+        '"gradient.length" is 0: input should be greater than or equal to 1',
+    ),
     ("an unknown choice", ("[bounded, locked]", "[bounded, lockd]"), 9, 'Did you mean "locked"?'),
     ("a fixed value that does not fit", ("schedule.name: cosine", "epochs: 0"), 10, '"space.epochs": "epochs" is 0'),
-    ("a list as a fixed value", ("schedule.name: cosine", "epochs: [1]"), 10, "is [1], expected a fixed scalar or one domain"),
+    (
+        "a list as a fixed value",
+        ("schedule.name: cosine", "epochs: [1]"),
+        10,
+        "is [1], expected a fixed scalar or one domain",
+    ),
     ("an unknown domain", ("loguniform", "loguniforn"), 7, 'unknown domain "loguniforn". Did you mean "loguniform"?'),
     ("a domain without numbers", ("[1e-4, 1e-1]", "3"), 7, "loguniform takes a list, found 3."),
 ]
 
 
-@pytest.mark.parametrize(("change", "line", "message"), [r[1:] for r in REFUSED_SWEEPS], ids=[r[0] for r in REFUSED_SWEEPS])
+@pytest.mark.parametrize(
+    ("change", "line", "message"), [r[1:] for r in REFUSED_SWEEPS], ids=[r[0] for r in REFUSED_SWEEPS]
+)
 def test_an_impossible_sweep_is_refused_at_its_line(files, sweep_text, change, line, message):
     lines = files.refused(sweep_text, change).splitlines()
     assert any(found.startswith(f"study.yaml:{line}: ") and message in found for found in lines), lines
@@ -300,8 +431,12 @@ def test_any_text_made_of_spec_lines_gives_a_study_or_a_refusal(tmp_path_factory
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["fsg", "ste", "full", "x", "", "1e3"]),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["name", "kind", "ste", "uniform", "choice", "epochs", "gradient.beta"]), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["name", "kind", "ste", "uniform", "choice", "epochs", "gradient.beta"]), inner, max_size=2
+        )
+    ),
     max_leaves=5,
 )
 

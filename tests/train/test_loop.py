@@ -66,7 +66,9 @@ def test_all_arms_of_a_seed_start_from_the_same_weights_and_see_the_same_batches
     for trainer in (reference, arm):
         batches = []
         trainer.model.register_forward_pre_hook(
-            lambda m, args, batches=batches: batches.append(args[0].clone()) if m.training and torch.is_grad_enabled() else None
+            lambda m, args, batches=batches: (
+                batches.append(args[0].clone()) if m.training and torch.is_grad_enabled() else None
+            )
         )
         trainer.run_epoch()
         trainer.run_epoch()

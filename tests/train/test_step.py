@@ -35,14 +35,17 @@ def network(quantizer, dtype=torch.float32):
 def batches(count, dtype=torch.float32):
     rng = torch.Generator().manual_seed(1)
     return [
-        (torch.randn(16, 1, 6, 6, generator=rng, dtype=dtype), torch.randint(10, (16,), generator=rng)) for _ in range(count)
+        (torch.randn(16, 1, 6, 6, generator=rng, dtype=dtype), torch.randint(10, (16,), generator=rng))
+        for _ in range(count)
     ]
 
 
 def look_ahead(model, gradient, optimizer):
     layers = quantized_layers(model)
     torch.manual_seed(2)
-    estimator = make_estimator(gradient, Spans([x.weight.numel() for x in layers.values()])).to(next(model.parameters()).dtype)
+    estimator = make_estimator(gradient, Spans([x.weight.numel() for x in layers.values()])).to(
+        next(model.parameters()).dtype
+    )
     return LookAheadStep(model, layers, estimator, optimizer)
 
 
@@ -60,7 +63,9 @@ def test_ste_in_the_look_ahead_loop_is_the_ordinary_training_loop_bit_for_bit(op
         assert torch.equal(step(x, y).loss, loss.detach())
 
 
-@pytest.mark.parametrize("gradient", [Fsg(), Fsg(hgs=False, fsg=False), MultiFc(), Scalar(), Ema()], ids=lambda g: g.name)
+@pytest.mark.parametrize(
+    "gradient", [Fsg(), Fsg(hgs=False, fsg=False), MultiFc(), Scalar(), Ema()], ids=lambda g: g.name
+)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: f"{o.name}-{o.momentum}")
 def test_first_two_losses_and_the_first_move_equal_stes_bit_for_bit(gradient, optimizer):
     first, second = network(DorefaQuantizer(1)), network(DorefaQuantizer(1))
