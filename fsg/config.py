@@ -38,10 +38,14 @@ ByName = BeforeValidator(_by_name)
 
 # Model ----------------------------------------------------------------------------------------------------------------
 class ModelConfig(Section):
-    """The network. ``activations: sign`` binarises them too (straight-through, clipped to |x| <= 1)."""
+    """The network. ``activations: sign`` binarises them too (straight-through, clipped to |x| <= 1).
+
+    ``pretrained`` is a checkpoint of float weights, or of a trial of ours, with this network's key names.
+    """
 
     name: Literal["digits_cnn", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110"] = "digits_cnn"
     activations: Literal["float", "sign"] = "float"
+    pretrained: str | None = None
 
 
 # Quantizer ------------------------------------------------------------------------------------------------------------
@@ -53,9 +57,12 @@ class Dorefa(Section):
 
 
 class Bwn(Section):
-    """alpha sign(W), with alpha = mean|W| of the layer (``bwn``) or of each output channel (``bwn_channel``)."""
+    """alpha sign(W), with alpha = mean|W| of the layer (``bwn``) or of each output channel (``bwn_channel``).
 
-    name: Literal["bwn", "bwn_channel"] = "bwn"
+    ``bwn_reference`` has no alpha and sign(0) = 0, as the reference code.
+    """
+
+    name: Literal["bwn", "bwn_channel", "bwn_reference"] = "bwn"
 
 
 class FloatWeights(Section):
@@ -71,6 +78,10 @@ QuantizerConfig = Annotated[Dorefa | Bwn | FloatWeights, Field(discriminator="na
 Gain = Literal["bounded", "locked", "free"]
 
 
+Update = Literal["mix", "reference"]
+MetaSchedule = Literal["base", "constant", "step", "cosine", "linear"]
+
+
 class FastNetConfig(Section):
     """F, the MLP of one weight: ``hidden`` units, and the rate of its Adam."""
 
@@ -79,12 +90,16 @@ class FastNetConfig(Section):
 
 
 class SlowNetConfig(Section):
-    """S, the Mamba over the history: its sizes, and the rate of its Adam."""
+    """S over the history: its sizes, and the rate of its Adam. An LSTM has ``d_inner`` units; a FIR filter has no sizes.
+
+    ``backend`` computes Mamba's scan; it changes no result beyond rounding.
+    """
 
     d_inner: Width = 8
     d_state: Annotated[int, Field(ge=1, le=256)] = 4
     d_conv: Annotated[int, Field(ge=1, le=64)] = 4
     lr: Rate = 1e-3
+    backend: Literal["auto", "reference", "cpu", "triton", "mamba_ssm"] = "auto"
 
 
 class Ste(Section):
@@ -108,16 +123,42 @@ class Scalar(Section):
     gain: Gain = "bounded"
 
 
-class MultiFc(Section):
-    """MetaQuant's MultiFC: m = g F(W~)."""
+class MetaQuant(Section):
+    """MetaQuant's estimators: ``multi_fc`` m = g F(W~), ``fc_grad`` m = FC(g), ``lstm_fc`` m = g FC(LSTM(W~)).
 
-    name: Literal["multi_fc"] = "multi_fc"
+    ``update: reference`` steps as the reference code does (docs/method.md).
+    """
+
+    name: Literal["multi_fc", "fc_grad", "lstm_fc"] = "multi_fc"
     fast: FastNetConfig = FastNetConfig()
     gain: Gain = "bounded"
+    update: Update = "mix"
+    meta_schedule: MetaSchedule = "base"
+
+
+class Gate(Section):
+    """A learned gate on each weight's step; its sham, with the gates permuted within a layer; its untrained rival."""
+
+    name: Literal["gate", "gate_permuted"] = "gate"
+    length: Annotated[int, Field(ge=2, le=1024)] = 5
+    hidden: Width = 16
+    lr: Rate = 1e-3
+    meta_schedule: MetaSchedule = "base"
+
+
+class HandGate(Section):
+    """An untrained gate: k ~ exp(-3 |W| / RMS W) where step and gradient agree, mean 1 in every layer."""
+
+    name: Literal["hand_gate"] = "hand_gate"
 
 
 class Fsg(Section):
-    """Fast and slow generation: m = beta slow + (1 - beta) fast, and its three switches."""
+    """Fast and slow generation: m = beta slow + (1 - beta) fast, and its three switches.
+
+    ``layout``: each weight its own short sequence, or a layer one long one. ``normalization``: gradients divided by the
+    layer's RMS before the slow-net, or raw. ``init: ste`` starts where m = g. ``update: reference`` is for parity with
+    the reference code alone.
+    """
 
     name: Literal["fsg"] = "fsg"
     hgs: bool = True
@@ -127,7 +168,26 @@ class Fsg(Section):
     length: Annotated[int, Field(ge=1, le=1024)] = 5
     fast: FastNetConfig = FastNetConfig()
     slow: SlowNetConfig = SlowNetConfig()
+    slow_net: Literal["mamba", "lstm", "fir"] = "mamba"
+    lre_size: Annotated[int, Field(ge=1, le=64)] = 1
+    layout: Literal["per_weight", "flattened"] = "per_weight"
+    normalization: Literal["rms", "none"] = "rms"
+    init: Literal["ste", "random"] = "ste"
     gain: Gain = "bounded"
+    update: Update = "mix"
+    meta_schedule: MetaSchedule = "base"
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Fsg:
+        if self.layout == "flattened" and self.slow_net == "fir":
+            raise ValueError("slow_net fir filters each weight's own history; use layout: per_weight, or slow_net: mamba.")
+        if self.update == "reference":
+            wanted: dict[str, Any] = {"layout": "flattened", "normalization": "none", "gain": "free", "init": "random"}
+            wanted |= {"slow_net": "mamba", "hgs": True, "fsg": True, "lre": True, "lre_size": 1}
+            wrong = [f"{key}: {json.dumps(value)}" for key, value in wanted.items() if getattr(self, key) != value]
+            if wrong:
+                raise ValueError(f"update: reference is the reference code as it is; it needs {', '.join(wrong)}.")
+        return self
 
     @property
     def history_length(self) -> int:
@@ -135,14 +195,20 @@ class Fsg(Section):
         return self.length if self.hgs else 1
 
 
-GradientConfig = Annotated[Ste | Ema | Scalar | MultiFc | Fsg, Field(discriminator="name"), ByName]
+GradientConfig = Annotated[
+    Ste | Ema | Scalar | MetaQuant | Fsg | Gate | HandGate, Field(discriminator="name"), ByName
+]
 
 
 # Optimizer and schedule -----------------------------------------------------------------------------------------------
 class OptimizerConfig(Section):
-    """The base optimizer, of latent weights, biases and BatchNorm alike."""
+    """The base optimizer, of latent weights, biases and BatchNorm alike.
 
-    name: Literal["sgd", "adam", "adamw"] = "adam"
+    Beside sgd, adam and adamw: any optimizer of the ``pytorch-optimizer`` package by its name there (the extra
+    ``optimizers``).
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")] = "adam"
     lr: Rate = 1e-2
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -150,7 +216,7 @@ class OptimizerConfig(Section):
     @model_validator(mode="after")
     def _momentum_is_for_sgd(self) -> OptimizerConfig:
         if self.momentum and self.name != "sgd":
-            raise ValueError(f"momentum is {self.momentum}, but {self.name} has its own; leave it out or use sgd.")
+            raise ValueError(f"momentum is {self.momentum}, but {self.name} takes none here; leave it out or use sgd.")
         return self
 
 
@@ -173,7 +239,7 @@ class DataConfig(Section):
     image_size: Annotated[int, Field(ge=4, le=512)] = 32
     batch_size: Annotated[int, Field(ge=2, le=65536)] = 64
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    split_seed: Annotated[int, Field(ge=0)] = 0
+    split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     augment: bool = True
 
 
@@ -181,8 +247,8 @@ class DataConfig(Section):
 class EvaluateConfig(Section):
     """How a network is read: BatchNorm statistics re-estimated on training images or as they ran; averaged weights.
 
-    ``ema_weights`` is the decay, per epoch's step, of the averaged latent weights evaluated beside the plain ones;
-    0 leaves it out.
+    ``ema_weights`` is the decay per training step of the averaged latent weights, evaluated beside the plain ones;
+    0 leaves them out.
     """
 
     batchnorm: Literal["reestimated", "running"] = "reestimated"
@@ -202,6 +268,9 @@ class TrialConfig(Section):
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 15
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     dtype: Literal["float32", "float64"] = "float32"
+    autocast: Literal["off", "bfloat16"] = "off"
+    deterministic: bool = True
+    checkpoint_every_steps: Annotated[int, Field(ge=0)] = 0
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
 
     @model_validator(mode="before")
@@ -223,11 +292,16 @@ class TrialConfig(Section):
             )
         if self.data.name == "image_folder" and self.data.root is None:
             raise ValueError("data.name is image_folder, so data.root must name the folder.")
+        if getattr(self.gradient, "update", "mix") == "reference":
+            if isinstance(self.quantizer, FloatWeights):
+                raise ValueError("gradient.update is reference, but quantizer none has no gradient to generate.")
+            if self.optimizer.name not in ("sgd", "adam"):
+                raise ValueError(f"gradient.update: reference knows the optimizers sgd and adam, not {self.optimizer.name}.")
         return self
 
     def identity(self) -> dict[str, Any]:
-        """The resolved tree without ``device``: what makes this trial the same trial on another machine."""
-        return self.model_dump(exclude={"device"})
+        """The resolved tree without what decides no result: the same trial on another machine."""
+        return self.model_dump(exclude={"device", "checkpoint_every_steps"})
 
 
 # From text to tree ----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -76,12 +76,36 @@ class BwnQuantizer:
         return Quantized(weight.detach().clone(), value, torch.ones_like(weight), gate)
 
 
+@dataclass(frozen=True)
+class ReferenceBwnQuantizer:
+    """BWN as the reference code has it, for parity: sign(0) = 0, and a gradient that carries the scale.
+
+    ``scale``: ``none`` (the layers it trains FSG with), ``layer`` or ``channel`` (its baseline layers).
+    """
+
+    scale: Literal["none", "layer", "channel"] = "none"
+
+    @torch.no_grad()
+    def __call__(self, weight: Tensor, scale_from: Tensor | None = None) -> Quantized:
+        """Quantise; the scale is that of ``scale_from`` where it is given."""
+        magnitude = (weight if scale_from is None else scale_from).abs()
+        alpha = torch.ones_like(magnitude)
+        if self.scale == "layer":
+            alpha = alpha * magnitude.mean()
+        elif self.scale == "channel":
+            alpha = alpha * magnitude.flatten(1).mean(1).reshape(-1, *[1] * (weight.dim() - 1))
+        slope = alpha * (weight.abs() <= 1)
+        return Quantized(weight.detach().clone(), alpha * torch.sign(weight), torch.ones_like(weight), slope)
+
+
 def make_quantizer(config: QuantizerConfig) -> Quantizer | None:
     """The quantiser a configuration names; None for float weights."""
     match config:
         case Dorefa(bits=bits):
             return DorefaQuantizer(bits)
         case Bwn(name=name):
+            if name == "bwn_reference":
+                return ReferenceBwnQuantizer()
             return BwnQuantizer(per_channel=name == "bwn_channel")
         case FloatWeights():
             return None

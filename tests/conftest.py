@@ -1,6 +1,9 @@
 """Shared by all tests: quiet single-threaded numerics, and no word sent to anyone."""
 
+import logging
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 # Before torch, ray or mlflow are imported anywhere.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -11,6 +14,22 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--golden-dir", default=Path(__file__).parents[2] / "shared" / "golden", type=Path,
+        help="Folder with arrays recorded from the reference implementation.",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def golden_dir(request: pytest.FixtureRequest) -> Path:
+    """The folder of golden arrays; the test is skipped where it is missing."""
+    folder = request.config.getoption("--golden-dir")
+    if not folder.is_dir():
+        pytest.skip(f"no golden arrays in {folder}; point --golden-dir at them")
+    return folder
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import torch
 
@@ -18,3 +37,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if "gpu" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def shared_ray() -> Iterator[None]:
+    """One Ray with two cores for the whole session; ``run_study`` and the command line take what is already connected."""
+    from fsg.tune.runner import RAY_ENVIRONMENT
+
+    os.environ.update(RAY_ENVIRONMENT)
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    yield
+    ray.shutdown()

@@ -173,7 +173,10 @@ def test_a_digest_is_the_start_of_a_longer_one():
 
 
 def test_a_trial_is_checked_without_torch():
-    code = "import sys, fsg.config; fsg.config.parse_trial({}); print([m for m in ('torch', 'ray', 'mlflow') if m in sys.modules])"
+    code = (
+        "import sys, fsg.config; fsg.config.parse_trial({})\n"
+        "print([m for m in ('torch', 'ray', 'mlflow') if m in sys.modules])"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 

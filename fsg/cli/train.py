@@ -55,8 +55,8 @@ def train(
         f"{trainer.spans.total:,} quantised weights in {len(trainer.spans)} layers"
     )
     typer.echo("  ".join(f"{name:>{_width(name)}}" for name in COLUMNS))
-    for result in trainer:
-        typer.echo(_row(result))
+    while not trainer.finished:
+        typer.echo(_row(trainer.run_epoch(store.save if store else None)))
         if store:
             store.save(trainer.state_dict())
     last = trainer.last_result

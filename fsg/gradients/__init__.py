@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from fsg.config import Ema, Fsg, GradientConfig, MultiFc, Scalar, Ste
-from fsg.gradients.base import Direction, GradientEstimator, Signal
+from collections.abc import Callable
+
+from fsg.config import Ema, Fsg, Gate, GradientConfig, HandGate, MetaQuant, Scalar, Ste
+from fsg.gradients.base import Direction, GradientEstimator, Signal, Update
 from fsg.gradients.baselines import LearnedScale, MovingAverage, StraightThrough
 from fsg.gradients.fsg import FastSlowEstimator
-from fsg.gradients.metaquant import MultiFcEstimator
+from fsg.gradients.gate import GateEstimator, HandGateEstimator
+from fsg.gradients.metaquant import FcGradEstimator, LstmFcEstimator, MultiFcEstimator
 from fsg.ops.spans import Spans
+
+_METAQUANT: dict[str, Callable[[MetaQuant, Spans], GradientEstimator]] = {
+    "multi_fc": MultiFcEstimator,
+    "fc_grad": FcGradEstimator,
+    "lstm_fc": LstmFcEstimator,
+}
 
 
 def make_estimator(config: GradientConfig, spans: Spans) -> GradientEstimator:
-    """The estimator that a configuration names, for layers of these sizes; random parts draw from torch's global RNG."""
+    """The estimator of a configuration, for layers of these sizes; random parts draw from torch's global generator."""
     match config:
         case Ste():
             return StraightThrough(spans)
@@ -19,10 +28,14 @@ def make_estimator(config: GradientConfig, spans: Spans) -> GradientEstimator:
             return MovingAverage(config, spans)
         case Scalar():
             return LearnedScale(config, spans)
-        case MultiFc():
-            return MultiFcEstimator(config, spans)
+        case MetaQuant(name=name):
+            return _METAQUANT[name](config, spans)
         case Fsg():
             return FastSlowEstimator(config, spans)
+        case Gate():
+            return GateEstimator(config, spans)
+        case HandGate():
+            return HandGateEstimator(spans)
 
 
-__all__ = ["Direction", "GradientEstimator", "Signal", "make_estimator"]
+__all__ = ["Direction", "GradientEstimator", "Signal", "Update", "make_estimator"]

@@ -39,10 +39,19 @@ class Direction(NamedTuple):
     cosine: Tensor  # (layers,) cosine of d with c g
 
 
+class Update(NamedTuple):
+    """The move that the base optimizer is about to make, all quantised layers end to end."""
+
+    weight: Tensor  # (N,) latent weights before it
+    step: Tensor  # (N,) eta pi(d): W <- W - step
+    progress: float  # t / T, the share of training done, from 0 to 1
+
+
 class GradientEstimator(nn.Module, ABC):
     """Base of all estimators. Parameters are hypernetwork weights, buffers are memory; both are checkpointed."""
 
     gain: Gain = "free"
+    gates = False  # whether ``gate`` rescales the base optimizer's step
 
     def __init__(self, spans: Spans) -> None:
         super().__init__()
@@ -55,6 +64,22 @@ class GradientEstimator(nn.Module, ABC):
     def meta_groups(self) -> list[dict[str, Any]]:
         """Parameter groups of the meta-optimizer, each with its rate; empty where nothing is learnt."""
         return []
+
+    def gate(self, update: Update, signal: Signal) -> Tensor:
+        """k, (N,): the share of its step that each weight takes, W <- W - k step. Asked only where ``gates``."""
+        raise NotImplementedError
+
+    def learn(self, direction: Direction, measured: Signal) -> bool:
+        """Give the hypernetworks their gradients, once a step along ``direction`` has been measured; False for none."""
+        if not direction.value.requires_grad:
+            return False
+        direction.value.backward(-measured.slope * measured.grad)
+        return True
+
+    @torch.no_grad()
+    def diagnose(self, signal: Signal) -> dict[str, Tensor]:
+        """What explains a result, each (layers,); looked at once an epoch, changes nothing."""
+        return {}
 
     def forward(self, signal: Signal) -> Direction:
         """The direction along which this step moves the latent weights."""

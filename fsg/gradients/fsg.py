@@ -6,6 +6,10 @@
 
 r is the layer's RMS over the window: the slow-net reads numbers of size 1 in every layer and at every stage of training.
 Both F and S start where m = g, so training starts as the straight-through estimator's, bit for bit.
+
+Layout ``per_weight``: each weight is a sequence of 1 + L tokens, all weights of all layers one batch. ``flattened``: each layer
+is one sequence of 1 + L n tokens, coordinates fast and time slow, whose last n outputs are used; a weight's own previous
+gradient then lies n tokens back, out of reach in all but the smallest layers (docs/method.md).
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fsg.config import Fsg
 from fsg.gradients.base import GradientEstimator, Signal
@@ -22,6 +26,7 @@ from fsg.hypernetworks.fast_net import FastNet
 from fsg.hypernetworks.history import GradientHistory
 from fsg.hypernetworks.layer_embedding import LayerEmbedding
 from fsg.hypernetworks.slow_net import MambaSlowNet
+from fsg.hypernetworks.slow_rivals import FirSlowNet, LstmSlowNet
 from fsg.ops.spans import Spans, unit
 
 
@@ -33,25 +38,18 @@ class FastSlowEstimator(GradientEstimator):
         self.config = config
         self.gain = config.gain
         self.history = GradientHistory(config.history_length, spans.total)
-        self.slow = MambaSlowNet(config.slow.d_inner, config.slow.d_state, config.slow.d_conv)
+        self.slow = _slow_net(config, len(spans))
         self.fast = FastNet(config.fast.hidden) if config.fsg else None
-        self.embedding = LayerEmbedding(len(spans)) if config.lre else None
+        self.embedding = LayerEmbedding(len(spans), config.lre_size) if config.lre else None
+        if config.init == "random":
+            _draw_outputs(self.slow, self.fast)
 
     def generate(self, signal: Signal) -> Tensor:
         """m, after this gradient has joined the history."""
-        slow = self._slow(signal)
+        slow = self._slow(self.history.append(signal.grad))
         if self.fast is None:
             return slow
-        fast = signal.grad * self.fast(scaled(signal.pre, self.spans))
-        return torch.lerp(fast, slow, self.config.beta)
-
-    def _slow(self, signal: Signal) -> Tensor:
-        window = self.history.append(signal.grad)
-        scale = self.spans.expand(unit(self.spans.rms(window)))
-        tokens = (window / scale).T
-        if self.embedding is not None:
-            tokens = torch.cat([self.spans.expand(self.embedding()), tokens], dim=1)
-        return signal.grad + scale * self.slow(tokens)
+        return torch.lerp(self._fast(signal), slow, self.config.beta)
 
     def meta_groups(self) -> list[dict[str, Any]]:
         """Slow-net and layer embedding at the slow rate, fast-net at the fast one."""
@@ -62,3 +60,80 @@ class FastSlowEstimator(GradientEstimator):
         if self.fast is not None:
             groups.append({"params": list(self.fast.parameters()), "lr": self.config.fast.lr})
         return groups
+
+    @torch.no_grad()
+    def diagnose(self, signal: Signal) -> dict[str, Tensor]:
+        """Per layer: the slow gradient's share of m, the share of it that older gradients made, distance of embeddings.
+
+        ``slow_share`` |beta slow| / (|beta slow| + |(1 - beta) fast|); ``history_share`` |slow - slow with an empty past| /
+        |slow|; ``lre_distance`` mean distance of a layer's embedding to the others'.
+        """
+        window = self.history.window
+        if not len(window):
+            return {}
+        slow = self._slow(window)
+        norm = self.spans.norm(slow)
+        forgotten = torch.cat([torch.zeros_like(window[:-1]), window[-1:]])
+        # The scale is kept: a past of zeros would otherwise change the unit that the newest gradient is read in.
+        past = self.spans.norm(slow - self._slow(forgotten, self._scale(window)))
+        found = {"history_share": past / unit(norm), "slow_share": torch.ones_like(norm)}
+        if self.fast is not None:
+            beta = self.config.beta
+            fast_norm = self.spans.norm(self._fast(signal))
+            found["slow_share"] = beta * norm / unit(beta * norm + (1 - beta) * fast_norm)
+        if self.embedding is not None:
+            distances = torch.cdist(self.embedding(), self.embedding())
+            found["lre_distance"] = distances.sum(1) / max(1, len(self.spans) - 1)
+        return found
+
+    def _fast(self, signal: Signal) -> Tensor:
+        assert self.fast is not None
+        return signal.grad * self.fast(scaled(signal.pre, self.spans))
+
+    def _scale(self, window: Tensor) -> Tensor:
+        """(N,): the unit in which the slow-net reads each weight's gradients."""
+        if self.config.normalization == "none":
+            return torch.ones_like(window[-1])
+        return self.spans.expand(unit(self.spans.rms(window)))
+
+    def _slow(self, window: Tensor, scale: Tensor | None = None) -> Tensor:
+        """The slow gradient of a (m, N) window, newest last."""
+        scale = self._scale(window) if scale is None else scale
+        rows = window / scale
+        answer = self._per_weight(rows) if self.config.layout == "per_weight" else self._flattened(rows)
+        return window[-1] + scale * answer
+
+    def _per_weight(self, rows: Tensor) -> Tensor:
+        tokens = rows.T
+        if self.embedding is not None:
+            tokens = torch.cat([self.spans.expand(self.embedding()), tokens], dim=1)
+        if isinstance(self.slow, FirSlowNet):
+            return self.slow(tokens, self.spans.index)[:, 0]
+        return self.slow(tokens)[:, 0]
+
+    def _flattened(self, rows: Tensor) -> Tensor:
+        answers = []
+        for layer, part in enumerate(self.spans.split(rows)):
+            sequence = part.flatten()
+            if self.embedding is not None:
+                sequence = torch.cat([self.embedding()[layer], sequence])
+            answers.append(self.slow(sequence[None], outputs=part.shape[1])[0])
+        return torch.cat(answers)
+
+
+def _slow_net(config: Fsg, layers: int) -> nn.Module:
+    match config.slow_net:
+        case "mamba":
+            return MambaSlowNet(config.slow.d_inner, config.slow.d_state, config.slow.d_conv)
+        case "lstm":
+            return LstmSlowNet(config.slow.d_inner)
+        case "fir":
+            return FirSlowNet(layers, config.history_length + (config.lre_size if config.lre else 0))
+
+
+def _draw_outputs(slow: nn.Module, fast: FastNet | None) -> None:
+    """``init: random``: what starts at zero is drawn as torch draws a linear layer, U(+-1/sqrt(inputs))."""
+    zeros = [p for net in (slow, fast) if net is not None for p in net.parameters() if not p.any()]
+    for parameter in zeros:
+        bound = parameter.shape[-1] ** -0.5
+        nn.init.uniform_(parameter, -bound, bound)

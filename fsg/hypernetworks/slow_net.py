@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from fsg.ops.slow_scan import MambaWeights, mamba_block
+from fsg.ops.slow_scan import Backend, MambaWeights, mamba_block, slow_scan
 
 
 class Mamba(nn.Module):
@@ -57,11 +57,12 @@ class Mamba(nn.Module):
 class MambaSlowNet(nn.Module):
     """S over one scalar token per step, answering at the newest."""
 
-    def __init__(self, d_inner: int, d_state: int, d_conv: int) -> None:
+    def __init__(self, d_inner: int, d_state: int, d_conv: int, backend: Backend = "auto") -> None:
         super().__init__()
+        self.backend = backend
         self.mamba = Mamba(1, d_inner, d_state, d_conv)
         nn.init.zeros_(self.mamba.out_proj.weight)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(N, tokens) histories of N weights -> (N,)."""
-        return self.mamba(tokens[:, :, None], outputs=1)[:, 0, 0]
+    def forward(self, tokens: Tensor, outputs: int = 1) -> Tensor:
+        """(B, tokens) sequences -> (B, outputs), the answers at the newest tokens."""
+        return slow_scan(tokens, self.mamba.weights(), outputs, self.backend)

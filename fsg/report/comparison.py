@@ -229,12 +229,6 @@ def arm_metrics(comparison: Comparison) -> dict[str, dict[str, float]]:
     return table
 
 
-def devices(events: Iterable[Mapping[str, Any]]) -> str:
-    """The devices that a ledger's trials ran on, as ``compare`` and ``top_trials`` put them into the caption."""
-    found = sorted({str(event["device"]) for event in events if event["event"] == "started" and event["device"]})
-    return ", ".join(found) or "device not recorded"
-
-
 # What an arm reached --------------------------------------------------------------------------------------------------
 def _by_arm(records: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
     arms: dict[str, list[TrialRecord]] = {}

@@ -147,7 +147,9 @@ def main_effects(comparison: Comparison, report: FactorReport) -> Figure:
                 share, below = shares[effect.name], place + 0.24
                 axes.plot([share.low, share.high], [below] * 2, color=UNCLEAR, linewidth=0.9, zorder=2)
                 label = "Shapley share of the total gain" if place == 0 else None
-                axes.scatter(share.estimate, below, 16, "white", "D", edgecolors=UNCLEAR, zorder=3, label=label)
+                axes.scatter(
+                    share.estimate, below, 16, c="white", marker="D", edgecolors=UNCLEAR, zorder=3, label=label
+                )
         axes.set_yticks(range(len(report.effects)), [effect.name for effect in report.effects])
         axes.set_ylim(len(report.effects) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)

@@ -100,8 +100,8 @@ def paired_interval(treatment: ArrayLike, control: ArrayLike, confidence: float 
 def bca_interval(values: ArrayLike, confidence: float = 0.95, resamples: int = 9_999, seed: int = 0) -> Interval:
     """Bias-corrected and accelerated bootstrap interval of a mean (Efron 1987), with a seeded generator.
 
-    ``values``: shape (n,). NaN ends with n = 1; width zero where all values are equal. A bootstrap sees no tail it has
-    not drawn: below about 10 seeds it is too narrow (benchmarks/calibration.py has numbers), so the t interval leads.
+    ``values``: shape (n,). NaN ends with n = 1; width zero where all values are equal. With few
+    seeds it is too narrow: 95 % cover 83 % of normal studies at n = 5, 90 % at 10, 93 % at 20; the t interval leads.
     """
     array, confidence = vector(values), check_confidence(confidence)
     if resamples < 1:

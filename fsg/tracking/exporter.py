@@ -1,9 +1,9 @@
 """Ledger -> MLflow, idempotently: exporting the same events again, or from another process, changes nothing.
 
-A run is found by its tags (``fsg.study_id``, ``fsg.level``, ``fsg.arm`` / ``fsg.trial_key``) before one is made, and carries
-these tags from its first moment, so a run whose making was interrupted is taken up again. The tag ``fsg.points`` says how many
-metric points a run holds; it is written in the same request, after them. Should two exporters have made a run each for one
-trial, the one with the smaller id stays. Proof: ``tests/tracking/test_exporter.py``.
+A run is found by its tags (``fsg.study_id``, ``fsg.level``, ``fsg.arm`` / ``fsg.trial_key``) before one is made, and
+carries these tags from its first moment, so a run whose making was interrupted is taken up again. The tag ``fsg.points``
+says how many metric points a run holds; it is written in the same request, after them. Should two exporters have made a
+run each for one trial, the one with the smaller id stays. Proof: ``tests/tracking/test_exporter.py``.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class Remote:
 class Exporter:
     """Writes one study into the MLflow store at ``tracking_uri``, into the experiment named like the study.
 
-    ``header`` is the ledger's "study" event. ``metric`` and ``mode`` ("max" or "min") are the study's: they order the shared
-    view, and are a sweep's column in it. Nothing is opened before the first call that needs the store; errors of the store
-    are raised as mlflow raises them, and the same call can be made again.
+    ``header`` is the ledger's "study" event. ``metric`` and ``mode`` ("max" or "min") are the study's: they order the
+    shared view, and are a sweep's column in it. Nothing is opened before the first call that needs the store; errors of
+    the store are raised as mlflow raises them, and the same call can be made again. Not for several threads at once.
     """
 
     def __init__(
@@ -65,15 +65,20 @@ class Exporter:
     def export(self, events: Iterable[Mapping[str, Any]]) -> int:
         """Bring MLflow up to date with ``events``: the whole ledger, or what follows the events of the calls before.
 
-        Returns how many events were new to this exporter. Should a run have been deleted in MLflow after points of it were
-        written, StudyError: a fresh Exporter and the whole ledger make it again.
+        Returns how many events were new to this exporter. Should a run have been deleted in MLflow after points of it
+        were written, StudyError: a fresh Exporter and the whole ledger make it again.
         """
         new = sum(self._study.fold(event) for event in events)
-        if self._study.changed:
+        if self._study.changed or self._view is None:
             with self._forgetting_on_error():
+                self._store()
                 for identity in sorted(self._study.changed, key=_parents_first):
                     self._write(self._study.runs[identity])
                     self._study.changed.discard(identity)
+                if self._study.is_sweep:
+                    self._set_view("seed", [self._metric])
+                elif True:
+                    self._set_view("arm", [])
         return new
 
     def settle(self) -> None:
@@ -90,11 +95,11 @@ class Exporter:
         files: Iterable[Path],
         arm_metrics: Mapping[str, Mapping[str, float | None]],
     ) -> None:
-        """Store the comparison with the study run and its numbers with the arm runs, replacing what an earlier call stored.
+        """Store the comparison with the study run and its numbers with the arm runs; replaces what an earlier call stored.
 
-        ``table`` is rows or columns and becomes ``comparison.json`` (``mlflow.load_table`` reads it); ``files`` go to the
-        folder ``report``. ``arm_metrics`` maps arm to {short name: number}: the columns of the shared view, in this order,
-        sorted by the first; rounded for reading, and left out where they are no finite number. Export the events first.
+        ``table`` is rows or columns and becomes ``comparison.json`` (``mlflow.load_table`` reads it); ``files`` go to
+        the folder ``report``. ``arm_metrics`` maps arm to {short name: number}: the columns of the shared view, in this
+        order, sorted by the first; rounded for reading, and left out where they are no finite number. Export first.
         """
         numbers = rounded({arm: _finite(values) for arm, values in arm_metrics.items()})
         unknown = [arm for arm in numbers if ("arm", arm) not in self._study.runs]
@@ -106,8 +111,9 @@ class Exporter:
             self._log_files(client, study, table, markdown, files)
             for arm, values in numbers.items():
                 self._log_numbers(client, self._ensure(self._study.runs["arm", arm]).run_id, values)
-            columns = list(dict.fromkeys(name for values in numbers.values() for name in values))
-            self._set_view("arm", columns)
+            shown = {name for values in numbers.values() for name in values}
+            order = dict.fromkeys(name for values in arm_metrics.values() for name in values)
+            self._set_view("arm", [name for name in order if name in shown])
 
     def study_url(self, base: str) -> str:
         """The address of the study's shared view on the MLflow server at ``base``, e.g. "http://127.0.0.1:5000"."""
@@ -116,7 +122,7 @@ class Exporter:
         assert self._experiment_id is not None
         return view_address(base, self._experiment_id, self._study.study_id)
 
-    # The store ---------------------------------------------------------------------------------------------------------
+    # The store --------------------------------------------------------------------------------------------------------
     @contextmanager
     def _forgetting_on_error(self) -> Iterator[None]:
         """After an error nobody can tell what was written: forget what was known of the store, to read it again."""
@@ -146,7 +152,7 @@ class Exporter:
                 created: str = client.create_experiment(
                     name,
                     artifact_location(self.tracking_uri, name),
-                    tags={"mlflow.experimentKind": "custom_model_development"},  # the page of training runs, not of prompts
+                    tags={"mlflow.experimentKind": "custom_model_development"},  # training runs, not prompts
                 )
                 return created
             except MlflowException:
@@ -191,8 +197,6 @@ class Exporter:
         made = client.create_run(self._experiment_id, start_time=run.start_ms, tags=tags, run_name=run.name)
         remote = Remote(made.info.run_id, made.info.status, None, tags, set())
         self._remote[run.identity] = remote
-        if run.identity == self._study.root and self._view is None:
-            self._set_view(*(("seed", [self._metric]) if self._study.is_sweep else ("arm", [])))
         return remote
 
     def _write(self, run: Run, interrupted_at: int | None = None) -> None:
@@ -240,7 +244,7 @@ class Exporter:
             client.set_terminated(remote.run_id, status=status, end_time=end_ms)
             remote.status, remote.end_ms = status, end_ms
 
-    # The report --------------------------------------------------------------------------------------------------------
+    # The report -------------------------------------------------------------------------------------------------------
     def _log_files(self, client: MlflowClient, study: Remote, table: Any, markdown: str, files: Iterable[Path]) -> None:
         # mlflow's log_table would append to the table of the report before; this is its format, replaced as a whole.
         client.log_text(study.run_id, json.dumps(_split(table), allow_nan=False), TABLE_FILE)

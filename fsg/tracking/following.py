@@ -1,7 +1,8 @@
-"""Keeps MLflow up to date beside a running study: a thread that reads the ledger as it grows. Training never waits for it.
+"""Keeps MLflow up to date beside a running study: a thread reads the ledger as it grows. Training never waits for it.
 
-The ledger itself is the queue: while MLflow is away the thread only counts what is behind, and tries again after 1, 2, 4, ...
-30 seconds. Nothing is kept that the ledger does not hold, so what could not be written is written by any later export.
+The ledger itself is the queue: while MLflow is away the thread only counts what is behind, and tries again after 1, 2, 4,
+... 30 seconds. Nothing is kept that the ledger does not hold, so what could not be written is written by any later export.
+Proof: ``tests/tracking/test_following.py``.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class LedgerTail:
         self._offset = 0
 
     def read(self) -> list[dict[str, Any]]:
-        """New whole lines as events; [] while there is no file. A damaged line is the ledger's to report and is passed over."""
+        """New whole lines as events; [] while there is no file. A damaged line is passed over: the ledger reports it."""
         if not self._path.exists():
             return []
         with self._path.open("rb") as file:
@@ -83,7 +84,7 @@ class FollowingExporter:
         return "MLflow: up to date" if not behind else f"MLflow: {behind} events behind"
 
     def close(self, timeout: float = 60.0) -> str | None:
-        """Write what is left, close runs nobody works on, and stop. None, or what could not be written within ``timeout`` s."""
+        """Write what is left, close runs nobody works on, and stop; None, or what was not written in ``timeout`` seconds."""
         self._deadline = time.monotonic() + timeout
         self._closing.set()
         self._thread.join(timeout)

@@ -1,8 +1,9 @@
 """What MLflow should hold, as a function of the ledger's events: study run > arm run > seed run. Pure; no mlflow here.
 
-A run's *identity* is (level, key) with key the study's id, the arm's name or the trial's key. Metric points only ever get
-appended, with times from the ledger, so a copy made live and a copy made afterwards are the same. An epoch that ran again
-after a restart is a second point of that step; the newer one is what MLflow shows. A sweep has no arms: study > trial.
+A run's *identity* is (level, key) with key the study's id, the arm's name or the trial's key. Metric points only ever
+get appended, with times from the ledger, so a copy made live and a copy made afterwards are the same. An epoch that ran
+again after a restart is a second point of that step; the newer one is what MLflow shows. A sweep has no arms: study >
+trial. Proof: ``tests/tracking/test_runs.py``.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ class StudyRuns:
         self.last_ms = _ms(header.get("time", 0.0))
         self._seen: set[tuple[str, str, float, int]] = set()
         self._planned: dict[str, Mapping[str, Any]] = {}
+        self._values: defaultdict[str, set[str]] = defaultdict(set)
         self._tallies: defaultdict[Identity, Tally] = defaultdict(Tally)
         versions = {f"fsg.version.{name}": str(version) for name, version in (header.get("versions") or {}).items()}
         commit = header.get("git_commit")
@@ -114,16 +116,14 @@ class StudyRuns:
     @property
     def varied(self) -> list[str]:
         """Dotted parameters that differ between planned trials, ``seed`` left out: a sweep's columns."""
-        values: dict[str, set[str]] = {}
-        for plan in self._planned.values():
-            for name, value in flat(plan["config"]).items():
-                values.setdefault(name, set()).add(value)
-        return sorted(name for name, seen in values.items() if len(seen) > 1 and name not in ("seed", "device"))
+        return sorted(name for name, seen in self._values.items() if len(seen) > 1 and name not in ("seed", "device"))
 
     def _plan(self, key: str, event: Mapping[str, Any]) -> None:
         if key in self._planned:
             return
         self._planned[key] = event
+        for name, value in flat(event["config"]).items():
+            self._values[name].add(value)
         for identity in self._ancestors(event):
             self._tallies[identity].planned += 1
             self._settle(identity)
@@ -143,13 +143,15 @@ class StudyRuns:
                 f"Trial {key} has events but was never planned: the ledger's beginning is missing. Export it whole."
             )
         arm, seed = plan.get("arm"), plan.get("seed")
+        params = {name: value for name, value in flat(plan["config"]).items() if name != "device"}
         for parent in self._ancestors(plan)[1:]:
             if parent not in self.runs:
                 self._open(parent, str(arm), self.root, now, {"fsg.arm": str(arm)})
+                self.runs[parent].params = {name: v for name, v in params.items() if name != "seed"}
         name = f"{arm}/seed{seed}" if arm and not self.is_sweep else str(arm or f"trial-{key[:8]}")
         tags = {"fsg.trial_key": key, "fsg.seed": str(seed), **({"fsg.arm": str(arm)} if arm else {})}
         self._open(identity, name, self._ancestors(plan)[-1], now, tags)
-        self.runs[identity].params = {k: v for k, v in flat(plan["config"]).items() if k != "device"}
+        self.runs[identity].params = params
         return self.runs[identity]
 
     def _open(self, identity: Identity, name: str, parent: Identity | None, now: int, tags: dict[str, str]) -> None:

@@ -1,7 +1,7 @@
 """What ``fsg ui`` runs: MLflow's own server on a study's store, on loopback, as a child that is stopped with it.
 
-Job execution is off (2 GB in ten processes otherwise, 0.5 GB in two without) and telemetry too. The store's address goes through
-the environment, not the command line, where every user of the machine could read its password.
+Job execution is off (2 GB in ten processes otherwise, 0.5 GB in two without) and telemetry too. The store's address goes
+through the environment, not the command line, where every user of the machine could read its password.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from fsg.errors import BackendUnavailable, StudyError
 from fsg.tracking.store import QUIET, is_server, redact, sqlite_path
 
 HOST = "127.0.0.1"
-# The child that starts the server holds one end of a pipe and ends the whole group when the other end closes: then we are gone,
-# killed perhaps, and nobody else would stop the server.
+# The child that starts the server holds one end of a pipe and ends the whole group when the other end closes: then we are
+# gone, killed perhaps, and nobody else would stop the server.
 _KEEPER = """
 import os, signal, subprocess, sys, threading
 def watch():
@@ -32,6 +32,7 @@ def watch():
     os.killpg(0, signal.SIGKILL)
 server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
 threading.Thread(target=watch, daemon=True).start()
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to the group: the server ends, and then this
 sys.exit(server.wait())
 """
 START_SECONDS = 90.0
@@ -72,10 +73,10 @@ class TrackingServer:
 
 
 def serve(tracking_uri: str, port: int | None = None, timeout: float = START_SECONDS) -> TrackingServer:
-    """Start MLflow's server on the store at ``tracking_uri`` and wait until it answers; for an http address, use that one.
+    """Start MLflow's server on the store at ``tracking_uri`` and wait until it answers; an http address is used as it is.
 
-    ``port`` None takes a free one. StudyError when the store does not exist, BackendUnavailable when the port is taken or
-    the server does not come up within ``timeout`` seconds.
+    ``port`` None takes a free one. StudyError when the store does not exist, BackendUnavailable when the port is taken
+    or the server does not come up within ``timeout`` seconds.
     """
     if is_server(tracking_uri):
         return TrackingServer(_without_login(tracking_uri))

@@ -1,7 +1,7 @@
 """Opening an MLflow store: quietly, with its schema made once, and without ever printing a password.
 
-A SQLite store is migrated in a file of its own by a process of its own and then linked into place: the driver is not slowed
-down for the six seconds this takes, and a kill in the middle leaves no half-made store behind.
+A SQLite store is migrated in a file of its own by a process of its own and then linked into place: the driver is not
+slowed down for the six seconds this takes, and a kill in the middle leaves no half-made store behind.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from fsg.errors import BackendUnavailable
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# Read by mlflow when it is imported or when it sends a request. A request that fails is tried again by whoever follows the
-# ledger, so mlflow's own patience (7 retries, four minutes) would only hide that the server is away.
+# Read by mlflow when it is imported or when it sends a request. A request that fails is tried again by whoever follows
+# the ledger, so mlflow's own patience (7 retries, four minutes) would only hide that the server is away.
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -62,7 +62,7 @@ def sqlite_path(tracking_uri: str) -> Path | None:
 
 
 def artifact_location(tracking_uri: str, folder: str) -> str | None:
-    """Where a new experiment keeps its files: beside a SQLite file; for any other store, what its server says (None)."""
+    """Where a new experiment keeps its files: beside a SQLite file; anywhere else, where its server says (None)."""
     path = sqlite_path(tracking_uri)
     return None if path is None else (path.parent / "mlartifacts" / folder).as_uri()
 
@@ -85,14 +85,18 @@ def _create_sqlite(path: Path) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
     try:
-        made = subprocess.run(
+        making = subprocess.Popen(
             [sys.executable, "-c", _CREATE, f"sqlite:///{draft}"],
-            cwd=path.parent, capture_output=True, text=True, env={**os.environ, **QUIET},
+            cwd=path.parent, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ, **QUIET},
         )  # fmt: skip
-        if made.returncode:
-            reason = (made.stderr.strip().splitlines() or ["no message"])[-1]
+        import mlflow  # noqa: F401  # four seconds that pass meanwhile
+
+        _, said = making.communicate()
+        if making.returncode:
+            reason = (said.strip().splitlines() or ["no message"])[-1]
             raise BackendUnavailable(
-                f"MLflow could not make its database {path}: {reason}. Make the folder writable, or give --tracking-uri."
+                f"MLflow could not make its database {path}: {reason}. "
+                "Make the folder writable, or give another --tracking-uri."
             )
         try:
             os.link(draft, path)

@@ -1,19 +1,20 @@
-"""The page that shows a study's arms side by side: an experiment tag that MLflow reads when its address names the tag's key.
+"""The page that shows a study's arms side by side: an experiment tag that MLflow reads when its address names the key.
 
 MLflow's own runs page shows one collapsed row and no metric. A shared view, ``mlflow.sharedViewState.<key>``, carries a
-filter, an order and columns as plain JSON (seen working in MLflow 3.17.2). Unknown keys are ignored by MLflow, missing ones
-fall back to its defaults.
+filter, an order, columns and their widths as plain JSON (seen working in MLflow 3.17.2). Unknown keys are ignored by
+MLflow, missing ones fall back to its defaults.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 TAG_PREFIX = "mlflow.sharedViewState."
-# Column widths in pixels. At 1440 pixels, beside MLflow's side panels, 820 are left: tight columns keep the numbers in sight.
-CREATED_WIDTH, NAME_MARGIN, NAME_CHARACTER, MARGIN, CHARACTER = 118, 62, 7, 24, 8
+# Column widths in pixels. Of a 1440 pixel window MLflow's side panels leave 820: tight columns keep the numbers in sight.
+CREATED_WIDTH, NAME_MARGIN, NAME_CHARACTER, MARGIN, CHARACTER = 140, 58, 7, 22, 8
 
 
 def view_key(study_id: str) -> str:
@@ -23,7 +24,10 @@ def view_key(study_id: str) -> str:
 
 def view_address(base: str, experiment_id: str, study_id: str) -> str:
     """The address that opens the study's view on the MLflow server at ``base`` ("http://127.0.0.1:5000")."""
-    return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?viewStateShareKey={view_key(study_id)}"
+    query = (
+        f"viewStateShareKey={view_key(study_id)}&workflowType=machine_learning"  # not the menu for prompts and agents
+    )
+    return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?{query}"
 
 
 def view_state(
@@ -34,7 +38,7 @@ def view_state(
     ascending: bool = False,
     names: Sequence[str] = (),
 ) -> str:
-    """The view as JSON: runs of one ``level`` of the study, sorted by the first of ``metrics``, these columns, in this order.
+    """The view as JSON: the study's runs of one ``level``, sorted by the first of ``metrics``, with these columns in order.
 
     ``names`` are the names of the runs shown, from which the first column takes its width.
     """
@@ -74,11 +78,7 @@ def rounded(table: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, flo
 
 
 def _decimals(largest: float) -> int:
-    decimals = 2
-    while 0 < largest < 1 and decimals < 12:
-        largest *= 10
-        decimals += largest < 1 or decimals == 2
-    return decimals
+    return 2 - math.floor(math.log10(largest)) if 0 < largest < 1 else 2
 
 
 def _width(name: str) -> int:

@@ -1,4 +1,4 @@
-"""The trainer of one trial: yields one result per epoch, and can stop and go on at any of them.
+"""The trainer of one trial: yields one result per epoch, and can stop and go on at any of them, or at any step.
 
 for result in Trainer(config):
     print(result.epoch, result.metrics["val_accuracy"])
@@ -6,30 +6,35 @@ for result in Trainer(config):
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from fsg.config import TrialConfig
+from fsg.config import Fsg, MetaQuant, TrialConfig
 from fsg.data import AUGMENTED, DataSplits, augment, class_balanced, epoch_order, load_data, normalise
-from fsg.errors import BackendUnavailable, CheckpointCorrupt, TrialDiverged
-from fsg.gradients import Signal, make_estimator
+from fsg.errors import CheckpointCorrupt
+from fsg.gradients import make_estimator
 from fsg.layers import quantized_layers, using
 from fsg.models import build_model
 from fsg.ops.spans import Spans
+from fsg.train.device import make_deterministic, resolve_device
 from fsg.train.evaluate import Score, reestimated_batchnorm, score
-from fsg.train.optim import rate_factor
+from fsg.train.optim import meta_schedule, rate_factor
+from fsg.train.pretrained import load_pretrained
+from fsg.train.reference_step import FastSlowNets, MetaQuantNets, ReferenceNets, ReferenceStep
 from fsg.train.seeds import generator, seeded
-from fsg.train.step import LookAheadStep
+from fsg.train.step import FloatStep, LookAheadStep, TrainingStep, flat
+from fsg.train.tally import EpochTally
 
 EVALUATION_BATCH = 500
 REESTIMATION_IMAGES = 4000  # of training data; the statistics' own error is then below 2 % of a standard deviation
 LAST = 10  # epochs whose mean test accuracy is reported beside the final one
+
+Save = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -50,28 +55,32 @@ class Trainer:
     def __init__(self, config: TrialConfig, data: DataSplits | None = None) -> None:
         self.config = config
         self.device = resolve_device(config.device)
+        make_deterministic(self.device, config.deterministic)
         self.dtype = getattr(torch, config.dtype)
-        self.data = data if data is not None else load_data(config.data)
-        on_device = self.data.to(self.device)
-        self.train, self.validation, self.test = on_device.train, on_device.validation, on_device.test
+        self.data = (data if data is not None else load_data(config.data)).to(self.device)
         with seeded(config.seed, "weights"):
-            self.model = build_model(config, self.data.image_shape, self.data.classes).to(self.device, self.dtype)
-        layers = quantized_layers(self.model)
-        self.layer_names = list(layers)
-        self.spans = Spans([layer.weight.numel() for layer in layers.values()]).to(self.device)
+            model = build_model(config, self.data.image_shape, self.data.classes)
+        if config.model.pretrained is not None:
+            load_pretrained(model, config.model.pretrained)
+        layout = (
+            torch.channels_last if self.device.type == "cuda" and config.autocast != "off" else torch.contiguous_format
+        )
+        self.model: nn.Module = model.to(self.device, self.dtype, memory_format=layout)  # type: ignore[call-overload]
+        self.layer_names = list(quantized_layers(self.model))
         with seeded(config.seed, "hypernetworks"):
-            estimator = make_estimator(config.gradient, self.spans).to(self.device, self.dtype)
-        self.step = LookAheadStep(self.model, layers, estimator, config.optimizer)
+            self.step = make_step(config, self.model)
+        self.spans = self.step.spans
         self.augmented = config.data.augment and config.data.name in AUGMENTED
-        self.averaged: Tensor | None = None
         self.order = generator(config.seed, "order")
         self.augmentation = generator(config.seed, "augment")
         self.epoch = 0
+        self.averaged: Tensor | None = None
         self.last_result: EpochResult | None = None
         self.test_scores: list[float] = []
-        self._balanced = class_balanced(
-            self.train, min(REESTIMATION_IMAGES, len(self.train.labels)), config.data.split_seed
-        )
+        self._permutation: Tensor | None = None  # of the epoch under way
+        self._tally: EpochTally | None = None
+        count = min(REESTIMATION_IMAGES, len(self.data.train))
+        self._balanced = class_balanced(self.data.train, count, config.data.split_seed)
 
     def __iter__(self) -> Iterator[EpochResult]:
         while not self.finished:
@@ -82,61 +91,45 @@ class Trainer:
         """Whether all epochs have been trained."""
         return self.epoch >= self.config.epochs
 
-    def run_epoch(self) -> EpochResult:
-        """Train one epoch and evaluate. TrialDiverged if a loss or weight is no longer finite."""
-        factor = rate_factor(self.config.schedule, self.epoch, self.config.epochs)
-        self.step.rates.scale(factor)
-        batch = self.config.data.batch_size
-        count = len(self.train.labels)
-        steps = max(1, count // batch)  # the ragged last batch is left out: BatchNorm and g would be of another size
-        seen = min(batch, count) * steps
-        loss = torch.zeros((), dtype=torch.float64, device=self.device)
-        correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        flips = torch.zeros((), dtype=torch.int64, device=self.device)
-        gain = torch.zeros(len(self.spans), dtype=self.dtype, device=self.device)
-        cosine, uphill = torch.zeros_like(gain), torch.zeros_like(gain)
-        generated = 0
+    @property
+    def steps_per_epoch(self) -> int:
+        """A ragged last batch is left out: its gradient would be of another size."""
+        return max(1, len(self.data.train) // self.config.data.batch_size)
 
-        self.model.train()
-        permutation = epoch_order(count, self.order).to(self.device)
-        started = time.perf_counter()
-        for number in range(steps):
-            index = permutation[number * batch : (number + 1) * batch]
-            images = self.train.images[index]
-            if self.augmented:
-                images = augment(images, self.augmentation)
-            result = self.step(self.inputs(images), self.train.labels[index])
-            self._average()
-            loss += result.loss.double()
-            correct += result.correct
-            flips += result.flips
-            if result.gain is not None and result.cosine is not None:
-                gain += result.gain
-                cosine += result.cosine
-                uphill += result.cosine < 0
-                generated += 1
-        train_loss = loss.item() / steps  # waits for the device
-        seconds = time.perf_counter() - started
+    def run_epoch(self, save: Save | None = None) -> EpochResult:
+        """Train one epoch, or what is left of it, and evaluate. TrialDiverged if a loss or weight is no longer finite.
+
+        ``save`` is given the state after every ``checkpoint_every_steps`` steps.
+        """
+        config = self.config
+        factor = rate_factor(config.schedule, self.epoch, config.epochs)
+        schedule = meta_schedule(config.schedule, getattr(config.gradient, "meta_schedule", "base"))
+        self.step.set_rates(factor, rate_factor(schedule, self.epoch, config.epochs))
+        tally = self._train(save)
         self.epoch += 1
-        self._check_finite(train_loss)
+        self._permutation = self._tally = None
 
-        metrics = {
+        seen = tally.steps * min(config.data.batch_size, len(self.data.train))
+        sums = {name: value / max(1, tally.generated) for name, value in tally.sums.items()}
+        metrics: dict[str, float] = {
             "epoch": self.epoch,
-            "train_loss": train_loss,
-            "train_accuracy": 100 * correct.item() / seen,
-            "lr": self.config.optimizer.lr * factor,
-            "flip_ratio": flips.item() / (steps * max(1, self.spans.total)),
-            "step_ms": 1000 * seconds / steps,
-            "images_per_s": seen / seconds,
+            "train_loss": tally.sums["loss"].item() / tally.steps,
+            "train_accuracy": 100 * tally.sums["correct"].item() / seen,
+            "lr": config.optimizer.lr * factor,
+            "flip_ratio": tally.sums["flips"].sum().item() / (tally.steps * max(1, self.spans.total)),
+            "step_ms": 1000 * tally.seconds / tally.steps,
+            "images_per_s": seen / tally.seconds,
         }
-        layers: dict[str, dict[str, float]] = {}
-        if generated:
-            means = {"gain": gain / generated, "cosine": cosine / generated, "uphill": uphill / generated}
-            metrics |= {name: value.mean().item() for name, value in means.items()}
-            columns = {name: value.tolist() for name, value in means.items()}
-            layers = {
-                layer: {name: column[i] for name, column in columns.items()} for i, layer in enumerate(self.layer_names)
-            }
+        layers = {}
+        if self.layer_names:
+            sizes = torch.tensor(self.spans.sizes, dtype=torch.float64, device=self.device)
+            columns = {"flip_ratio": tally.sums["flips"] / (tally.steps * sizes)} | self.step.diagnose()
+            if tally.generated:
+                generated = {name: sums[name] for name in ("gain", "cosine", "uphill")}
+                metrics |= {name: value.mean().item() for name, value in generated.items()}
+                columns |= generated
+            lists = {name: column.tolist() for name, column in columns.items()}
+            layers = {layer: {n: c[i] for n, c in lists.items()} for i, layer in enumerate(self.layer_names)}
         metrics |= self._evaluate()
         self.last_result = EpochResult(self.epoch, metrics, layers)
         return self.last_result
@@ -146,57 +139,88 @@ class Trainer:
         return normalise(images, self.data.mean, self.data.std, self.dtype)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next epoch depends on; the trainer is between two epochs."""
+        """Everything that the next step depends on, whether between two epochs or within one."""
         return {
             "config": self.config.model_dump_json(),
             "epoch": self.epoch,
             "model": self.model.state_dict(),
-            "estimator": self.step.estimator.state_dict(),
-            "optimizers": {name: o.state_dict() for name, o in self.step.optimizers().items()},
-            "signal": self.step.signal._asdict() if self.step.signal is not None else None,
-            "signs": self.step.signs,
+            "step": self.step.state_dict(),
             "averaged": self.averaged,
             "order": self.order.get_state(),
             "augmentation": self.augmentation.get_state(),
+            "permutation": self._permutation,
+            "tally": self._tally.state_dict() if self._tally else None,
             "test_scores": list(self.test_scores),
             "last_result": [self.last_result.metrics, self.last_result.layers] if self.last_result else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a ``state_dict`` of the same trial; CheckpointCorrupt if it is of another."""
-        stored = TrialConfig.model_validate_json(state["config"])
-        if stored.identity() != self.config.identity():
-            raise CheckpointCorrupt(
-                f"the checkpoint belongs to another trial: {_difference(stored.identity(), self.config.identity())}."
-            )
+        stored = TrialConfig.model_validate_json(state["config"]).identity()
+        own = self.config.identity()
+        if stored != own:
+            differ = ", ".join(f"{k} was {stored.get(k)!r}, is {own[k]!r}" for k in own if stored.get(k) != own[k])
+            raise CheckpointCorrupt(f"the checkpoint belongs to another trial: {differ}.")
         self.epoch = state["epoch"]
         self.model.load_state_dict(state["model"])
-        self.step.estimator.load_state_dict(state["estimator"])
-        for name, optimizer in self.step.optimizers().items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        signal = state["signal"]
-        self.step.signal = Signal(**{k: v.to(self.device) for k, v in signal.items()}) if signal else None
-        self.step.signs = _to(state["signs"], self.device)
-        self.averaged = _to(state["averaged"], self.device)
+        self.step.load_state_dict(state["step"])
+        self.averaged = state["averaged"].to(self.device) if state["averaged"] is not None else None
         self.order.set_state(state["order"])
         self.augmentation.set_state(state["augmentation"])
+        self._permutation = state["permutation"]
+        self._tally = None
+        if state["tally"]:
+            self._tally = EpochTally(len(self.spans), self.device)
+            self._tally.load_state_dict(state["tally"])
         self.test_scores = list(state["test_scores"])
         self.last_result = EpochResult(self.epoch, *state["last_result"]) if state["last_result"] else None
+
+    def _train(self, save: Save | None) -> EpochTally:
+        """The steps of an epoch that are left."""
+        batch, train, every = self.config.data.batch_size, self.data.train, self.config.checkpoint_every_steps
+        if self._permutation is None or self._tally is None:
+            self._permutation = epoch_order(len(train), self.order)
+            self._tally = EpochTally(len(self.spans), self.device)
+        tally, permutation = self._tally, self._permutation.to(self.device)
+        total = self.steps_per_epoch * self.config.epochs
+        autocast = (
+            torch.autocast(self.device.type, torch.bfloat16) if self.config.autocast == "bfloat16" else nullcontext()
+        )
+        self.model.train()
+        tally.start()
+        while tally.steps < self.steps_per_epoch:
+            index = permutation[tally.steps * batch : (tally.steps + 1) * batch]
+            images = train.images[index]
+            if self.augmented:
+                images = augment(images, self.augmentation)
+            self.step.progress = (self.epoch * self.steps_per_epoch + tally.steps) / total
+            with autocast:
+                result = self.step(self.inputs(images), train.labels[index])
+            tally.add(result)
+            self._average()
+            if self.device.type == "cpu" and not torch.isfinite(result.loss):
+                break  # waiting costs nothing here; a GPU is asked once an epoch
+            if save is not None and every and tally.steps % every == 0 and tally.steps < self.steps_per_epoch:
+                tally.stop()
+                save(self.state_dict())
+                tally.start()
+        tally.check(self.epoch + 1, dict(zip(self.layer_names, [x.weight for x in self.step.layers], strict=True)))
+        tally.stop()
+        return tally
 
     def _average(self) -> None:
         """Moving average of the latent weights, one decay per step."""
         decay = self.config.evaluate.ema_weights
-        if not decay:
+        if not decay or not self.step.layers:
             return
-        latent = torch.cat([w.detach().flatten() for w in self.step.latents])
+        latent = flat([layer.weight for layer in self.step.layers])
         self.averaged = latent if self.averaged is None else torch.lerp(latent, self.averaged, decay)
 
     def _evaluate(self) -> dict[str, float]:
         """Validation every epoch; test in the last ones, shown only at the end, where no choice can be made by it."""
         left = self.config.epochs - self.epoch
-        metrics: dict[str, float] = {}
         plain = self._scores(with_test=left < LAST)
-        metrics |= {"val_loss": plain["validation"].loss, "val_accuracy": plain["validation"].accuracy}
+        metrics = {"val_loss": plain["validation"].loss, "val_accuracy": plain["validation"].accuracy}
         if "test" in plain:
             self.test_scores.append(plain["test"].accuracy)
         if left == 0:
@@ -216,36 +240,34 @@ class Trainer:
         return metrics
 
     def _scores(self, with_test: bool) -> dict[str, Score]:
-        parts = {"validation": self.validation} | ({"test": self.test} if with_test else {})
-        if self.config.evaluate.batchnorm == "running":
+        parts = {"validation": self.data.validation} | ({"test": self.data.test} if with_test else {})
+        statistics = (
+            reestimated_batchnorm(self.model, self.inputs, self._balanced.images, EVALUATION_BATCH)
+            if self.config.evaluate.batchnorm == "reestimated"
+            else nullcontext()
+        )
+        with statistics:
             return {k: score(self.model, self.inputs, v.images, v.labels, EVALUATION_BATCH) for k, v in parts.items()}
-        with reestimated_batchnorm(self.model, self.inputs, self._balanced.images, EVALUATION_BATCH):
-            return {k: score(self.model, self.inputs, v.images, v.labels, EVALUATION_BATCH) for k, v in parts.items()}
-
-    def _check_finite(self, train_loss: float) -> None:
-        if not math.isfinite(train_loss):
-            raise TrialDiverged(f"epoch {self.epoch}: the training loss is {train_loss}.")
-        for name, weight in zip(self.layer_names, self.step.latents, strict=True):
-            if not torch.isfinite(weight).all():
-                raise TrialDiverged(f"epoch {self.epoch}: layer {name} has a latent weight that is not finite.")
 
 
-def resolve_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one; BackendUnavailable where CUDA is asked for and missing."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda"):
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if count <= int(name.partition(":")[2] or 0):
-            raise BackendUnavailable(
-                f'device is "{name}", but {count} CUDA devices are visible. Use device: cpu or auto.'
-            )
-    return torch.device(name)
-
-
-def _to(tensor: Tensor | None, device: torch.device) -> Tensor | None:
-    return tensor.to(device) if tensor is not None else None
-
-
-def _difference(a: dict[str, Any], b: dict[str, Any]) -> str:
-    return ", ".join(f"{k} was {a.get(k)!r}, is {b.get(k)!r}" for k in b if a.get(k) != b.get(k))
+def make_step(config: TrialConfig, model: nn.Module) -> TrainingStep:
+    """The training step that a configuration describes, on the model's device and in its dtype."""
+    layers = quantized_layers(model)
+    where = next(model.parameters())
+    if not layers:
+        return FloatStep(model, config.optimizer)
+    gradient = config.gradient
+    if isinstance(gradient, Fsg | MetaQuant) and gradient.update == "reference":
+        nets: ReferenceNets
+        if isinstance(gradient, Fsg):
+            fast, slow = gradient.fast, gradient.slow
+            sizes = (slow.d_inner, slow.d_state, slow.d_conv)
+            nets = FastSlowNets(len(layers), gradient.length, fast.hidden, *sizes, fast.lr, slow.lr)
+        else:
+            nets = MetaQuantNets(gradient.name, len(layers), gradient.fast.hidden, gradient.fast.lr)
+        optimizer = "sgd_momentum" if config.optimizer.momentum else config.optimizer.name
+        beta = gradient.beta if isinstance(gradient, Fsg) else None
+        return ReferenceStep(model, layers, nets.to(where), optimizer, config.optimizer.lr, beta)
+    spans = Spans([layer.weight.numel() for layer in layers.values()]).to(where.device)
+    estimator = make_estimator(gradient, spans).to(where.device, where.dtype)
+    return LookAheadStep(model, layers, estimator, config.optimizer)

@@ -1,7 +1,8 @@
-"""Base optimizers, the meta-optimizer, and the learning rate over training."""
+"""Base optimizers, the meta-optimizer, and the learning rates over training."""
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -10,10 +11,16 @@ import torch
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from fsg.config import OptimizerConfig, ScheduleConfig
+from fsg.errors import BackendUnavailable, ConfigError
+from fsg.yaml_source import did_you_mean
 
 
 def base_optimizer(config: OptimizerConfig, params: Iterable[torch.Tensor]) -> Optimizer:
-    """The optimizer that a configuration names; pi of method.md is its step divided by its learning rate."""
+    """The optimizer that a configuration names; pi of method.md is its step divided by its learning rate.
+
+    Names other than sgd, adam and adamw are looked up in the ``pytorch-optimizer`` package: ConfigError for one that it
+    does not have, BackendUnavailable where it is not installed.
+    """
     params = list(params)
     match config.name:
         case "sgd":
@@ -22,6 +29,46 @@ def base_optimizer(config: OptimizerConfig, params: Iterable[torch.Tensor]) -> O
             return Adam(params, lr=config.lr, weight_decay=config.weight_decay, foreach=True)
         case "adamw":
             return AdamW(params, lr=config.lr, weight_decay=config.weight_decay, foreach=True)
+    return _from_package(config, params)
+
+
+def _from_package(config: OptimizerConfig, params: list[torch.Tensor]) -> Optimizer:
+    try:
+        from pytorch_optimizer import get_supported_optimizers, load_optimizer
+    except ImportError:
+        raise BackendUnavailable(
+            f'optimizer.name is "{config.name}"; built in are sgd, adam and adamw. For the others: pip install "fsg[optimizers]"'
+        ) from None
+    known = ["sgd", "adam", "adamw", *get_supported_optimizers()]
+    if config.name not in known:
+        raise ConfigError(
+            f'optimizer.name is "{config.name}", which is no optimizer.{did_you_mean(config.name, known)}'
+        )
+    kind: Any = load_optimizer(config.name)
+    try:
+        optimizer = kind(params, lr=config.lr, weight_decay=config.weight_decay)
+    except TypeError as error:
+        raise ConfigError(
+            f'optimizer.name is "{config.name}", which needs more than parameters and a rate: {error}.'
+        ) from None
+    if (
+        "closure" in inspect.signature(optimizer.step).parameters
+        and "hessian" in inspect.signature(optimizer.step).parameters
+    ):
+        return _with_empirical_fisher(optimizer)
+    return optimizer
+
+
+def _with_empirical_fisher(optimizer: Optimizer) -> Optimizer:
+    """AdaHessian, SophiaH: a step function has no curvature, so the diagonal of the empirical Fisher, g^2, stands in for it."""
+    step: Any = optimizer.step
+
+    def step_with_fisher(closure: Any = None) -> Any:
+        fisher = [p.grad.square() for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        return step(closure, hessian=fisher)
+
+    optimizer.step = step_with_fisher  # type: ignore[method-assign]
+    return optimizer
 
 
 def meta_optimizer(groups: list[dict[str, Any]]) -> Adam | None:
@@ -47,6 +94,11 @@ def rate_factor(config: ScheduleConfig, epoch: int, epochs: int) -> float:
             return 0.5 * (1 + math.cos(math.pi * share))
         case "linear":
             return 1 - share
+
+
+def meta_schedule(base: ScheduleConfig, name: str) -> ScheduleConfig:
+    """The schedule of the meta-optimizer: the base one, or another kind with its settings."""
+    return base if name == "base" else base.model_copy(update={"name": name})
 
 
 class Rates:

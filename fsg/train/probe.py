@@ -13,11 +13,11 @@ def seconds_per_step(config: TrialConfig, data: DataSplits, steps: int = 3) -> t
     """Median time of one training step in seconds, after the history has filled, and the steps of an epoch."""
     trainer = Trainer(config, data)
     batch = config.data.batch_size
-    images = trainer.inputs(trainer.train.images[:batch])
-    labels = trainer.train.labels[:batch]
+    images = trainer.inputs(trainer.data.train.images[:batch])
+    labels = trainer.data.train.labels[:batch]
     times = []
     for _ in range(getattr(config.gradient, "history_length", 1) + 2 + steps):
         start = time.perf_counter()
         trainer.step(images, labels).loss.item()
         times.append(time.perf_counter() - start)
-    return sorted(times[-steps:])[steps // 2], max(1, len(trainer.train.labels) // batch)
+    return sorted(times[-steps:])[steps // 2], max(1, len(trainer.data.train.labels) // batch)

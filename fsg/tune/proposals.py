@@ -8,6 +8,7 @@ OptunaSearch tells a stopped trial as COMPLETE with its truncated value: 10 of 1
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -73,7 +74,11 @@ class Proposals:
         self._open: dict[str, Trial] = {}
 
     def recall(self, records: Mapping[str, TrialRecord]) -> list[tuple[str, Point]]:
-        """After a restart: tell Optuna what the ledger knows, and return the points that are still to be run."""
+        """After a restart: tell Optuna what the ledger knows, and return the points that are still to be run.
+
+        Trials that Optuna's own file has lost are entered again: the ledger is the memory.
+        """
+        self._enter_lost(records)
         to_run: list[tuple[str, Point]] = []
         for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             trial = Trial(self._study, frozen._trial_id)
@@ -90,12 +95,6 @@ class Proposals:
                 self.report(key, metrics)
             self.end(key, record.status)
         return to_run
-
-    @property
-    def count(self) -> int:
-        """Points proposed so far that became trials."""
-        trials = self._study.get_trials(deepcopy=False)
-        return sum(KEY in t.user_attrs and not t.user_attrs.get("repeats") for t in trials)
 
     def ask(self, tries: int = 100) -> tuple[str, Point] | None:
         """A new point and its key. A point that has been run before is told its result at once and another is asked.
@@ -138,6 +137,16 @@ class Proposals:
         else:
             self._study.tell(trial, state=TrialState.FAIL)
 
+    def _enter_lost(self, records: Mapping[str, TrialRecord]) -> None:
+        known = {t.user_attrs.get(KEY) for t in self._study.get_trials(deepcopy=False)}
+        for key, record in records.items():
+            if key not in known:
+                params = {path: _value_at(record.config, path) for path in self._distributions}
+                lost = optuna.trial.create_trial(
+                    state=TrialState.RUNNING, params=params, distributions=self._distributions, user_attrs={KEY: key}
+                )
+                self._study.add_trial(lost)
+
     def _known(self, key: str) -> bool:
         return any(t.user_attrs.get(KEY) == key for t in self._study.get_trials(deepcopy=False))
 
@@ -154,7 +163,22 @@ def _quietly_open(sampler: optuna.samplers.BaseSampler, storage: Path | None, mo
     if storage is None:
         return optuna.create_study(sampler=sampler, direction=direction)
     storage.parent.mkdir(parents=True, exist_ok=True)
+    _mend(storage)
     journal = JournalStorage(JournalFileBackend(str(storage)))
     return optuna.create_study(
         storage=journal, study_name="fsg", sampler=sampler, direction=direction, load_if_exists=True
     )
+
+
+def _mend(journal: Path) -> None:
+    """What a kill leaves: a lock that Optuna would wait 30 s for, and half a line that it would glue the next one to."""
+    journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
+    if journal.exists():
+        os.truncate(journal, journal.read_bytes().rfind(b"\n") + 1)
+
+
+def _value_at(config: Mapping[str, Any], path: str) -> Any:
+    value: Any = config
+    for part in path.split("."):
+        value = value[part]
+    return value

@@ -10,12 +10,16 @@ import logging
 import os
 import platform
 import re
+import signal
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsg.errors import BackendUnavailable
+from fsg.errors import BackendUnavailable, FsgError
 from fsg.study.design import PlannedTrial, plan
 from fsg.study.folder import StudyFolder
 from fsg.study.ledger import Ledger, StudyState
@@ -27,12 +31,13 @@ if TYPE_CHECKING:
     from fsg.tune.searcher import StudySearcher
 
 # Read by ray when it is imported, which happens in functions below.
-_RAY_ENVIRONMENT = {
+RAY_ENVIRONMENT = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # `uv run` would make Ray build a second environment
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger is the record
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a traceback each; the ledger has the reason
 }
 ENDED = ("finished", "pruned", "failed")
 
@@ -54,19 +59,21 @@ def run_study(folder: StudyFolder, spec: AblationSpec | SweepSpec, resources: Re
     """
     state = folder.state()
     left = unfinished(spec, state, ledger)
-    if left or isinstance(spec, SweepSpec):
-        os.environ.update(_RAY_ENVIRONMENT)
+    exhausted = False
+    if left or not complete(spec, state):
+        os.environ.update(RAY_ENVIRONMENT)
         import ray
 
         ours = _connect(resources)
         try:
             # Ray makes one trial at a time ready for a searcher that learns; every free core should have one waiting.
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(_slots(resources))
-            _tune(folder, spec, resources, ledger, left, state)
+            exhausted = _tune(folder, spec, resources, ledger, left, state)
         finally:
             if ours:
                 ray.shutdown()
-    return complete(spec, folder.state())
+    state = folder.state()
+    return complete(spec, state) or (exhausted and all(trial.status in ENDED for trial in state.trials.values()))
 
 
 def unfinished(spec: AblationSpec | SweepSpec, state: StudyState, ledger: Ledger) -> list[PlannedTrial]:
@@ -146,7 +153,8 @@ def _tune(
     ledger: Ledger,
     left: list[PlannedTrial],
     state: StudyState,
-) -> None:
+) -> bool:
+    """Hand the trials to Ray Tune; True if a sweep ended because its space has no point left."""
     from ray import tune
     from ray.tune.schedulers import FIFOScheduler
 
@@ -155,25 +163,68 @@ def _tune(
     from fsg.tune.searcher import PlanSearcher, SweepSearcher
     from fsg.tune.trainable import FsgTrainable
 
+    door = _Door(ledger)
     searcher: StudySearcher
     scheduler: TrialScheduler
     if isinstance(spec, SweepSpec):
-        searcher, scheduler = SweepSearcher(folder, spec, ledger, state.trials), make_scheduler(spec)
+        searcher, scheduler = SweepSearcher(folder, spec, door, state.trials), make_scheduler(spec, state.trials)
     else:
         searcher, scheduler = PlanSearcher(folder, left), FIFOScheduler()
     attempts = {key: record.attempts for key, record in state.trials.items()}
     trainable = tune.with_resources(FsgTrainable, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Ray's own deprecations; nothing a user could act on
-        tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=searcher, scheduler=Recorder(ledger, scheduler), num_samples=-1, reuse_actors=True
-            ),
-            run_config=tune.RunConfig(
-                name="tune",
-                storage_path=str(folder.ray.resolve()),
-                verbose=0,
-                callbacks=[StartRecorder(ledger, attempts, device_name(resources))],
-            ),
-        ).fit()
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher, scheduler=Recorder(door, scheduler), num_samples=-1, reuse_actors=True
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(folder.ray.resolve()),
+            verbose=0,
+            callbacks=[StartRecorder(door, attempts, device_name(resources))],
+        ),
+    )
+    try:
+        with _quiet():
+            tuner.fit()
+    except Exception:
+        if door.error is not None:
+            raise door.error from None
+        raise
+    return searcher.exhausted
+
+
+class _Door(Ledger):
+    """The ledger as Ray's side writes to it. Remembers an error, of which Ray would hand on a traceback's text alone."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__(ledger.path)
+        self._ledger = ledger
+        self.error: FsgError | None = None
+
+    def append(self, event: str, **fields: Any) -> dict[str, Any]:
+        """As the ledger does."""
+        try:
+            return self._ledger.append(event, **fields)
+        except FsgError as error:
+            self.error = self.error or error
+            raise
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Ray's deprecations and its list of failed trials, of which the ledger has each with its reason.
+
+    Ctrl-C does afterwards what it did before: Ray takes it for itself and does not give it back.
+    """
+    logger, interrupt = logging.getLogger("ray.tune"), signal.getsignal(signal.SIGINT)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, interrupt)

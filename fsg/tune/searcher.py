@@ -22,6 +22,7 @@ class StudySearcher(NotInSnapshots, Searcher):
     def __init__(self, folder: StudyFolder) -> None:
         super().__init__()
         self.folder = folder
+        self.exhausted = False  # whether no point is left that has not been run
 
     def next_trial(self) -> PlannedTrial | None:
         """The next trial to run, or None at the end."""
@@ -32,7 +33,11 @@ class StudySearcher(NotInSnapshots, Searcher):
         trial = self.next_trial()
         if trial is None:
             return Searcher.FINISHED
+        self.begun(trial_id, trial)
         return tune_config(trial.key, trial.config, self.folder.checkpoints.resolve() / trial.key / "last.pt")
+
+    def begun(self, trial_id: str, trial: PlannedTrial) -> None:
+        """Which of Ray's trials is which of ours."""
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Nothing to learn."""
@@ -65,7 +70,7 @@ class SweepSearcher(StudySearcher):
         super().__init__(folder)
         self._spec = spec
         self._ledger = ledger
-        self._keys: dict[str, str] = {}
+        self._running: dict[str, PlannedTrial] = {}
         self._proposals = Proposals(
             spec.space,
             make_sampler(spec.search.sampler, spec.search.seed + len(records)),
@@ -86,6 +91,7 @@ class SweepSearcher(StudySearcher):
         else:
             asked = self._proposals.ask()
             if asked is None:
+                self.exhausted = True
                 return None
             _, point = asked
         trial = sweep_trial(self._spec, point)
@@ -96,25 +102,22 @@ class SweepSearcher(StudySearcher):
             self._planned.add(trial.key)
         return trial
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
-        """As every searcher, remembering which of Ray's trials is which of ours."""
-        config = super().suggest(trial_id)
-        if isinstance(config, dict):
-            self._keys[trial_id] = config["key"]
-        return config
+    def begun(self, trial_id: str, trial: PlannedTrial) -> None:
+        """Remember it."""
+        self._running[trial_id] = trial
 
     def on_trial_result(self, trial_id: str, result: dict) -> None:
         """An epoch."""
         if "epoch" in result:
-            self._proposals.report(self._keys[trial_id], result)
+            self._proposals.report(self._running[trial_id].key, result)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """The end, as it was: finished, pruned or failed."""
-        key = self._keys.pop(trial_id, None)
-        if key is None:
+        trial = self._running.pop(trial_id, None)
+        if trial is None:
             return
         if error or not result or FAILED in result:
-            self._proposals.end(key, "failed")
+            self._proposals.end(trial.key, "failed")
             return
-        self._proposals.report(key, result)
-        self._proposals.end(key, "finished" if result["epoch"] >= self._spec.base.epochs else "pruned")
+        self._proposals.report(trial.key, result)
+        self._proposals.end(trial.key, "finished" if result["epoch"] >= trial.config.epochs else "pruned")

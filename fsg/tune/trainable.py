@@ -25,6 +25,14 @@ def tune_config(key: str, config: TrialConfig, checkpoint: Path) -> dict[str, An
     return {"key": key, "trial": config.model_dump_json(), "checkpoint": str(checkpoint)}
 
 
+def device_of(device: str, gpus: float) -> str:
+    """Where a trial trains: what its configuration names, and for ``auto`` what Ray has given it.
+
+    A trial that was given no GPU must not take one: Ray counts on it being free for another.
+    """
+    return ("cuda" if gpus else "cpu") if device == "auto" else device
+
+
 class FsgTrainable(tune.Trainable):
     """Trains one trial, epoch by epoch, from its last checkpoint if it has one."""
 
@@ -37,7 +45,9 @@ class FsgTrainable(tune.Trainable):
 
         resources = self.trial_resources.required_resources if self.trial_resources else {}
         torch.set_num_threads(max(1, math.floor(resources.get("CPU", 1))))
-        self.trainer = Trainer(TrialConfig.model_validate_json(config["trial"]))
+        trial = TrialConfig.model_validate_json(config["trial"])
+        device = device_of(trial.device, resources.get("GPU", 0))
+        self.trainer = Trainer(trial.model_copy(update={"device": device}))
         self.checkpoints = CheckpointStore(Path(config["checkpoint"]))
         state = self.checkpoints.load()
         if state is not None:
@@ -46,7 +56,7 @@ class FsgTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """One epoch. A trial whose checkpoint already holds its last epoch reports that epoch again."""
         try:
-            result = self.trainer.last_result if self.trainer.finished else self.trainer.run_epoch()
+            result = self.trainer.last_result if self.trainer.finished else self.trainer.run_epoch(self.checkpoints.save)
         except TrialDiverged as error:
             return {"done": True, FAILED: f"diverged: {error}"}
         assert result is not None
@@ -57,7 +67,9 @@ class FsgTrainable(tune.Trainable):
             CHECKPOINT: str(self.checkpoints.path),
             "epoch": result.epoch,
             "done": self.trainer.finished,
-        } | finite(result.metrics)
+            # For the scheduler, which passes over a metric that is missing and stumbles over one that is null.
+            **{name: value for name, value in result.metrics.items() if math.isfinite(value)},
+        }
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Start another trial in this process."""

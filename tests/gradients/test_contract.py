@@ -3,23 +3,37 @@
 import pytest
 import torch
 
-from fsg.config import Ema, Fsg, MultiFc, Scalar, Ste
-from fsg.gradients import Signal, make_estimator
+from fsg.config import Ema, Fsg, Gate, HandGate, MetaQuant, Scalar, Ste
+from fsg.gradients import Signal, Update, make_estimator
 from fsg.ops.spans import Spans
 
 SIZES = [27, 1, 40]
 SWITCHES = [Fsg(hgs=h, fsg=f, lre=e) for h in (True, False) for f in (True, False) for e in (True, False)]
+VARIANTS = [
+    Fsg(gain="locked"),
+    Fsg(slow_net="lstm"),
+    Fsg(slow_net="fir"),
+    Fsg(slow_net="fir", lre=False),
+    Fsg(layout="flattened"),
+    Fsg(layout="flattened", slow_net="lstm", lre=False),
+    Fsg(normalization="none"),
+    Fsg(lre_size=3),
+]
+METAQUANT = [MetaQuant(name=n) for n in ("multi_fc", "fc_grad", "lstm_fc")]
+GATES = [Gate(), Gate(name="gate_permuted"), HandGate()]
 CONFIGS = [
     Ste(),
     Ema(),
     Scalar(),
     Scalar(gain="locked"),
-    MultiFc(),
-    MultiFc(gain="free"),
-    Fsg(gain="locked"),
+    *METAQUANT,
+    MetaQuant(gain="free"),
     *SWITCHES,
+    *VARIANTS,
+    *GATES,
 ]
-LEARNED = [c for c in CONFIGS if not isinstance(c, Ste | Ema)]
+GENERATED = [c for c in CONFIGS if not isinstance(c, Gate | HandGate)]
+LEARNED = [c for c in GENERATED if not isinstance(c, Ste | Ema)]
 
 
 def name(config):
@@ -94,7 +108,7 @@ def test_every_hypernetwork_parameter_is_in_one_meta_group_and_gets_a_gradient(c
     for key, parameter in estimator.named_parameters():
         if key == "logit" and config.gain == "locked":
             continue  # a locked gain leaves a layer factor nothing to do
-        if key.endswith("A_log") and not (config.hgs or config.lre):
+        if key.endswith("A_log") and isinstance(config, Fsg) and not (config.hgs or config.lre):
             continue  # one token: nothing to forget
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, key
 
@@ -157,3 +171,55 @@ def test_meta_gradient_passes_gradcheck_through_the_gain(config):
     disturb(reference)
     values = [p.detach().clone().requires_grad_() for p in reference.parameters()]
     assert torch.autograd.gradcheck(run, values, atol=1e-7)
+
+
+def test_an_estimator_draws_nothing_at_evaluation_or_diagnosis():
+    for config in CONFIGS:
+        estimator = make(config)
+        for signal in signals(4):
+            estimator(signal)
+        before = {k: v.clone() for k, v in estimator.state_dict().items()}
+        state = torch.get_rng_state()
+        found = estimator.diagnose(signals(1)[0])
+        assert all(v.shape == (len(SIZES),) and torch.isfinite(v).all() for v in found.values())
+        assert torch.equal(torch.get_rng_state(), state)
+        assert all(torch.equal(v, before[k]) for k, v in estimator.state_dict().items())
+
+
+@pytest.mark.parametrize("config", GATES, ids=name)
+def test_gates_are_not_negative_have_mean_one_in_each_layer_and_a_limit(config):
+    estimator = make(config)
+    disturb(estimator, 1.0)
+    for t, signal in enumerate(signals(7)):
+        estimator(signal)
+        weight = torch.randn(sum(SIZES), dtype=torch.float64)
+        k = estimator.gate(Update(weight, 1e-3 * signal.grad, t / 7), signal)
+        assert (k >= 0).all() and (k <= 4).all()
+        for part in estimator.spans.split(k):
+            assert part.mean() <= 1 + 1e-9
+
+
+def test_a_learned_gate_starts_at_one_and_learns_from_what_came_after():
+    estimator = make(Gate())
+    stream = signals(9)
+    weight = torch.randn(sum(SIZES), dtype=torch.float64)
+    learned = []
+    for signal, measured in zip(stream, stream[1:], strict=False):
+        direction = estimator(signal)
+        k = estimator.gate(Update(weight, 1e-3 * signal.grad, 0.5), signal)
+        torch.testing.assert_close(k, torch.ones_like(k))
+        learned.append(estimator.learn(direction, measured))
+    assert learned == [False] * 4 + [True] * 4
+    assert all(p.grad is not None for p in estimator.outer.parameters())
+
+
+def test_the_permuted_gate_keeps_the_values_of_each_layer_and_moves_them():
+    gate, sham = make(Gate()), make(Gate(name="gate_permuted"))
+    disturb(gate)
+    disturb(sham)
+    (signal,) = signals(1)
+    update = Update(torch.randn(sum(SIZES), dtype=torch.float64), signal.grad, 0.1)
+    a, b = gate.gate(update, signal), sham.gate(update, signal)
+    assert not torch.equal(a, b)
+    for x, y in zip(gate.spans.split(a), gate.spans.split(b), strict=True):
+        assert torch.equal(x.sort().values, y.sort().values)

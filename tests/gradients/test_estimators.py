@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fsg.config import Ema, Fsg, MultiFc, Scalar
+from fsg.config import Ema, Fsg, MetaQuant, Scalar
 from fsg.gradients import make_estimator
 from fsg.ops.spans import Spans
 from tests.gradients.test_contract import SIZES, disturb, make, signals
@@ -30,7 +30,7 @@ def test_scalar_multiplies_each_layer_by_its_own_positive_factor():
 
 
 def test_multi_fc_is_g_times_a_positive_function_of_the_weight_alone():
-    estimator = make(MultiFc(gain="free"))
+    estimator = make(MetaQuant(gain="free"))
     disturb(estimator)
     a, b = signals(2)
     ratio = estimator(a).value / (a.slope * a.grad)

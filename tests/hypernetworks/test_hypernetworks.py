@@ -27,7 +27,7 @@ def test_positive_is_softplus_in_units_of_its_value_at_zero():
 def test_slow_net_starts_at_zero_and_still_learns():
     net = MambaSlowNet(8, 4, 4)
     y = net(torch.randn(10, 6))
-    assert torch.equal(y, torch.zeros(10))
+    assert torch.equal(y, torch.zeros(10, 1))
     y.sum().backward()
     assert net.mamba.out_proj.weight.grad.abs().sum() > 0
 

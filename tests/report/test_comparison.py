@@ -5,7 +5,7 @@ from handmade import HEADER, Metric, arms, state, trial
 from scipy import stats
 
 from fsg.errors import StudyError
-from fsg.report.comparison import arm_metrics, compare, devices, top_trials
+from fsg.report.comparison import arm_metrics, compare, top_trials
 
 PERCENT = Metric()
 
@@ -163,9 +163,8 @@ def test_a_study_in_which_nothing_finished_still_has_its_table():
 
 
 def test_caption_says_date_device_version_and_budget():
-    device = devices([{"event": "started", "device": "cpu"}, {"event": "epoch"}, {"event": "started", "device": "cpu"}])
     study = arms(full=(1.0,), ste=(1.0,))
-    line = compare(study, metric=PERCENT, reference="full", baseline="ste", device=device).provenance.line()
+    line = compare(study, metric=PERCENT, reference="full", baseline="ste", device="cpu").provenance.line()
     assert line == "components · 3 epochs per trial · cpu · fsg 0.1.0 (21bbb10) · 2027-01-15 08:00 UTC"
 
 
@@ -239,6 +238,6 @@ def test_comparing_a_thousand_trials_takes_well_under_two_seconds():
 
     study = state(*(trial(f"arm{a}", s, 90 + a / 7 + s / 3, losses=(1.0,) * 100, step_ms=(1.0,) * 100)
                     for a in range(50) for s in range(20)))  # fmt: skip
-    start = time.perf_counter()
+    start = time.process_time()
     compare(study, metric=PERCENT, reference="arm0", baseline="arm1")
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2

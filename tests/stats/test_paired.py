@@ -191,8 +191,9 @@ def test_wilcoxon_with_ties_is_exact_over_all_sign_patterns(d):
 
 
 def test_wilcoxon_sees_ties_through_decimal_rounding():
-    rounded = differences([91.2, 50.5, 33.3, 20.0], [90.9, 50.2, 33.6, 20.0])
-    assert wilcoxon_test(rounded) == wilcoxon_test([0.3, 0.3, -0.3, 0.0])
+    rounded = differences([91.2, 50.5, 70.7, 10.9, 33.3, 20.0], [90.9, 50.2, 70.4, 10.6, 33.6, 20.0])
+    assert len(set(np.abs(rounded))) > 2
+    assert wilcoxon_test(rounded).p == wilcoxon_test([0.3, 0.3, 0.3, 0.3, -0.3, 0.0]).p == 12 / 32
 
 
 def test_holm_is_the_textbook_one():

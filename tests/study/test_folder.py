@@ -1,4 +1,4 @@
-"""Proof of fsg/study/folder.py: a study is found by name or path, never mixed with another, its files whole or absent."""
+"""Proof of fsg/study/folder.py: a study is found by name or path, never mixed with another, its files whole or none."""
 
 import os
 from pathlib import Path
@@ -32,7 +32,13 @@ def trials(*finals, status="finished"):
 def test_a_new_study_has_its_specification_and_its_folders(ablation, tmp_path):
     folder = StudyFolder.create_or_open(ablation, tmp_path / "studies")
     assert folder.path == tmp_path / "studies" / "small"
-    assert sorted(os.listdir(folder.path)) == ["checkpoints", "ray", "reports", "search", "spec.yaml"]
+    assert sorted(part.name for part in folder.path.iterdir()) == [
+        "checkpoints",
+        "ray",
+        "reports",
+        "search",
+        "spec.yaml",
+    ]
     assert folder.spec() == ablation
     assert folder.state() == StudyState()
 
@@ -209,7 +215,7 @@ def test_a_file_is_written_and_replaced_whole(tmp_path):
     write_atomically(path, b"one")
     write_atomically(path, b"two")
     assert path.read_bytes() == b"two"
-    assert os.listdir(tmp_path) == ["a.bin"]
+    assert [file.name for file in tmp_path.iterdir()] == ["a.bin"]
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
@@ -224,7 +230,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
     with pytest.raises(OSError, match="disk full"):
         write_atomically(path, b"two")
     assert path.read_bytes() == b"one"
-    assert os.listdir(tmp_path) == ["a.bin"]
+    assert [file.name for file in tmp_path.iterdir()] == ["a.bin"]
 
 
 def test_the_bytes_are_on_disk_before_the_name_is(tmp_path, monkeypatch):

@@ -196,8 +196,6 @@ DOMAINS = st.sampled_from(
         {"randint": [5, 9]},
         {"choice": ["sgd", "adam"]},
         0,
-    ]
-    + [
         {"choice": ["fsg", "ste"]},
         {"choice": [0, 0.5]},
         {"quniform": [0, 1, 0.5]},

@@ -97,6 +97,14 @@ def test_the_resolved_study_loads_as_the_same_study(path, tmp_path):
         assert plan(again) == plan(spec)
 
 
+@pytest.mark.parametrize("text", ["1e3", "null", "3", "a: b", "# a", "", "yes", "2026-11-21", " x "])
+def test_text_that_looks_like_something_else_stays_text(files, ablation_text, text):
+    spec = files.load(ablation_text, ("Does it work?", f'"{text}"'))
+    assert spec.question == text
+    files.path.write_bytes(to_yaml(spec))
+    assert load_study(files.path).question == text
+
+
 @given(
     question=st.text(), name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True), unit=st.text(max_size=4)
 )

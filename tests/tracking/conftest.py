@@ -1,23 +1,32 @@
-"""A real MLflow store, its schema made once, and ledgers of studies that never ran."""
+"""A real MLflow store, its schema made once."""
 
-import random
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from fsg.config import digest
 from fsg.tracking.store import open_client
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 
+OPEN = "import sys; from fsg.tracking.store import open_client; open_client(sys.argv[1]).search_experiments()"
+
+
 @pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    open_client(f"sqlite:///{path}")
-    return path
+def making(tmp_path_factory):
+    """A store made by a fresh process: (its folder, what the process said)."""
+    folder = tmp_path_factory.mktemp("store")
+    return folder, subprocess.run(
+        [sys.executable, "-c", OPEN, f"sqlite:///{folder}/mlflow.db"], capture_output=True, text=True, cwd=folder
+    )
+
+
+@pytest.fixture(scope="session")
+def empty_store(making):
+    return making[0] / "mlflow.db"
 
 
 @pytest.fixture
@@ -30,36 +39,3 @@ def uri(empty_store, tmp_path):
 @pytest.fixture
 def client(uri):
     return open_client(uri)
-
-
-def header(study_id="5eed5eed", name="components", kind="ablation", time=1_800_000_000.0, **fields):
-    versions = {"fsg": "0.1.0", "python": "3.11.9", "torch": "2.13.0"}
-    return {"event": "study", "time": time, "study_id": study_id, "name": name, "kind": kind, "spec_digest": "abc",
-            "versions": versions, "git_commit": "0123abc", **fields}  # fmt: skip
-
-
-def study(arms=("full", "ste"), seeds=(0, 1), epochs=3, start=1_800_000_000.0, **fields):
-    """All events of a finished study: seed-major, two seconds an epoch, plausible numbers from a fixed generator."""
-    numbers = random.Random(1)
-    events = [header(time=start, **fields)]
-    trials = [(arm, seed, digest([arm, seed])) for seed in seeds for arm in arms]
-    for arm, seed, key in trials:
-        config = {"gradient": {"name": arm, "fast": {"hidden": 16}}, "optimizer": {"lr": 0.01}, "seed": seed}
-        events.append({"event": "planned", "time": start + 0.1, "key": key, "arm": arm, "seed": seed, "config": config})
-    now = start + 1
-    for rank, (arm, _, key) in enumerate(trials):
-        events.append({"event": "started", "time": now, "key": key, "attempt": 1, "node": "n0", "device": "cpu"})
-        for epoch in range(1, epochs + 1):
-            now += 2
-            events.append({"event": "epoch", "time": now, "key": key, "metrics": epoch_metrics(epoch, rank, numbers)})
-        final = {**events[-1]["metrics"], "test_accuracy": 90 + numbers.random(), "test_accuracy_last10": 90.5}
-        events.append({"event": "finished", "time": now + 0.5, "key": key, "metrics": final})
-    return events
-
-
-def epoch_metrics(epoch, rank, numbers):
-    accuracy = 97 - 60 / (epoch + 1) - rank % 12 / 4 + numbers.random()
-    return {"epoch": epoch, "train_loss": 2.3 / (epoch + 0.5), "train_accuracy": accuracy + 1,
-            "val_loss": 2.4 / (epoch + 0.4), "val_accuracy": accuracy, "val_accuracy_ema": accuracy + 0.2, "lr": 0.01,
-            "flip_ratio": 0.01 / epoch, "gain": 1 + numbers.random() / 10, "cosine": 0.9, "step_ms": 5.0,
-            "images_per_s": 12000.0, "gap": None, "bad": float("nan")}  # fmt: skip

@@ -4,13 +4,21 @@ import pytest
 import torch
 
 from fsg.config import TrialConfig, parse_trial
-from fsg.errors import BackendUnavailable, CheckpointCorrupt, TrialDiverged
+from fsg.errors import BackendUnavailable, CheckpointCorrupt, ConfigError, TrialDiverged
 from fsg.train import Trainer
 from fsg.train.checkpoint import CheckpointStore, load_checkpoint, save_checkpoint
-from fsg.train.loop import resolve_device
+from fsg.train.device import resolve_device
 from fsg.train.optim import rate_factor
 
-GRADIENTS = ["ste", "ema", "scalar", "multi_fc", "fsg"]
+REFERENCE = {"layout": "flattened", "normalization": "none", "gain": "free", "init": "random", "update": "reference"}
+ARMS = ["ste", "ema", "scalar", "multi_fc", "fc_grad", "lstm_fc", "fsg", "gate", "gate_permuted", "hand_gate"]
+GRADIENTS = [{"name": n} for n in ARMS]
+GRADIENTS += [{"name": "fsg", "slow_net": n} for n in ("lstm", "fir")]
+EXACT = [*GRADIENTS, {"name": "lstm_fc", "update": "reference"}]
+
+
+def label(gradient):
+    return "-".join(str(v) for v in gradient.values())
 
 
 def trial(**over) -> TrialConfig:
@@ -58,7 +66,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another():
     assert first == again != other
 
 
-@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("gradient", GRADIENTS, ids=label)
 def test_all_arms_of_a_seed_start_from_the_same_weights_and_see_the_same_batches(gradient):
     reference, arm = Trainer(trial(gradient="ste")), Trainer(trial(gradient=gradient))
     assert all(torch.equal(a, b) for a, b in zip(reference.model.parameters(), arm.model.parameters(), strict=True))
@@ -77,7 +85,7 @@ def test_all_arms_of_a_seed_start_from_the_same_weights_and_see_the_same_batches
     assert all(torch.equal(a, b) for a, b in zip(*seen, strict=True))
 
 
-@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("gradient", EXACT, ids=label)
 @pytest.mark.parametrize("stop", [1, 2])
 def test_resumed_trial_equals_uninterrupted_bit_for_bit(gradient, stop, tmp_path):
     config = trial(gradient=gradient)
@@ -109,8 +117,8 @@ def test_reestimated_statistics_are_those_of_the_training_images():
     trainer, _ = run(trial(), 1)
     norm = trainer.model.features[1]
     conv = trainer.model.features[0]
-    inputs = trainer.inputs(trainer.train.images)
-    with torch.no_grad(), reestimated_batchnorm(trainer.model, trainer.inputs, trainer.train.images, len(inputs)):
+    inputs = trainer.inputs(trainer.data.train.images)
+    with torch.no_grad(), reestimated_batchnorm(trainer.model, trainer.inputs, trainer.data.train.images, len(inputs)):
         activations = conv(inputs)
         torch.testing.assert_close(norm.running_mean, activations.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(norm.running_var, activations.var((0, 2, 3)), rtol=1e-4, atol=1e-5)
@@ -126,7 +134,7 @@ def test_a_diverging_trial_raises_with_the_epoch():
     trainer = Trainer(trial(gradient="ste"))
     with torch.no_grad():
         trainer.model.features[1].weight.fill_(float("nan"))
-    with pytest.raises(TrialDiverged, match="epoch 1: the training loss is nan"):
+    with pytest.raises(TrialDiverged, match="epoch 1: the loss is not finite at step 1; no loss was finite"):
         trainer.run_epoch()
 
 
@@ -186,3 +194,109 @@ def test_schedules_follow_their_formula(schedule, expected):
 def test_a_cuda_device_that_is_missing_is_refused():
     with pytest.raises(BackendUnavailable, match='device is "cuda:99"'):
         resolve_device("cuda:99")
+
+
+@pytest.mark.parametrize("gradient", [{"name": "ste"}, {"name": "fsg"}, {"name": "gate"}], ids=label)
+def test_a_trial_stopped_within_an_epoch_goes_on_bit_for_bit(gradient, tmp_path):
+    config = trial(gradient=gradient, epochs=2, checkpoint_every_steps=2)
+    whole = comparable(run(config)[1])
+    saved = []
+    first = Trainer(config)
+    first.run_epoch(
+        lambda state: (save_checkpoint(state, tmp_path / "m.pt"), saved.append(state["tally"]["counts"][0]))
+    )
+    assert saved == [2]  # of 4 steps; the end of an epoch is not within it
+    second = Trainer(config)
+    second.load_state_dict(load_checkpoint(tmp_path / "m.pt"))
+    assert comparable(list(second)) == whole
+
+
+@pytest.mark.parametrize("optimizer", ["adahessian", "sophiah", "lion", "adabelief"])
+def test_optimizers_of_the_package_train_by_name(optimizer):
+    pytest.importorskip("pytorch_optimizer")
+    _, results = run(trial(epochs=2, gradient="ste", optimizer={"name": optimizer, "lr": 1e-2}))
+    assert results[1].metrics["train_loss"] < results[0].metrics["train_loss"]
+
+
+def test_an_optimizer_that_does_not_exist_is_refused_with_the_nearest_name():
+    pytest.importorskip("pytorch_optimizer")
+    with pytest.raises(ConfigError, match='"adabelif", which is no optimizer. Did you mean "adabelief"'):
+        Trainer(trial(optimizer={"name": "adabelif"}))
+
+
+def test_a_float_network_trains_and_its_checkpoint_starts_a_binary_one(tmp_path):
+    trainer, results = run(trial(quantizer="none"))
+    assert results[-1].metrics["train_accuracy"] > 80
+    assert "gain" not in results[-1].metrics
+    path = tmp_path / "float.pt"
+    save_checkpoint(trainer.state_dict(), path)
+    binary = Trainer(trial(gradient="ste", model={"name": "digits_cnn", "pretrained": str(path)}))
+    assert all(torch.equal(a, b) for a, b in zip(trainer.model.parameters(), binary.model.parameters(), strict=True))
+    assert binary.run_epoch().metrics["train_loss"] < 2
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "text", "other network", "pickle"])
+def test_a_pretrained_file_that_is_none_is_refused_in_one_message(damage, tmp_path):
+    path = tmp_path / "w.pth"
+    model = Trainer(trial(quantizer="none")).model
+    if damage != "missing":
+        torch.save(model.state_dict() if damage != "other network" else {"conv.weight": torch.zeros(1)}, path)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-500])
+    if damage == "text":
+        path.write_text("hello")
+    if damage == "pickle":
+        torch.save({"x": TrialConfig}, path)
+    with pytest.raises(ConfigError, match=f"model.pretrained {path}") as error:
+        Trainer(trial(model={"name": "digits_cnn", "pretrained": str(path)}))
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_the_float_resnets_at_hand_load_with_every_key(golden_dir):
+    from fsg.models import build_model
+    from fsg.train.pretrained import load_pretrained
+
+    folder = golden_dir.parent / "checkpoints"
+    if not folder.is_dir():
+        pytest.skip(f"no checkpoints in {folder}")
+    for depth in (20, 32):
+        model = build_model(trial(model=f"resnet{depth}"), (3, 32, 32), 10)
+        before = model.conv1.weight.detach().clone()
+        load_pretrained(model, folder / f"resnet{depth}_cifar10_fp32.pth")
+        assert not torch.equal(model.conv1.weight, before)
+
+
+def test_diagnostics_explain_each_layer_every_epoch():
+    _, results = run(trial(), 1)
+    expected = {"flip_ratio", "gain", "cosine", "uphill", "slow_share", "history_share", "lre_distance"}
+    assert all(set(values) == expected for values in results[0].layers.values())
+    assert all(0 <= v["slow_share"] <= 1 for v in results[0].layers.values())
+
+
+def test_a_diverging_loss_names_step_layer_and_last_good_value():
+    trainer = Trainer(trial(gradient="ste", optimizer={"name": "sgd", "lr": 0.1}))
+    step = trainer.step.latent_optimizer.step
+
+    def poisoned(closure=None):
+        step(closure)
+        with torch.no_grad():
+            trainer.step.latents[1].fill_(float("nan"))
+
+    trainer.step.latent_optimizer.step = poisoned
+    with pytest.raises(TrialDiverged, match=r"epoch 1: the loss is not finite at step 2; the last finite loss was .* at step 1; "
+                       r"not finite: features.3"):  # fmt: skip
+        trainer.run_epoch()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("gradient", GRADIENTS, ids=label)
+def test_training_on_cuda_follows_the_cpu(gradient):
+    results = [
+        run(trial(gradient=gradient, epochs=1, device=d, dtype="float64"))[1][0].metrics for d in ("cpu", "cuda")
+    ]
+    assert results[0]["train_loss"] == pytest.approx(results[1]["train_loss"], rel=1e-6)
+
+
+@pytest.mark.gpu
+def test_deterministic_cuda_repeats_itself_bit_for_bit():
+    assert comparable(run(trial(device="cuda"))[1]) == comparable(run(trial(device="cuda"))[1])

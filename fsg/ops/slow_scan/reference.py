@@ -6,7 +6,7 @@
 
 Letters: B sequences, L tokens, M width of a token (d_model), D channels (d_inner), S states (d_state), K taps (d_conv),
 R rank of the step size (dt_rank); ``u_BLD`` shows the layout. Accumulates in the dtype it is given.
-Mamba, Algorithm 2 (arXiv:2312.00752). Proof: tests/ops/test_slow_scan.py.
+Mamba, Algorithm 2 (arXiv:2312.00752). Twins: cpu.py, triton.py, mamba.py. Proof: tests/ops/test_slow_scan.py.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+CHUNK = 2**24  # numbers in one chunk's states (B, L, D, S); plain autograd holds about six such arrays
 
 
 class MambaWeights(NamedTuple):
@@ -64,3 +67,19 @@ def mamba_block(x_BLM: Tensor, weights: MambaWeights, outputs: int | None = None
             y.append((h_BDS * c_BLS[:, t, None, :]).sum(-1))
     y_BLD = torch.stack(y, dim=1) + w.D * u_BLD[:, length - keep :]
     return F.linear(y_BLD * F.silu(z_BLD[:, length - keep :]), w.out_proj)
+
+
+def slow_scan(tokens_BL: Tensor, weights: MambaWeights, outputs: int, chunk: int = CHUNK) -> Tensor:
+    """(B, L) scalar tokens -> (B, outputs), differentiated by autograd.
+
+    Where the states of all tokens would be more than ``chunk`` numbers, the sequences are cut into parts that are
+    computed again in the backward pass, so memory does not grow with B.
+    """
+    part = max(1, chunk // (tokens_BL.shape[1] * weights.A_log.numel()))
+    if len(tokens_BL) <= part:
+        return mamba_block(tokens_BL[:, :, None], weights, outputs)[:, :, 0]
+    parts = [
+        checkpoint(mamba_block, tokens[:, :, None], weights, outputs, use_reentrant=False, preserve_rng_state=False)
+        for tokens in tokens_BL.split(part)
+    ]
+    return torch.cat(parts)[:, :, 0]

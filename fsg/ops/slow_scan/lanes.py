@@ -1,0 +1,246 @@
+"""Lanes: one 64-byte vector register (16 float32 or 8 float64) as a value that numba kernels compute with.
+
+LLVM does not vectorise loops over arrays that might overlap, so the kernels say what a register holds: ``load`` and
+``store`` move one, ``+ - * /`` work on all its lanes (a scalar operand is spread over them), and the functions below are
+polynomials without a branch. Narrower machines get two or four registers for each; nothing here is for one processor.
+
+exp2: x = n + f, |f| <= 1/2, 2^f a polynomial, n added to the exponent bits. Relative error 1e-7 (float32), 2e-16 (float64).
+softplus: max(p, 0) + log1p(e), e = exp(-|p|), log1p(e) = 2 artanh(e / (2 + e)), a polynomial in the square: small e keep
+their digits. Imported by cpu.py alone, so numba loads when the first kernel is asked for. Proof: tests/ops/test_slow_scan_cpu.py.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit
+from numba.core import types
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
+
+BITS = 512
+LOG2E = math.log2(math.e)
+LN2 = math.log(2.0)
+_FLAGS = ("contract", "nsz")  # a * b + c may become one fused operation; nothing is reordered
+_INT32 = ir.IntType(32)
+
+
+def _fit(function: Callable[[np.ndarray], np.ndarray], low: float, high: float, degree: int) -> list[float]:
+    """Coefficients, constant first, of the polynomial through ``function`` at the Chebyshev nodes of [low, high]."""
+    fitted = np.polynomial.Chebyshev.interpolate(function, degree, domain=[low, high])
+    return [float(c) for c in fitted.convert(kind=np.polynomial.Polynomial).coef]
+
+
+# By width of a number: degrees are the smallest whose error vanishes in the rounding.
+_EXP2 = {
+    32: _fit(np.exp2, -0.5, 0.5, 6),
+    64: [LN2**k / math.factorial(k) for k in range(14)],
+}
+_ARTANH = {  # artanh(s) / s in powers of s^2, s <= 1/3
+    32: _fit(lambda q: np.arctanh(np.sqrt(q)) / np.sqrt(q), 1e-12, 1 / 9, 5),
+    64: [1 / (2 * k + 1) for k in range(17)],
+}
+_MANTISSA = {32: 23, 64: 52}
+_LOWEST = {32: -126.0, 64: -1022.0}
+
+
+class Lanes(types.Type):
+    """The numba type of one vector of ``dtype``."""
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = dtype
+        self.width = BITS // dtype.bitwidth
+        super().__init__(name=f"Lanes({dtype} x {self.width})")
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Lanes) -> None:
+        scalar = dmm.lookup(fe_type.dtype).get_value_type()
+        super().__init__(dmm, fe_type, ir.VectorType(scalar, fe_type.width))
+
+
+def _spread(builder: Any, value: Any, width: int) -> Any:
+    vector = ir.Constant(ir.VectorType(value.type, width), ir.Undefined)
+    vector = builder.insert_element(vector, value, ir.Constant(_INT32, 0))
+    zeros = ir.Constant(ir.VectorType(_INT32, width), [0] * width)
+    return builder.shuffle_vector(vector, vector, zeros)
+
+
+def _arithmetic(symbol: Callable[..., Any], instruction: str) -> None:
+    class Template(AbstractTemplate):
+        def generic(self, args: Sequence[Any], kws: Any) -> Any:
+            lanes = next((a for a in args if isinstance(a, Lanes)), None)
+            if lanes is None or not all(a == lanes or isinstance(a, types.Number) for a in args):
+                return None
+            return signature(lanes, *(a if a == lanes else lanes.dtype for a in args))
+
+    infer_global(symbol)(Template)
+
+    def lower(context: Any, builder: Any, sig: Any, args: Sequence[Any]) -> Any:
+        width = sig.return_type.width
+        pair = [v if isinstance(t, Lanes) else _spread(builder, v, width) for v, t in zip(args, sig.args, strict=True)]
+        return getattr(builder, instruction)(*pair, flags=_FLAGS)
+
+    for kinds in ((Lanes, Lanes), (Lanes, types.Number), (types.Number, Lanes)):
+        lower_builtin(symbol, *kinds)(lower)
+
+
+for _symbol, _instruction in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
+    _arithmetic(_symbol, _instruction)
+
+
+def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any, lanes: Lanes) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    first = builder.mul(index, ir.Constant(index.type, lanes.width))
+    return builder.bitcast(builder.gep(data, [first]), context.get_value_type(lanes).as_pointer())
+
+
+@intrinsic
+def load(typingctx: Any, array: Any, index: Any) -> Any:
+    """``array[index * width : (index + 1) * width]`` of a contiguous 1-d array, as one vector."""
+    lanes = Lanes(array.dtype)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = _address(context, builder, sig.args[0], args[0], args[1], lanes)
+        return builder.load(pointer, align=lanes.dtype.bitwidth // 8)
+
+    return lanes(array, types.intp), generate
+
+
+@intrinsic
+def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
+    """The reverse of ``load``."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = _address(context, builder, sig.args[0], args[0], args[1], value)
+        builder.store(args[2], pointer, align=value.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), generate
+
+
+@intrinsic
+def scalar(typingctx: Any, array: Any, index: Any) -> Any:
+    """``array[index]`` in every lane, without numba's look at the index's sign; the array never changes in the kernel."""
+    lanes = Lanes(array.dtype)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        value = builder.load(builder.gep(data, [args[1]]))
+        value.set_metadata("invariant.load", builder.module.add_metadata([]))
+        return _spread(builder, value, lanes.width)
+
+    return lanes(array, types.intp), generate
+
+
+@intrinsic
+def spread(typingctx: Any, array: Any, value: Any) -> Any:
+    """The scalar ``value`` in every lane of a vector of ``array``'s type."""
+    lanes = Lanes(array.dtype)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _spread(builder, args[1], lanes.width)
+
+    return lanes(array, lanes.dtype), generate
+
+
+def _constant(vector: Any, value: float) -> Any:
+    return ir.Constant(vector.type, [value] * vector.type.count)
+
+
+def _horner(builder: Any, x: Any, coefficients: Sequence[float]) -> Any:
+    value = _constant(x, coefficients[-1])
+    for c in reversed(coefficients[:-1]):
+        value = builder.fadd(builder.fmul(value, x, flags=_FLAGS), _constant(x, c), flags=_FLAGS)
+    return value
+
+
+def _clamp(builder: Any, x: Any, bound: float, lower: bool) -> Any:
+    """NaN stays: the comparison is false for it."""
+    limit = _constant(x, bound)
+    return builder.select(builder.fcmp_ordered("<" if lower else ">", x, limit), limit, x)
+
+
+def _exp2(builder: Any, x: Any, bits: int) -> Any:
+    mantissa = _MANTISSA[bits]
+    integers = ir.VectorType(ir.IntType(bits), x.type.count)
+    magic = _constant(x, 1.5 * 2.0**mantissa)  # adding it leaves round(x) in the lowest bits
+    shifted = builder.fadd(x, magic)
+    fraction = builder.fsub(x, builder.fsub(shifted, magic))
+    power = builder.bitcast(_horner(builder, fraction, _EXP2[bits]), integers)
+    shift = ir.Constant(integers, [mantissa] * x.type.count)
+    exponent = builder.shl(builder.bitcast(shifted, integers), shift)
+    return builder.bitcast(builder.add(power, exponent), x.type)
+
+
+@intrinsic
+def exp2_of_negative(typingctx: Any, x: Any) -> Any:
+    """2^x for x <= 0; below the smallest normal number it stays there."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        bits = sig.args[0].dtype.bitwidth
+        return _exp2(builder, _clamp(builder, args[0], _LOWEST[bits], lower=True), bits)
+
+    return x(x), generate
+
+
+@intrinsic
+def exp2(typingctx: Any, x: Any) -> Any:
+    """2^x, held within the normal numbers and their reciprocals."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        bits = sig.args[0].dtype.bitwidth
+        held = _clamp(builder, args[0], _LOWEST[bits], lower=True)
+        return _exp2(builder, _clamp(builder, held, -_LOWEST[bits], lower=False), bits)
+
+    return x(x), generate
+
+
+@intrinsic
+def artanh_ratio(typingctx: Any, square: Any) -> Any:
+    """artanh(s) / s from s^2 <= 1/9."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _horner(builder, args[0], _ARTANH[sig.args[0].dtype.bitwidth])
+
+    return square(square), generate
+
+
+@intrinsic
+def where_greater(typingctx: Any, x: Any, bound: Any, yes: Any, no: Any) -> Any:
+    """``yes`` in the lanes where x > bound (a scalar), ``no`` in the others and where x is NaN."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        limit = _spread(builder, args[1], sig.args[0].width)
+        return builder.select(builder.fcmp_ordered(">", args[0], limit), args[2], args[3])
+
+    return x(x, x.dtype, x, x), generate
+
+
+@njit(nogil=True)
+def sigmoid(x):  # type: ignore[no-untyped-def]
+    """1 / (1 + exp(-x))."""
+    return 1.0 / (1.0 + exp2(x * -LOG2E))
+
+
+@njit(nogil=True)
+def softplus(p):  # type: ignore[no-untyped-def]
+    """log(1 + exp(p)) and its derivative sigmoid(p), with one division; as torch's: p itself above 20."""
+    positive = where_greater(p, 0.0, p, p * 0.0)
+    e = exp2_of_negative((p - positive - positive) * LOG2E)
+    inverse = 1.0 / ((1.0 + e) * (2.0 + e))
+    s = e * (1.0 + e) * inverse
+    value = positive + 2.0 * s * artanh_ratio(s * s)
+    slope = where_greater(p, 0.0, (2.0 + e) * inverse, e * (2.0 + e) * inverse)
+    return where_greater(p, 20.0, p, value), where_greater(p, 20.0, p * 0.0 + 1.0, slope)

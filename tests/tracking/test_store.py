@@ -1,0 +1,49 @@
+"""Opening stores quietly, and passwords that never show."""
+
+import subprocess
+import sys
+
+import pytest
+
+from fsg.tracking.store import artifact_location, redact, sqlite_path
+from fsg.tracking.view import rounded
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://user:pw@host:5000/x", "http://***@host:5000/x"),
+        ("postgresql+psycopg2://u:p%40ss@db/mlflow failed", "postgresql+psycopg2://***@db/mlflow failed"),
+        ("http://token@host and https://a:b@c", "http://***@host and https://***@c"),
+        ("http://user:p/w@host/x", "http://***@host/x"),
+        ("sqlite:///mlflow.db", "sqlite:///mlflow.db"),
+        ("http://host:5000/#/experiments/1", "http://host:5000/#/experiments/1"),
+        ("mail me@home about http://host/", "mail me@home about http://host/"),
+    ],
+)
+def test_redacted_address_shows_no_login(text, shown):
+    assert redact(text) == shown
+
+
+def test_sqlite_address_names_a_file_and_artifacts_stand_beside_it(tmp_path):
+    assert sqlite_path(f"sqlite:///{tmp_path}/a%20b.db") == tmp_path / "a b.db"
+    assert sqlite_path("http://host") is None
+    assert artifact_location(f"sqlite:///{tmp_path}/m.db", "study") == (tmp_path / "mlartifacts/study").as_uri()
+    assert artifact_location("http://host", "study") is None
+
+
+def test_new_store_is_made_without_a_word_and_leaves_nothing_else(making):
+    folder, made = making
+    assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
+    assert [path.name for path in folder.iterdir()] == ["mlflow.db"]
+
+
+def test_importing_tracking_loads_no_mlflow():
+    code = "import sys, fsg.tracking; sys.exit('mlflow' in sys.modules or 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_column_is_rounded_as_a_whole():
+    table = {"a": {"acc": 96.123456, "loss": 0.0345678, "n": 3}, "b": {"acc": 0.5, "loss": 0.0012345, "n": 3}}
+    assert rounded(table) == {"a": {"acc": 96.12, "loss": 0.0346, "n": 3}, "b": {"acc": 0.5, "loss": 0.0012, "n": 3}}
+    assert rounded({"a": {"x": 0.0}, "b": {"x": 0.123456}}) == {"a": {"x": 0.0}, "b": {"x": 0.123}}

@@ -1,0 +1,86 @@
+"""An ablation end to end through a real Ray."""
+
+import os
+import signal
+
+import psutil
+from tiny_studies import ABLATION, WILD, numbers
+
+from fsg.study.design import plan
+from fsg.train import Trainer
+
+
+def test_every_planned_trial_finishes_once(twin):
+    study, complete = twin
+    assert complete
+    keys = [trial.key for trial in plan(study.spec)]
+    assert [e["key"] for e in study.events if e["event"] == "planned"] == keys
+    assert sorted(e["key"] for e in study.events if e["event"] == "finished") == sorted(keys)
+    for key in keys:
+        assert [e["attempt"] for e in study.of(key, "started")] == [1]
+        assert [e["metrics"]["epoch"] for e in study.of(key, "epoch")] == [1, 2]
+        assert [e["epoch"] for e in study.of(key, "checkpoint")] == [1, 2]
+
+
+def test_arms_are_paired_and_a_worker_trains_what_the_trainer_trains(twin):
+    study, _ = twin
+    assert set(study.trials) == {(arm, seed) for arm in ("slow_rate", "ste") for seed in (0, 1)}
+    trial = next(t for t in plan(study.spec) if (t.arm, t.seed) == ("ste", 1))
+    alone = [numbers(result.metrics) for result in Trainer(trial.config.model_copy(update={"device": "cpu"}))]
+    record = study.trials["ste", 1]
+    assert [numbers(m) for m in record.epochs] == alone
+    assert numbers(record.final) == alone[-1]
+    assert "test_accuracy" in record.final
+
+
+def test_two_trials_train_side_by_side_on_two_cores(twin):
+    records = sorted(twin[0].trials.values(), key=lambda t: t.started)
+    first, second = records[:2]
+    assert second.started < first.ended
+    assert {first.seed, second.seed} == {0}  # whole pairs first
+
+
+def test_a_complete_study_runs_nothing_again(twin, monkeypatch):
+    study, _ = twin
+    before = study.folder.ledger_path.read_bytes()
+    monkeypatch.setattr("ray.tune.Tuner", None)
+    assert study.run()
+    assert study.folder.ledger_path.read_bytes() == before
+
+
+def test_trials_that_diverge_or_crash_are_recorded_and_the_rest_goes_on(study):
+    arms = {"wild": WILD, "blocked": {"optimizer": {"lr": 0.02}}}
+    broken = study(ABLATION | {"arms": arms, "seeds": [0]})
+    blocked = next(t for t in plan(broken.spec) if t.arm == "blocked")
+    (broken.folder.checkpoints / blocked.key).write_text("a file where its checkpoints should go")
+    assert broken.run()
+
+    assert broken.trials["ste", 0].status == "finished"
+    wild = broken.trials["wild", 0]
+    assert wild.status == "failed"
+    assert wild.reason.startswith("diverged: epoch ") and wild.reason.endswith("the training loss is nan.")
+    crashed = broken.trials["blocked", 0]
+    assert crashed.status == "failed"
+    assert crashed.reason.startswith("crashed: ") and blocked.key in crashed.reason
+    assert "\n" not in crashed.reason and "Traceback" not in crashed.reason
+
+    before = broken.folder.ledger_path.read_bytes()
+    assert broken.run()
+    assert broken.folder.ledger_path.read_bytes() == before, "a failed trial was tried again unasked"
+
+
+def test_a_killed_worker_fails_its_trial_alone(study):
+    killed = study(ABLATION | {"seeds": [0]})
+    victim = plan(killed.spec)[0].key
+
+    def kill_worker(event):
+        if event["event"] == "epoch" and event["key"] == victim:
+            for process in psutil.process_iter(["name", "cmdline"]):
+                if "ray::FsgTrainable" in " ".join(process.info["cmdline"] or []):
+                    os.kill(process.pid, signal.SIGKILL)
+
+    assert killed.run(kill_worker, cpus_per_trial=2)
+    record = killed.trials["slow_rate", 0]
+    assert (record.status, len(record.epochs)) == ("failed", 1)
+    assert record.reason.startswith("crashed: ")
+    assert killed.trials["ste", 0].status == "finished"

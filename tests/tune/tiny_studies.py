@@ -1,0 +1,85 @@
+"""Studies that train for a second, and what to ask of them."""
+
+import yaml
+
+from fsg.study.folder import StudyFolder
+from fsg.study.header import begin
+from fsg.study.ledger import Ledger
+from fsg.study.spec import load_study
+from fsg.tune.runner import Resources, run_study
+
+TIMES = ("step_ms", "images_per_s")
+BASE = {"gradient": "ste", "epochs": 2, "data": {"name": "digits", "batch_size": 256}}
+ABLATION = {
+    "name": "small",
+    "base": BASE,
+    "seeds": [0, 1],
+    "metric": {"name": "val_accuracy", "mode": "max"},
+    "arms": {"slow_rate": {"optimizer": {"lr": 0.003}}},
+    "baselines": ["ste"],
+}
+SWEEP = {
+    "name": "search",
+    "base": BASE | {"epochs": 4},
+    "metric": {"name": "val_accuracy", "mode": "max"},
+    "space": {
+        "optimizer.lr": {"loguniform": [1e-4, 1e-1]},
+        "data.batch_size": {"randint": [128, 256]},
+        "quantizer.name": {"choice": ["bwn", "bwn_channel"]},
+    },
+    "search": {"sampler": "tpe", "trials": 6, "seed": 0},
+    "scheduler": {"name": "asha", "grace_epochs": 1, "reduction_factor": 2},
+}
+# The training loss overflows within the first epochs.
+WILD = {
+    "quantizer": "bwn",
+    "optimizer": {"name": "sgd", "lr": 100.0, "weight_decay": 1.0},
+    "data": {"batch_size": 32},
+}
+
+
+class Study:
+    """A study in a folder of its own: what was asked, what its ledger says."""
+
+    def __init__(self, folder, data):
+        file = folder / "study.yaml"
+        file.write_text(yaml.safe_dump(data))
+        self.spec = load_study(file)
+        self.folder = StudyFolder.create_or_open(self.spec, folder / "studies")
+
+    def run(self, listener=None, **resources):
+        """One run of the driver, as ``fsg ablate`` and ``fsg resume`` do it."""
+        ledger = Ledger(self.folder.ledger_path, listener=listener)
+        if self.folder.state().header is None:
+            begin(ledger, self.spec)
+        try:
+            return run_study(self.folder, self.spec, Resources(**resources), ledger)
+        finally:
+            ledger.close()
+
+    @property
+    def events(self):
+        return self.folder.ledger().read()
+
+    def of(self, key, event):
+        """The events of one kind of one trial."""
+        return [e for e in self.events if e.get("key") == key and e["event"] == event]
+
+    @property
+    def trials(self):
+        """(arm, seed) -> record of an ablation."""
+        return {(t.arm, t.seed): t for t in self.folder.state().trials.values()}
+
+    def keep_events(self, count):
+        """Forget what happened after the first ``count`` events, as if the driver had died then."""
+        path = self.folder.ledger_path
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:count]))
+
+
+def numbers(metrics):
+    """What must be equal bit for bit: all but the times."""
+    return {name: value for name, value in metrics.items() if name not in TIMES}
+
+
+def outcome(record):
+    return record.status, [numbers(m) for m in record.epochs], record.final and numbers(record.final)
