@@ -124,7 +124,7 @@ class FastSlowEstimator(GradientEstimator):
 def _slow_net(config: Fsg, layers: int) -> nn.Module:
     match config.slow_net:
         case "mamba":
-            return MambaSlowNet(config.slow.d_inner, config.slow.d_state, config.slow.d_conv)
+            return MambaSlowNet(config.slow.d_inner, config.slow.d_state, config.slow.d_conv, config.slow.backend)
         case "lstm":
             return LstmSlowNet(config.slow.d_inner)
         case "fir":

@@ -77,7 +77,7 @@ class Exporter:
                     self._study.changed.discard(identity)
                 if self._study.is_sweep:
                     self._set_view("seed", [self._metric])
-                elif True:
+                elif self._view is None:
                     self._set_view("arm", [])
         return new
 

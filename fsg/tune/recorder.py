@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
@@ -110,6 +111,7 @@ class StartRecorder(NotInSnapshots, Callback):
 
 def _crash(trial: Trial) -> str:
     """The last line of the error that Ray kept, without its traceback."""
-    error = trial.get_error()
-    lines = [line.strip() for line in str(error or "the worker ended without a word").splitlines() if line.strip()]
-    return f"crashed: {lines[-1]}"
+    written = Path(trial.error_file or "")  # beside the driver; trial.get_error() looks where it is copied to later
+    text = written.read_text(errors="replace") if written.is_file() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return f"crashed: {lines[-1] if lines else 'the worker ended without a word'}"

@@ -232,7 +232,7 @@ def test_a_float_network_trains_and_its_checkpoint_starts_a_binary_one(tmp_path)
     save_checkpoint(trainer.state_dict(), path)
     binary = Trainer(trial(gradient="ste", model={"name": "digits_cnn", "pretrained": str(path)}))
     assert all(torch.equal(a, b) for a, b in zip(trainer.model.parameters(), binary.model.parameters(), strict=True))
-    assert binary.run_epoch().metrics["train_loss"] < 2
+    assert binary.run_epoch().metrics["train_accuracy"] > 20
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "text", "other network", "pickle"])

@@ -110,7 +110,7 @@ def _convolve(packed, sizes, window, u, slope):  # type: ignore[no-untyped-def]
     for d in range(channels):
         p = d * stride
         for t in range(length):
-            a = spread(window, scalar(packed, p + taps))
+            a = scalar(packed, p + taps)
             for k in range(taps):
                 a = a + scalar(packed, p + k) * load(window, t + k)
             s = sigmoid(a)
