@@ -180,7 +180,9 @@ class Fsg(Section):
     @model_validator(mode="after")
     def _fits_together(self) -> Fsg:
         if self.layout == "flattened" and self.slow_net == "fir":
-            raise ValueError("slow_net fir filters each weight's own history; use layout: per_weight, or slow_net: mamba.")
+            raise ValueError(
+                "slow_net fir filters each weight's own history; use layout: per_weight, or slow_net: mamba."
+            )
         if self.update == "reference":
             wanted: dict[str, Any] = {"layout": "flattened", "normalization": "none", "gain": "free", "init": "random"}
             wanted |= {"slow_net": "mamba", "hgs": True, "fsg": True, "lre": True, "lre_size": 1}
@@ -195,9 +197,7 @@ class Fsg(Section):
         return self.length if self.hgs else 1
 
 
-GradientConfig = Annotated[
-    Ste | Ema | Scalar | MetaQuant | Fsg | Gate | HandGate, Field(discriminator="name"), ByName
-]
+GradientConfig = Annotated[Ste | Ema | Scalar | MetaQuant | Fsg | Gate | HandGate, Field(discriminator="name"), ByName]
 
 
 # Optimizer and schedule -----------------------------------------------------------------------------------------------
@@ -296,7 +296,9 @@ class TrialConfig(Section):
             if isinstance(self.quantizer, FloatWeights):
                 raise ValueError("gradient.update is reference, but quantizer none has no gradient to generate.")
             if self.optimizer.name not in ("sgd", "adam"):
-                raise ValueError(f"gradient.update: reference knows the optimizers sgd and adam, not {self.optimizer.name}.")
+                raise ValueError(
+                    f"gradient.update: reference knows the optimizers sgd and adam, not {self.optimizer.name}."
+                )
         return self
 
     def identity(self) -> dict[str, Any]:
@@ -342,20 +344,26 @@ def nested(path: str, value: Any) -> dict[str, Any]:
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """``over`` laid over ``base``, key by key.
 
-    A section that changes its ``name`` starts afresh: options of one kind are not another's.
+    A section that changes its ``name`` starts afresh: options of one kind are not another's. A section of a trial that
+    names no kind is of its default kind.
     """
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
         if isinstance(value, Mapping) and isinstance(old, str):
             old = {"name": old}
-        if isinstance(value, str) and isinstance(old, Mapping) and "name" in old:
+        if isinstance(value, str) and isinstance(old, Mapping) and ("name" in old or key in _DEFAULT_NAMES):
             value = {"name": value}
         if isinstance(value, Mapping) and isinstance(old, Mapping):
-            name = old.get("name")
+            name = old.get("name", _DEFAULT_NAMES.get(key))
             value = merge(old, value) if value.get("name", name) == name else value
         merged[key] = value
     return merged
+
+
+_DEFAULT_NAMES: dict[str, str] = {
+    key: field.default.name for key, field in TrialConfig.model_fields.items() if hasattr(field.default, "name")
+}
 
 
 def canonical_json(value: Any) -> str:

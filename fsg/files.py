@@ -9,7 +9,10 @@ from pathlib import Path
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``: written beside, flushed, renamed. OSError where the disk refuses; then ``path`` is as it was."""
+    """Replace ``path`` by ``data``: written beside, flushed, renamed.
+
+    OSError where the disk refuses; then ``path`` is as it was.
+    """
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:

@@ -57,6 +57,11 @@ class DorefaQuantizer:
         return Quantized(pre, value, calibration, calibration)
 
 
+def _channel_means(magnitude: Tensor) -> Tensor:
+    """The mean of each output channel, (out, 1, ...)."""
+    return magnitude.flatten(1).mean(1).reshape(-1, *[1] * (magnitude.dim() - 1))
+
+
 @dataclass(frozen=True)
 class BwnQuantizer:
     """Binary weights times their mean magnitude, of the layer or of each output channel (dimension 0)."""
@@ -67,10 +72,7 @@ class BwnQuantizer:
     def __call__(self, weight: Tensor) -> Quantized:
         """Quantise a latent weight whose first dimension is the output channel."""
         magnitude = weight.abs()
-        if self.per_channel:
-            alpha = magnitude.flatten(1).mean(1).reshape(-1, *[1] * (weight.dim() - 1))
-        else:
-            alpha = magnitude.mean()
+        alpha = _channel_means(magnitude) if self.per_channel else magnitude.mean()
         value = torch.where(weight >= 0, alpha, -alpha)
         gate = (magnitude <= 1).to(weight.dtype)
         return Quantized(weight.detach().clone(), value, torch.ones_like(weight), gate)
@@ -93,7 +95,7 @@ class ReferenceBwnQuantizer:
         if self.scale == "layer":
             alpha = alpha * magnitude.mean()
         elif self.scale == "channel":
-            alpha = alpha * magnitude.flatten(1).mean(1).reshape(-1, *[1] * (weight.dim() - 1))
+            alpha = alpha * _channel_means(magnitude)
         slope = alpha * (weight.abs() <= 1)
         return Quantized(weight.detach().clone(), alpha * torch.sign(weight), torch.ones_like(weight), slope)
 

@@ -212,7 +212,8 @@ def _explain(item: dict[str, Any], place: Location, allowed: list[str]) -> str:
         suggestion = _did_you_mean(nearest(str(value), names))
         return f'"{path}" is {_short(value)}, allowed: {", ".join(names)}.{suggestion}'
     if kind == "union_tag_not_found":
-        return f'"{path}" needs a "name" that says which kind it is.'
+        key = context.get("discriminator", "name").strip("'")
+        return f'"{path}" needs a "{key}" that says which kind it is.'
     if kind == "value_error":
         message = str(context.get("error", item["msg"]))
         return f'"{path}": {message}' if path else message
@@ -261,8 +262,9 @@ def _names_in(models: Iterable[type[BaseModel]]) -> list[str]:
 
 
 def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
-    """The values of ``name: Literal[...]``, by which a union tells its members apart."""
-    return get_args(model.model_fields["name"].annotation) if "name" in model.model_fields else ()
+    """The values of ``name: Literal[...]`` or ``kind: Literal[...]``, by which a union tells its members apart."""
+    key = next((key for key in ("kind", "name") if key in model.model_fields), None)
+    return get_args(model.model_fields[key].annotation) if key else ()
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

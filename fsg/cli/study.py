@@ -72,6 +72,9 @@ def resume(
 def compare(
     study: Annotated[str, typer.Argument(help="Name or path of a study.")],
     top: Annotated[int, typer.Option(min=1, help="Of a sweep: how many of its best trials.")] = 10,
+    diagnostics: Annotated[
+        bool, typer.Option("--diagnostics", help="Also draw what each layer of each arm did in each epoch.")
+    ] = False,
     storage: Storage = STUDIES,
 ) -> None:
     """Make the comparison table again, from the ledger."""
@@ -79,10 +82,19 @@ def compare(
     from fsg.study.folder import find_study
 
     folder = find_study(study, storage)
-    report = make_report(folder.spec(), folder.state(), top)
-    _console().print(report.terminal)
-    for path in report.write(folder.reports):
-        typer.echo(f"Written: {path}")
+    state = folder.state()
+    report = make_report(folder.spec(), state, top)
+    _console().print(*report.terminal, sep="\n\n")
+    files = report.write(folder.reports)
+    if diagnostics:
+        from fsg.report.diagnostics import draw_diagnostics
+        from fsg.report.figures import save
+
+        events = folder.ledger().read()
+        for arm in dict.fromkeys(record.arm for record in state.trials.values()):
+            name = f"diagnostics_{arm.replace('/', '_')}.svg"
+            files.append(save(draw_diagnostics(state, events, arm, folder.path.name), folder.reports / name))
+    typer.echo(f"Written to {folder.reports}: {', '.join(path.name for path in files)}")
 
 
 def ui(
@@ -166,7 +178,7 @@ def _run(
         raise typer.Exit(130)
 
     report = make_report(spec, folder.state())
-    console.print(report.terminal)
+    console.print(*report.terminal, sep="\n\n")
     files = report.write(folder.reports)
     if behind is None and exporter.exporter is not None:
         exporter.exporter.log_report(report.rows, report.markdown, files, report.arm_metrics)

@@ -1,20 +1,18 @@
-"""From a specification to its trials: which arms, and one trial for each arm and seed.
+"""From a specification to its trials: which arms, in which blocks, and one trial for each arm and seed.
 
-A design says which overrides of the base make an arm; explicit arms and baselines stand beside it. An arm must be a
-valid trial, and no two arms the same one. Proof: ``tests/study/test_design.py``.
+A design says which overrides of the base make an arm; explicit arms and baselines stand beside it, in every block. An arm
+must be a valid trial, and no two arms the same one. Proof: ``tests/study/test_design.py``.
 """
 
 from __future__ import annotations
 
-import itertools
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-from pydantic import BeforeValidator, Field
-
-from fsg.config import Fsg, Section, TrialConfig, digest, merge, parse_trial
+from fsg.config import Fsg, TrialConfig, digest, merge, parse_trial
+from fsg.errors import ConfigError
+from fsg.study.designs import ARM_NAME, DesignBase
 from fsg.yaml_source import Location, did_you_mean
 
 if TYPE_CHECKING:
@@ -27,28 +25,6 @@ ESTIMATORS: tuple[str, ...] = tuple(
     for kind in get_args(TrialConfig.model_fields["gradient"].annotation)
     for name in get_args(kind.model_fields["name"].annotation)
 )
-_ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-def as_tuple(value: Any) -> Any:
-    """A YAML list as the tuple that a frozen model holds."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-class FullFactorial(Section):
-    """Every combination of the gradient estimator's ``switches``: 2^n arms, from ``full`` to ``no_<all of them>``."""
-
-    kind: Literal["full_factorial"]
-    switches: Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(as_tuple)]
-
-    def overrides(self) -> dict[str, dict[str, Any]]:
-        """Arm name -> what it changes in the base."""
-        arms = {}
-        for values in itertools.product((True, False), repeat=len(self.switches)):
-            switches = dict(zip(self.switches, values, strict=True))
-            off = [name for name, on in switches.items() if not on]
-            arms["_".join(["no", *off]) if off else FULL] = {"gradient": switches}
-        return arms
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +35,16 @@ class PlannedTrial:
     arm: str
     seed: int
     config: TrialConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Arms that are compared with each other. All names are whole: ``resnet20-sgd/full``; a study's only block is ``""``."""
+
+    name: str
+    arms: tuple[str, ...]
+    reference: str
+    baseline: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +62,14 @@ def trial_key(study: str, arm: str, seed: int, config: TrialConfig) -> str:
     return digest({"study": study, "arm": arm, "seed": seed, "config": config.identity()})
 
 
-def plan(spec: AblationSpec) -> list[PlannedTrial]:
-    """The trials of an ablation, all arms of a seed before the next seed: what is interrupted still has whole pairs."""
+def plan(spec: AblationSpec, seeds: Iterable[int] | None = None) -> list[PlannedTrial]:
+    """The trials of an ablation, all arms of a seed before the next seed: what is interrupted still has whole pairs.
+
+    ``seeds`` None: all of them, or the first ones where more may be added.
+    """
     arms = arms_of(spec)
-    return [planned(spec.name, arm, seed, config) for seed in spec.seeds for arm, config in arms.items()]
+    chosen = spec.first_seeds if seeds is None else seeds
+    return [planned(spec.name, arm, seed, config) for seed in chosen for arm, config in arms.items()]
 
 
 def planned(study: str, arm: str, seed: int, config: TrialConfig) -> PlannedTrial:
@@ -97,33 +87,80 @@ def sweep_trial(spec: SweepSpec, values: Mapping[str, Any]) -> PlannedTrial:
 
 
 def arms_of(spec: AblationSpec) -> dict[str, TrialConfig]:
-    """Every arm by name: the design's, the explicit ones, the baselines; with the base's seed.
+    """Every arm by name, ``block/arm`` in a cross: the design's, the explicit ones, the baselines; with the base's seed.
 
-    ConfigError, at the line of the arm, for one that is no valid trial, that is named or configured like another, that
-    sets what every arm must share, or when there are fewer than two.
+    ConfigError, at the line of the arm, for a design that cannot be, an arm that is no valid trial, that changes nothing,
+    that is named or configured like another, that sets what every arm must share, or when there are fewer than two.
     """
-    _check_switches(spec)
+    _check_design(spec)
+    arms = list(_unchecked(spec))
     resolved: dict[str, TrialConfig] = {}
-    names: dict[str, str] = {}
-    for arm in _unchecked(spec):
-        config = _resolve(spec, arm)
-        same = names.setdefault(digest(_effect(config), 64), arm.name)
-        if arm.name in resolved:
-            raise spec.refuse(arm.place, f'arm "{arm.name}" is given twice; every arm needs a name of its own.')
-        if same != arm.name:
-            raise spec.refuse(arm.place, f'arm "{arm.name}" is the same trial as arm "{same}"; change or remove one.')
-        resolved[arm.name] = config
+    for block, overrides in _blocks(spec).items():
+        base = _block_base(spec, block, overrides)
+        for arm in arms:
+            name = f"{block}/{arm.name}" if block else arm.name
+            if name in resolved:
+                raise spec.refuse(arm.place, f'arm "{name}" is given twice; every arm needs a name of its own.')
+            resolved[name] = _resolve(spec, base, arm, name)
     if len(resolved) < 2:
         found = f'only "{next(iter(resolved))}"' if resolved else "none"
         raise spec.refuse((), f"an ablation compares at least 2 arms, found {found}; add a design, arms or baselines.")
+    _check_different(spec, arms, resolved)
     return resolved
 
 
-def _unchecked(spec: AblationSpec) -> list[_Arm]:
-    arms = []
-    if spec.design:
-        arms += [_Arm(name, over, ("design",)) for name, over in spec.design.overrides().items()]
-    arms += [_Arm(name, over, ("arms", name)) for name, over in spec.arms.items()]
+def blocks_of(spec: AblationSpec) -> tuple[Block, ...]:
+    """The blocks of a checked study, each with its whole arm names, reference and baseline: one table each."""
+    names = [arm.name for arm in _unchecked(spec)]
+    reference, baseline = ends(spec, names)
+    blocks = []
+    for block in _blocks(spec):
+        prefix = f"{block}/" if block else ""
+        whole = tuple(prefix + name for name in names)
+        blocks.append(Block(block, whole, prefix + reference, None if baseline is None else prefix + baseline))
+    return tuple(blocks)
+
+
+def arm_names(spec: AblationSpec) -> list[str]:
+    """The names of the arms, without their block."""
+    return [arm.name for arm in _unchecked(spec)]
+
+
+def ends(spec: AblationSpec, names: list[str]) -> tuple[str, str | None]:
+    """Reference and baseline, without their block: the analysis', else the design's, else ``full`` and ``ste``."""
+    first, last = spec.design.ends() or (None, None) if spec.design else (None, None)
+    reference = spec.analysis.reference or first or (FULL if FULL in names else names[0])
+    baseline = spec.analysis.baseline or last or ("ste" if "ste" in names else None)
+    return reference, baseline if spec.analysis.baseline or baseline != reference else None
+
+
+def left_out(spec: AblationSpec) -> list[str]:
+    """The combinations of components that are no arms because their rules forbid them: ``no_hgs: lre requires hgs``."""
+    return spec.design.left_out() if spec.design else []
+
+
+def aliases(design: DesignBase | None) -> list[str]:
+    """What a fraction cannot tell apart: ``I = a*b*c``, ``a = b*c``, ...; empty for any other design."""
+    return design.aliases() if design else []
+
+
+def factor_levels(spec: AblationSpec, block: Block) -> tuple[tuple[str, ...], dict[str, tuple[bool, ...]]]:
+    """The factors of the design, and which are on in each of the block's arms; empty for a design without factors."""
+    if spec.design is None:
+        return (), {}
+    prefix = f"{block.name}/" if block.name else ""
+    return spec.design.factors(), {prefix + name: on for name, on in spec.design.levels().items()}
+
+
+def _blocks(spec: AblationSpec) -> dict[str, dict[str, Any]]:
+    return spec.design.blocks() if spec.design else {"": {}}
+
+
+def _unchecked(spec: AblationSpec) -> Iterator[_Arm]:
+    for arm in spec.design.arms() if spec.design else ():
+        yield _Arm(arm.name, arm.overrides, ("design", *arm.place))
+    for name, over in spec.arms.items():
+        yield _Arm(name, over, ("arms", name))
     listed = spec.source is not None and isinstance(spec.source.data.get("baselines"), list)
     for index, (name, over) in enumerate(spec.baselines.items()):
         place: Location = ("baselines", index if listed else name)
@@ -131,45 +168,93 @@ def _unchecked(spec: AblationSpec) -> list[_Arm]:
             hint = did_you_mean(name, ESTIMATORS)
             message = f'baseline "{name}" is no gradient estimator.{hint} Allowed: {", ".join(ESTIMATORS)}.'
             raise spec.refuse(place, message)
-        arms.append(_Arm(name, merge({"gradient": {"name": name}}, over), place, estimator=name))
-    return arms
+        yield _Arm(name, merge({"gradient": {"name": name}}, over), place, estimator=name)
 
 
-def _resolve(spec: AblationSpec, arm: _Arm) -> TrialConfig:
-    if not _ARM_NAME.fullmatch(arm.name):
+def _block_base(spec: AblationSpec, block: str, overrides: Mapping[str, Any]) -> TrialConfig:
+    try:
+        return parse_trial(
+            merge(spec.base.model_dump(), overrides), spec.source, ("design",), f'block "{block}": ' if block else ""
+        )
+    except ConfigError:
+        _blame_part(spec, spec.base)
+        raise
+
+
+def _resolve(spec: AblationSpec, base: TrialConfig, arm: _Arm, name: str) -> TrialConfig:
+    if not ARM_NAME.fullmatch(arm.name):
         message = f'"{arm.name}" cannot name an arm; use up to 64 letters, digits, "_", "-" and ".".'
         raise spec.refuse(arm.place, message)
-    subject = f'arm "{arm.name}": '
+    subject = f'arm "{name}": '
     if "seed" in arm.overrides:
         message = f'{subject}it sets "seed", but every arm runs the seeds of "seeds"; remove it.'
         raise spec.refuse((*arm.place, "seed"), message)
-    config = parse_trial(merge(spec.base.model_dump(), arm.overrides), spec.source, arm.place, subject)
+    try:
+        config = parse_trial(merge(base.model_dump(), arm.overrides), spec.source, arm.place, subject)
+    except ConfigError:
+        if arm.place[0] == "design":
+            _blame_part(spec, base)
+        raise
     if arm.estimator and config.gradient.name != arm.estimator:
         message = f'{subject}it is named by its estimator, but sets gradient.name to "{config.gradient.name}".'
         raise spec.refuse((*arm.place, "gradient"), message)
     return config
 
 
-def _check_switches(spec: AblationSpec) -> None:
-    """The switches are true-or-false options of the base's gradient estimator, each named once."""
-    if spec.design is None:
-        return
-    gradient = spec.base.gradient
-    known = [name for name, field in type(gradient).model_fields.items() if field.annotation is bool]
-    for index, name in enumerate(spec.design.switches):
-        place = ("design", "switches", index)
-        if name not in known:
-            hint = did_you_mean(name, known)
-            has = f"its switches are {', '.join(known)}" if known else "it has none"
-            message = f'the base\'s gradient estimator "{gradient.name}" has no switch "{name}"; {has}.{hint}'
-            raise spec.refuse(place, message)
-        if name in spec.design.switches[:index]:
-            raise spec.refuse(place, f'the switch "{name}" is given twice.')
+def _blame_part(spec: AblationSpec, base: TrialConfig) -> None:
+    """Refuse the first part of the design that is no trial by itself, at its own line."""
+    for place, subject, overrides in spec.design.parts() if spec.design else ():
+        parse_trial(merge(base.model_dump(), overrides), spec.source, ("design", *place), subject)
 
 
-def _effect(config: TrialConfig) -> dict[str, Any]:
-    """What tells two arms apart. A history of length 1 and a history switched off are the same history."""
+def _check_design(spec: AblationSpec) -> None:
+    for place, message in spec.design.problems(spec.base) if spec.design else ():
+        raise spec.refuse(("design", *place), message)
+
+
+def _check_different(spec: AblationSpec, arms: list[_Arm], resolved: Mapping[str, TrialConfig]) -> None:
+    """No arm is empty, another arm again, or a combination that the design forbids."""
+    places = dict(zip(resolved, arms * len(_blocks(spec)), strict=True))
+    bases = {block: merge(spec.base.model_dump(), over) for block, over in _blocks(spec).items()}
+    empty = {arm.name for arm in arms if arm.place[0] == "arms" and arm.overrides}
+    names: dict[str, str] = {}
+    base_effect = {block: _effect(parse_trial(data)) for block, data in bases.items()}
+    forbidden = _forbidden(spec, bases) if spec.arms else {}
+    for name, config in resolved.items():
+        effect, arm = _effect(config), places[name]
+        same = names.setdefault(effect, name)
+        if same != name:
+            raise spec.refuse(arm.place, f'arm "{name}" is the same trial as arm "{same}"; change or remove one.')
+        if arm.place[0] == "arms" and effect in forbidden:
+            message = f'arm "{name}" is a combination that the design forbids: {forbidden[effect]}.'
+            raise spec.refuse(arm.place, message)
+        if effect != base_effect[name.rpartition("/")[0]]:
+            empty.discard(arm.name)
+    for arm in arms:
+        if arm.name in empty:
+            message = f'arm "{arm.name}" is empty: what it sets is what the base has. Write {{}} if the base is meant.'
+            raise spec.refuse(arm.place, message)
+
+
+def _forbidden(spec: AblationSpec, bases: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """What a forbidden combination does -> the rule that it breaks."""
+    found = {}
+    for arm in spec.design.forbidden() if spec.design else ():
+        for base in bases.values():
+            try:
+                found[_effect(parse_trial(merge(base, arm.overrides)))] = arm.name
+            except ConfigError:
+                continue  # forbidden because it is no trial
+    return found
+
+
+def _effect(config: TrialConfig) -> str:
+    """What tells two arms apart. What is switched off has no options, and a history of length 1 is none."""
     identity = config.identity() | {"seed": 0}
-    if isinstance(config.gradient, Fsg):
-        identity["gradient"] |= {"hgs": None, "length": config.gradient.history_length}
-    return identity
+    gradient = config.gradient
+    if isinstance(gradient, Fsg):
+        unused: dict[str, Any] = {"hgs": None, "length": gradient.history_length}
+        unused |= {} if gradient.fsg else {"beta": None, "fast": None}
+        unused |= {} if gradient.lre else {"lre_size": None}
+        identity["gradient"] |= unused
+    return digest(identity, 64)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from fsg.errors import ConfigError, StudyError
 from fsg.files import write_atomically
+from fsg.study.extension import extends
 from fsg.study.ledger import Ledger, StudyState, TrialRecord, fold
 from fsg.study.spec import AblationSpec, SweepSpec, load_study, to_yaml
 from fsg.yaml_source import did_you_mean
@@ -38,8 +39,13 @@ class StudyFolder:
 
     @property
     def spec_path(self) -> Path:
-        """The study as resolved when it began."""
+        """The study as resolved when it began, or was last extended; earlier ones are ``spec.<n>.yaml``."""
         return self.path / "spec.yaml"
+
+    @property
+    def published_path(self) -> Path:
+        """The study's own copy of the published table, if it names one."""
+        return self.path / "published.csv"
 
     @property
     def ledger_path(self) -> Path:
@@ -70,22 +76,23 @@ class StudyFolder:
     def create_or_open(cls, spec: AblationSpec | SweepSpec, storage: str | Path = DEFAULT_STORAGE) -> StudyFolder:
         """The folder of ``spec``, made if it is not there. Trials found in its ledger belong to this very study.
 
-        StudyError if the folder holds another study of this name (with what differs), a ledger without its
-        specification, or cannot be written.
+        A study that only has more arms or seeds, or is read otherwise, goes on: its specification is replaced, the old
+        one kept as ``spec.<n>.yaml``. StudyError if the folder holds another study of this name (with what differs), a
+        ledger without its specification, or cannot be written.
         """
         folder = cls(Path(storage) / spec.name)
-        if folder.spec_path.exists():
-            folder._check_unchanged(spec)
-        elif folder.ledger_path.exists():
+        new = not folder.spec_path.exists()
+        if new and folder.ledger_path.exists():
             raise StudyError(
                 f"{folder.path}: has a ledger but no spec.yaml, so what its trials were is unknown. "
                 f"Put spec.yaml back, or move the folder away to begin anew."
             )
+        changed = new or folder._is_extended(spec)
         try:
             for part in (folder.checkpoints, folder.search, folder.reports, folder.ray):
                 part.mkdir(parents=True, exist_ok=True)
-            if not folder.spec_path.exists():
-                write_atomically(folder.spec_path, to_yaml(spec))
+            if changed:
+                folder._write(spec)
         except OSError as error:
             raise StudyError(f"{folder.path}: cannot be written ({error}). Choose another --storage.") from None
         return folder
@@ -102,18 +109,38 @@ class StudyFolder:
         """What happened so far. StudyError if the ledger is damaged."""
         return fold(self.ledger().read())
 
-    def _check_unchanged(self, spec: AblationSpec | SweepSpec) -> None:
+    def _is_extended(self, spec: AblationSpec | SweepSpec) -> bool:
+        """Whether ``spec`` says more, or reads otherwise, than the study's own; StudyError if it is another study."""
         try:
             began = self.spec()
         except ConfigError as error:
             raise StudyError(f"{error}\nThe study in {self.path} cannot go on without its spec.yaml.") from None
-        changes = differences(began.identity(), spec.identity())
-        if changes:
+        if not extends(began, spec):
+            changes = differences(began.identity(), spec.identity()) or ["the order of its components, so arm names"]
             listed = "\n".join(f"  {change}" for change in changes)
             raise StudyError(
                 f"{self.path}: the study changed since it began, so its trials would not belong together:\n{listed}\n"
-                f"Undo the change, or give the study another name."
+                f"Undo the change, or give the study another name. More arms or seeds can be added."
             )
+        return began.identity() != spec.identity() or _table(began) != _table(spec)
+
+    def _write(self, spec: AblationSpec | SweepSpec) -> None:
+        """Make ``spec`` the study's own, with its published table, after copying the one it replaces."""
+        if isinstance(spec, AblationSpec) and spec.published is not None:
+            if (table := _table(spec)) is not None:
+                write_atomically(self.published_path, table)
+            spec = spec.model_copy(update={"published": self.published_path.name})
+        if self.spec_path.exists():
+            number = 1
+            while (old := self.path / f"spec.{number}.yaml").exists():
+                number += 1
+            write_atomically(old, self.spec_path.read_bytes())
+        write_atomically(self.spec_path, to_yaml(spec))
+
+
+def _table(spec: AblationSpec | SweepSpec) -> bytes | None:
+    published = spec.published if isinstance(spec, AblationSpec) else None
+    return Path(published).read_bytes() if published is not None else None
 
 
 def find_study(name_or_path: str | Path, storage: str | Path = DEFAULT_STORAGE) -> StudyFolder:

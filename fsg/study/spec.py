@@ -6,16 +6,19 @@ written by ``to_yaml`` and loaded again it is the same study. Proof: ``tests/stu
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
+from pydantic import BeforeValidator, Field, PlainValidator, PrivateAttr, ValidationError
 
 from fsg.config import ByName, Section, TrialConfig, digest
 from fsg.errors import ConfigError
-from fsg.study.design import FULL, FullFactorial, arms_of
+from fsg.study.design import arm_names, arms_of, ends, left_out
+from fsg.study.designs import Design
+from fsg.study.published import read_published
+from fsg.study.retuning import Retune
+from fsg.study.seeds import SequentialSeeds, parse_seeds
 from fsg.study.space import Space
 from fsg.yaml_source import Location, YamlSource, did_you_mean, parse_scalar, read_yaml, refusal
 
@@ -38,26 +41,9 @@ FinalMetric = Literal["test_accuracy", "test_accuracy_last10", "test_accuracy_em
 EPOCH_METRICS: tuple[str, ...] = get_args(EpochMetric)
 FINAL_METRICS: tuple[str, ...] = get_args(FinalMetric)
 
-_MOST_SEEDS = 10_000
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 StudyType = TypeVar("StudyType", bound="StudySpec")
-
-
-def _seeds(value: Any) -> Any:
-    """``n`` means the seeds 0 to n - 1."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        if not 0 < value <= _MOST_SEEDS:
-            raise ValueError(f"is {value}, expected 1 to {_MOST_SEEDS:,} seeds: a list of them, or how many.")
-        return tuple(range(value))
-    if isinstance(value, list | tuple):
-        if not value:
-            raise ValueError("zero seeds; give at least one, as in seeds: [0, 1, 2].")
-        repeated = [seed for seed, times in Counter(map(repr, value)).items() if times > 1]
-        if repeated:
-            raise ValueError(f"seed {repeated[0]} is given twice; a seed is one repetition.")
-        return tuple(value)
-    raise ValueError(f"is {value!r}, expected a list of seeds, or how many.")
 
 
 def _baselines(value: Any) -> Any:
@@ -93,11 +79,11 @@ class SearchMetricSpec(Section):
 class AnalysisSpec(Section):
     """How the comparison is read, fixed before the first trial.
 
-    ``interval`` is the coverage; ``smallest_effect_of_interest`` is in the metric's unit; ``reference`` is the arm all
-    others are compared with, ``baseline`` a second such arm.
+    ``interval`` is the coverage, None for no intervals; ``smallest_effect_of_interest`` is in the metric's unit;
+    ``reference`` is the arm all others are compared with, ``baseline`` a second such arm (in a cross: in each block).
     """
 
-    interval: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    interval: Annotated[float, Field(gt=0, lt=1)] | None = 0.95
     smallest_effect_of_interest: Annotated[float, Field(gt=0)] | None = None
     reference: str | None = None
     baseline: str | None = None
@@ -130,8 +116,8 @@ class StudySpec(Section):
         return digest(self.identity())
 
     def identity(self) -> dict[str, Any]:
-        """``resolved()`` without the base's device: what must not change once a study has begun."""
-        data = self.resolved()
+        """``resolved()`` without the base's device and without others' results: what makes it this study."""
+        data = {key: value for key, value in self.resolved().items() if key != "published"}
         return data | {"base": {key: value for key, value in data["base"].items() if key != "device"}}
 
     def __eq__(self, other: object) -> bool:
@@ -144,14 +130,22 @@ class AblationSpec(StudySpec):
     """Arms compared over the same seeds: those of ``design``, the explicit ``arms``, and ``baselines``.
 
     ``arms`` and ``baselines`` map a name to what it changes in ``base``; a baseline is named by its gradient estimator.
+    ``retune`` tunes every arm before it is compared; ``published`` is the path of a table to stand beside ours.
     """
 
-    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_seeds)]
+    seeds: Annotated[tuple[int, ...] | SequentialSeeds, PlainValidator(parse_seeds)]
     metric: MetricSpec
-    design: FullFactorial | None = None
+    design: Design | None = None
     arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
     baselines: Annotated[dict[str, dict[str, Any]], BeforeValidator(_baselines)] = Field(default_factory=dict)
     analysis: AnalysisSpec = AnalysisSpec()
+    retune: Retune | None = None
+    published: str | None = None
+
+    @property
+    def first_seeds(self) -> tuple[int, ...]:
+        """All seeds, or those that run in any case where more may be added."""
+        return self.seeds.first if isinstance(self.seeds, SequentialSeeds) else self.seeds
 
     @property
     def kind(self) -> Literal["ablation"]:
@@ -235,21 +229,47 @@ _SEED_KEYS = {"AblationSpec": 'the seeds of "seeds"', "SweepSpec": 'the seed of 
 
 
 def _checked_ablation(spec: AblationSpec) -> AblationSpec:
-    """Arms that can be, and the arms the analysis names; the defaults of these filled in."""
-    arms = list(arms_of(spec))
+    """Arms that can be, seeds enough for the analysis, and the arms that it names; the defaults of these filled in."""
+    arms, names = arms_of(spec), arm_names(spec)
     analysis = spec.analysis
     for role, name in (("reference", analysis.reference), ("baseline", analysis.baseline)):
-        if name is not None and name not in arms:
-            hint = did_you_mean(name, arms)
-            message = f'"analysis.{role}" is "{name}", which is no arm.{hint} Arms: {", ".join(arms)}.'
+        if name is not None and name not in names:
+            forbidden = next((why for why in left_out(spec) if why.startswith(f"{name}: ")), None)
+            why = f" It is left out, {forbidden}." if forbidden else did_you_mean(name, names)
+            message = f'"analysis.{role}" is "{name}", which is no arm.{why} Arms: {", ".join(names)}.'
             raise spec.refuse(("analysis", role), message)
-    reference = analysis.reference or (FULL if FULL in arms else arms[0])
-    baseline = analysis.baseline or ("ste" if "ste" in arms and reference != "ste" else None)
+    reference, baseline = ends(spec, names)
     if reference == baseline:
         message = f'"analysis.baseline" and the reference are the same arm, "{reference}"; name two.'
         raise spec.refuse(("analysis", "baseline"), message)
+    if analysis.interval is None and isinstance(spec.seeds, SequentialSeeds):
+        message = (
+            "seeds are added until an interval is narrow enough, but analysis.interval is null; name its coverage."
+        )
+        raise spec.refuse(("analysis", "interval"), message)
+    if analysis.interval is not None and len(spec.first_seeds) < 2:
+        message = (
+            "one seed has no spread, so no interval; give at least 2 seeds, or ask for none: analysis.interval: null."
+        )
+        raise spec.refuse(("seeds",), message)
+    if spec.retune and (problem := spec.retune.problem(arms)):
+        place, why = problem
+        raise spec.refuse(("retune", *place), why)
     filled = analysis.model_copy(update={"reference": reference, "baseline": baseline})
-    return spec.model_copy(update={"analysis": filled})
+    return spec.model_copy(update={"analysis": filled, "published": _found_published(spec)})
+
+
+def _found_published(spec: AblationSpec) -> str | None:
+    """The published table's whole path, relative to the study's file; ConfigError if it is not there or no table."""
+    if spec.published is None:
+        return None
+    folder = spec.source.path.parent if spec.source else Path()
+    path = (folder / spec.published).resolve()
+    try:
+        read_published(path)
+    except ConfigError as error:
+        raise spec.refuse(("published",), f'"published" is no table: {error}') from None
+    return str(path)
 
 
 def _checked_sweep(spec: SweepSpec) -> SweepSpec:

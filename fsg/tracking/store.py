@@ -83,7 +83,7 @@ def _create_sqlite(path: Path) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    pass
+    draft.unlink(missing_ok=True)
     try:
         making = subprocess.Popen(
             [sys.executable, "-c", _CREATE, f"sqlite:///{draft}"],
@@ -106,4 +106,4 @@ def _create_sqlite(path: Path) -> None:
             if not path.exists():
                 draft.replace(path)
     finally:
-        pass
+        draft.unlink(missing_ok=True)

@@ -321,7 +321,7 @@ class ReferenceStep(TrainingStep):
         self.flips.signs = state["signs"].to(device) if state["signs"] is not None else None
 
 
-class _biases:  # noqa: N801  (reads as a context)
+class _biases:
     """Inside, each layer adds the bias given here instead of its own."""
 
     def __init__(self, biases: dict[QuantLinear, Tensor | None]) -> None:

@@ -51,7 +51,10 @@ class EpochTally:
             self.generated += 1
 
     def check(self, epoch: int, suspects: dict[str, Tensor]) -> None:
-        """TrialDiverged, with step, layer and last good values, if a loss was not finite or a weight is not. Waits for the device."""
+        """TrialDiverged, with step, layers and last good loss, if a loss was not finite or a weight is not.
+
+        Waits for the device.
+        """
         good = int(self.good_steps)
         bad = [name for name, weight in suspects.items() if not torch.isfinite(weight).all()]
         if good == self.steps and not bad:

@@ -1,5 +1,7 @@
 """What every gradient estimator must do. A new estimator joins by a line in ``CONFIGS``."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -204,7 +206,7 @@ def test_a_learned_gate_starts_at_one_and_learns_from_what_came_after():
     stream = signals(9)
     weight = torch.randn(sum(SIZES), dtype=torch.float64)
     learned = []
-    for signal, measured in zip(stream, stream[1:], strict=False):
+    for signal, measured in itertools.pairwise(stream):
         direction = estimator(signal)
         k = estimator.gate(Update(weight, 1e-3 * signal.grad, 0.5), signal)
         torch.testing.assert_close(k, torch.ones_like(k))

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from slow_scan_cases import PER_WEIGHT, assert_same, everything, problem, reference
 
 from fsg.errors import BackendUnavailable
 from fsg.ops.slow_scan import MambaWeights, backends, slow_scan
-from slow_scan_cases import PER_WEIGHT, assert_same, everything, problem, reference
 
 cpu = pytest.importorskip("fsg.ops.slow_scan.cpu", reason="numba is not installed")
 

@@ -6,26 +6,10 @@ from hypothesis import strategies as st
 
 from fsg.config import parse_trial
 from fsg.errors import ConfigError
-from fsg.study.design import ESTIMATORS, FullFactorial, arms_of, plan, sweep_trial, trial_key
+from fsg.study.design import ESTIMATORS, arms_of, plan, sweep_trial, trial_key
+from fsg.study.designs import FullFactorial
 
 SWITCHES = st.lists(st.sampled_from(["hgs", "fsg", "lre"]), min_size=1, unique=True)
-
-
-def test_a_full_factorial_names_what_it_switches_off():
-    arms = FullFactorial(kind="full_factorial", switches=["hgs", "lre"]).overrides()
-    assert arms == {
-        "full": {"gradient": {"hgs": True, "lre": True}},
-        "no_lre": {"gradient": {"hgs": True, "lre": False}},
-        "no_hgs": {"gradient": {"hgs": False, "lre": True}},
-        "no_hgs_lre": {"gradient": {"hgs": False, "lre": False}},
-    }
-
-
-@given(SWITCHES)
-def test_a_full_factorial_has_every_combination_once(switches):
-    arms = FullFactorial(kind="full_factorial", switches=switches).overrides()
-    combinations = {tuple(over["gradient"].values()) for over in arms.values()}
-    assert len(arms) == len(combinations) == 2 ** len(switches)
 
 
 def test_the_full_arm_has_every_switch_on_whatever_the_base_says(files, ablation_text):

@@ -2,7 +2,6 @@
 
 import json
 
-import mlflow
 import pytest
 from fake_studies import runs_of, study
 from mlflow.entities import ViewType
@@ -236,7 +235,7 @@ ARM_METRICS = {
 }
 
 
-def test_report_stands_with_the_study_run_and_its_numbers_with_the_arms(uri, client, tmp_path):
+def test_report_stands_with_the_study_run_and_its_numbers_with_the_arms(uri, client, tmp_path, monkeypatch):
     events = study()
     exporter = Exporter(uri, events[0])
     exporter.export(events)
@@ -246,9 +245,8 @@ def test_report_stands_with_the_study_run_and_its_numbers_with_the_arms(uri, cli
         exporter.log_report([{"arm": "full", "mean": mean, "p": float("nan")}], "# Table", [page], ARM_METRICS)
     runs = runs_of(client)
     whole = runs["components"].info
-    mlflow.set_tracking_uri(uri)  # load_table reads this, not its client's store
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # load_table reads this, not its client's store
     table = client.load_table(whole.experiment_id, "comparison.json", run_ids=[whole.run_id])
-    mlflow.set_tracking_uri(None)
     assert table.to_dict("records") == [{"arm": "full", "mean": 96.12, "p": pytest.approx(float("nan"), nan_ok=True)}]
     assert {file.path for file in client.list_artifacts(whole.run_id)} == {"comparison.json", "comparison.md", "report"}
     assert runs["components"].data.tags["mlflow.note.content"] == "# Table"

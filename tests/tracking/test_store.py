@@ -1,5 +1,6 @@
 """Opening stores quietly, and passwords that never show."""
 
+import logging
 import subprocess
 import sys
 
@@ -36,6 +37,10 @@ def test_new_store_is_made_without_a_word_and_leaves_nothing_else(making):
     folder, made = making
     assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
     assert [path.name for path in folder.iterdir()] == ["mlflow.db"]
+
+
+def test_opened_store_lets_mlflow_say_no_less_than_a_warning(client):
+    assert logging.getLogger("mlflow").getEffectiveLevel() >= logging.WARNING
 
 
 def test_importing_tracking_loads_no_mlflow():

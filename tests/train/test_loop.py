@@ -220,7 +220,7 @@ def test_optimizers_of_the_package_train_by_name(optimizer):
 
 def test_an_optimizer_that_does_not_exist_is_refused_with_the_nearest_name():
     pytest.importorskip("pytorch_optimizer")
-    with pytest.raises(ConfigError, match='"adabelif", which is no optimizer. Did you mean "adabelief"'):
+    with pytest.raises(ConfigError, match=r'"adabelif", which is no optimizer\. Did you mean "adabelief"'):
         Trainer(trial(optimizer={"name": "adabelif"}))
 
 

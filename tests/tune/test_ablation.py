@@ -18,8 +18,8 @@ def test_every_planned_trial_finishes_once(twin):
     assert sorted(e["key"] for e in study.events if e["event"] == "finished") == sorted(keys)
     for key in keys:
         assert [e["attempt"] for e in study.of(key, "started")] == [1]
-        assert [e["metrics"]["epoch"] for e in study.of(key, "epoch")] == [1, 2]
-        assert [e["epoch"] for e in study.of(key, "checkpoint")] == [1, 2]
+        assert [e["metrics"]["epoch"] for e in study.of(key, "epoch")] == list(range(1, 13))
+        assert [e["epoch"] for e in study.of(key, "checkpoint")] == list(range(1, 13))
 
 
 def test_arms_are_paired_and_a_worker_trains_what_the_trainer_trains(twin):
@@ -34,10 +34,9 @@ def test_arms_are_paired_and_a_worker_trains_what_the_trainer_trains(twin):
 
 
 def test_two_trials_train_side_by_side_on_two_cores(twin):
-    records = sorted(twin[0].trials.values(), key=lambda t: t.started)
-    first, second = records[:2]
-    assert second.started < first.ended
-    assert {first.seed, second.seed} == {0}  # whole pairs first
+    spans = [(t.started, t.ended) for t in twin[0].trials.values()]
+    assert any(a != b and a[0] <= b[0] < a[1] for a in spans for b in spans)
+    assert all(sum(start <= at < end for start, end in spans) <= 2 for at, _ in spans)
 
 
 def test_a_complete_study_runs_nothing_again(twin, monkeypatch):
@@ -58,7 +57,7 @@ def test_trials_that_diverge_or_crash_are_recorded_and_the_rest_goes_on(study):
     assert broken.trials["ste", 0].status == "finished"
     wild = broken.trials["wild", 0]
     assert wild.status == "failed"
-    assert wild.reason.startswith("diverged: epoch ") and wild.reason.endswith("the training loss is nan.")
+    assert wild.reason.startswith("diverged: epoch 1: the loss is not finite at step ")
     crashed = broken.trials["blocked", 0]
     assert crashed.status == "failed"
     assert crashed.reason.startswith("crashed: ") and blocked.key in crashed.reason

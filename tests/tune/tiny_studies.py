@@ -9,7 +9,7 @@ from fsg.study.spec import load_study
 from fsg.tune.runner import Resources, run_study
 
 TIMES = ("step_ms", "images_per_s")
-BASE = {"gradient": "ste", "epochs": 2, "data": {"name": "digits", "batch_size": 256}}
+BASE = {"gradient": "ste", "epochs": 12, "data": {"name": "digits", "batch_size": 256}}
 ABLATION = {
     "name": "small",
     "base": BASE,

@@ -64,7 +64,9 @@ class Factors(DesignBase):
     """A design over components; ``switches`` is the short form for one component per switch, named by it."""
 
     switches: Annotated[Names, Field(min_length=1)] | None = None
-    components: Annotated[dict[str, Annotated[Component, BeforeValidator(_component)]], Field(min_length=1)] | None = None
+    components: Annotated[dict[str, Annotated[Component, BeforeValidator(_component)]], Field(min_length=1)] | None = (
+        None
+    )
 
     @model_validator(mode="after")
     def _has_one_form(self) -> Factors:

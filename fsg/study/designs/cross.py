@@ -7,13 +7,13 @@ Proof: ``tests/study/test_designs.py``.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from fsg.config import TrialConfig, merge, parse_trial
-from fsg.errors import ConfigError
+from fsg.config import TrialConfig
 from fsg.study.designs.base import ARM_NAME, DesignArm, DesignBase, Problem
 from fsg.study.designs.factorial import AddOneIn, FractionalFactorial, FullFactorial, LeaveOneOut
 from fsg.study.designs.sequence import DoseResponse, Path
@@ -63,14 +63,13 @@ class Cross(DesignBase):
             for label in axis:
                 if not ARM_NAME.fullmatch(label):
                     yield (key, label), f'"{label}" cannot name a block; use letters, digits, "_", "-" and ".".'
-        for name, overrides in self.blocks().items():
-            if self.of is not None:
-                try:
-                    block = parse_trial(merge(base.model_dump(), overrides))
-                except ConfigError:
-                    return  # refused with its line when the block's arms are made
-                for place, message in self.of.problems(block):
-                    yield ("of", *place), message
+        if self.of is not None:
+            for place, message in self.of.problems(base):
+                yield ("of", *place), message
+        blocks = self.blocks()
+        if len(blocks) < math.prod(map(len, self._axes().values())):
+            yield (), 'two blocks have the same name; labels are joined by "-", so give others.'
+        for name in blocks:
             if not ARM_NAME.fullmatch(name):
                 yield (), f'"{name}" cannot name a block: more than 64 letters. Give shorter labels.'
 

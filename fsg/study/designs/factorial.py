@@ -105,7 +105,10 @@ class FractionalFactorial(Factors):
             if self.resolution < 3 or smallest_fraction(len(names), self.resolution) is None:
                 have = ", ".join(f"{r} in {runs} runs" for r, runs in available(len(names)).items())
                 exist = f"there are {have}" if have else "there is none of so few; use full_factorial"
-                yield ("resolution",), f"no fraction of {len(names)} components has resolution {self.resolution}; {exist}."
+                yield (
+                    ("resolution",),
+                    f"no fraction of {len(names)} components has resolution {self.resolution}; {exist}.",
+                )
         else:
             yield from self._generator_problems()
 

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from fsg.config import TrialConfig, merge, nested
 from fsg.study.designs.base import DesignArm, DesignBase, Problem
-from fsg.yaml_source import Location, did_you_mean, field_names
+from fsg.yaml_source import did_you_mean, field_names
 
 Dose = str | int | float | bool
 
@@ -65,7 +65,9 @@ def _as_written(value: Dose) -> str:
 
 def _steps(value: Any) -> Any:
     if not isinstance(value, list | tuple):
-        raise ValueError(f"is {value!r}, expected a list of named overrides, as in [ste: {{gradient: ste}}, full: {{}}].")
+        raise ValueError(
+            f"is {value!r}, expected a list of named overrides, as in [ste: {{gradient: ste}}, full: {{}}]."
+        )
     names = []
     for step in value:
         if not isinstance(step, Mapping) or len(step) != 1 or not isinstance(next(iter(step.values())), Mapping):
@@ -100,7 +102,3 @@ class Path(DesignBase):
     def ends(self) -> tuple[str, str] | None:
         """The last step and the first."""
         return next(iter(self.steps[-1])), next(iter(self.steps[0]))
-
-    def parts(self) -> Iterator[tuple[Location, str, Mapping[str, Any]]]:
-        """Each arm blames its own step: its place says so."""
-        yield from ()

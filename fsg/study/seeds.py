@@ -1,0 +1,162 @@
+"""Seeds of an ablation: a list, a number, or as many as it takes.
+
+``seeds: {min: 3, max: 20, until: half_width <= 0.3}`` starts with the seeds 0 to min - 1 and adds one at a time until every
+paired difference is known that closely. When to stop is decided outside, by intervals that account for every look; here
+is what comes next. Proof: ``tests/study/test_seeds.py``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from fsg.config import Section
+from fsg.study.design import PlannedTrial, blocks_of, plan
+
+if TYPE_CHECKING:
+    from fsg.study.ledger import StudyState, TrialRecord
+    from fsg.study.spec import AblationSpec
+
+MOST_SEEDS = 10_000
+MOST_LOOKS = 200  # fsg.stats.sequential plans no more
+_UNTIL = re.compile(r"\s*half_width\s*<=\s*(\S+)\s*")
+_ENDED = ("finished", "pruned", "failed")
+
+# Whether paired differences are known well enough: (differences of one contrast, half width asked for) -> yes or no.
+Enough = Callable[[Sequence[float], float], bool]
+
+
+class Until(Section):
+    """Stop when every interval is at most this wide to either side, in the metric's unit."""
+
+    half_width: Annotated[float, Field(gt=0)]
+
+
+class SequentialSeeds(Section):
+    """The seeds 0 to ``min`` - 1, then one more at a time, up to ``max`` of them."""
+
+    min: Annotated[int, Field(ge=2)]
+    max: Annotated[int, Field(le=MOST_LOOKS)]
+    until: Until
+
+    @property
+    def first(self) -> tuple[int, ...]:
+        """The seeds that run in any case."""
+        return tuple(range(self.min))
+
+
+def parse_seeds(value: Any) -> tuple[int, ...] | SequentialSeeds:
+    """``n`` means the seeds 0 to n - 1. ValueError says what is wrong."""
+    if isinstance(value, SequentialSeeds):
+        return value
+    if isinstance(value, Mapping):
+        return _sequential(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 0 < value <= MOST_SEEDS:
+            raise ValueError(f"is {value}, expected 1 to {MOST_SEEDS:,} seeds: a list of them, or how many.")
+        return tuple(range(value))
+    if isinstance(value, list | tuple):
+        return _listed(value)
+    raise ValueError(f"is {value!r}, expected a list of seeds, how many, or {{min: 3, max: 20, until: ...}}.")
+
+
+def _listed(value: Sequence[Any]) -> tuple[int, ...]:
+    if not value:
+        raise ValueError("zero seeds; give at least one, as in seeds: [0, 1, 2].")
+    repeated = [seed for seed, times in Counter(map(repr, value)).items() if times > 1]
+    if repeated:
+        raise ValueError(f"seed {repeated[0]} is given twice; a seed is one repetition.")
+    for seed in value:
+        if type(seed) is not int or not 0 <= seed < 2**63:
+            raise ValueError(f"holds {seed!r}; a seed is a whole number from 0 to 2^63 - 1.")
+    return tuple(value)
+
+
+def _sequential(value: Mapping[str, Any]) -> SequentialSeeds:
+    known = ("min", "max", "until")
+    for key in value:
+        if key not in known:
+            raise ValueError(f'has an unknown key "{key}"; allowed: {", ".join(known)}.')
+    for key in known:
+        if key not in value:
+            raise ValueError(f'"{key}" is missing, as in {{min: 3, max: 20, until: half_width <= 0.3}}.')
+    least, most = value["min"], value["max"]
+    for key in ("min", "max"):
+        if type(value[key]) is not int:
+            raise ValueError(f"{key} is {value[key]!r}, expected a whole number.")
+    if not 2 <= least < most <= MOST_LOOKS:
+        raise ValueError(f"min is {least} and max is {most}, expected 2 <= min < max <= {MOST_LOOKS}.")
+    return SequentialSeeds(min=least, max=most, until=Until(half_width=_half_width(value["until"])))
+
+
+def _half_width(until: Any) -> float:
+    width = until
+    if isinstance(until, Mapping) and set(until) == {"half_width"}:
+        width = until["half_width"]
+    elif isinstance(until, str) and (match := _UNTIL.fullmatch(until)):
+        try:
+            width = float(match[1])
+        except ValueError:
+            width = None
+    if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width < math.inf or width is until:
+        raise ValueError(
+            f"until is {until!r}, expected a positive width, as in {{half_width: 0.3}} or half_width <= 0.3."
+        )
+    return float(width)
+
+
+def next_seeds(spec: AblationSpec, state: StudyState, enough: Enough) -> list[PlannedTrial]:
+    """The trials to run now; empty when the study is over.
+
+    Those that have not ended, of the seeds begun so far; when all have, those of the next seed, unless ``enough`` says of
+    every contrast that it is known (``max`` seeds end it in any case). A contrast is an arm less its block's reference or
+    baseline, over the seeds both finished. With fewer than ``min`` pairs it is not known; without any it stays out: a
+    trial that always fails will not stop. Call again with the new state. Pure.
+    """
+    rule = spec.seeds
+    if not isinstance(rule, SequentialSeeds):
+        return _left(plan(spec), state)
+    begun = max([rule.min, *(trial.seed + 1 for trial in state.trials.values() if trial.seed < rule.max)])
+    left = _left(plan(spec, range(begun)), state)
+    if left or begun == rule.max:
+        return left
+    contrasts = [differences for differences in _contrasts(spec, state) if differences]
+    if all(len(d) >= rule.min and enough(d, rule.until.half_width) for d in contrasts):
+        return []
+    return plan(spec, [begun])
+
+
+def _left(trials: list[PlannedTrial], state: StudyState) -> list[PlannedTrial]:
+    ended = {key for key, record in state.trials.items() if record.status in _ENDED}
+    return [trial for trial in trials if trial.key not in ended]
+
+
+def _contrasts(spec: AblationSpec, state: StudyState) -> list[list[float]]:
+    """The paired differences of each arm to its reference, and to its baseline."""
+    values: dict[str, dict[int, float]] = {}
+    for record in state.trials.values():
+        if (value := _value(record, spec.metric.name)) is not None:
+            values.setdefault(record.arm, {})[record.seed] = value
+    found = []
+    for block in blocks_of(spec):
+        for other in filter(None, (block.reference, block.baseline)):
+            theirs = values.get(other, {})
+            for arm in block.arms:
+                if arm != other:
+                    ours = values.get(arm, {})
+                    found.append([ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())])
+    return found
+
+
+def _value(record: TrialRecord, metric: str) -> float | None:
+    if record.status != "finished":
+        return None
+    found = (record.final or {}).get(metric)
+    if found is None and record.epochs:
+        found = record.epochs[-1].get(metric)
+    return float(found) if found is not None and math.isfinite(found) else None

@@ -1,0 +1,124 @@
+"""The recorder writes before anyone decides. A fake scheduler, no Ray running."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from ray.tune.schedulers import TrialScheduler
+
+from fsg.study.ledger import Ledger, fold
+from fsg.tune.recorder import Recorder, StartRecorder
+from fsg.tune.trainable import CHECKPOINT, FAILED, LAYERS, METRICS, finite
+
+KEY = "0123456789ab"
+
+
+class Scheduler(TrialScheduler):
+    """Notes what stands in the ledger whenever it is told something."""
+
+    def __init__(self, path, decision):
+        self.path, self.decision, self.seen = path, decision, []
+
+    def look(self, about):
+        events = Ledger(self.path).read()
+        self.seen.append((about, [e["event"] for e in events if e["event"] not in ("study", "planned")]))
+
+    def on_trial_result(self, controller, trial, result):
+        self.look("result")
+        return self.decision
+
+    def on_trial_complete(self, controller, trial, result):
+        self.look("complete")
+
+    def on_trial_error(self, controller, trial):
+        self.look("error")
+
+
+@pytest.fixture
+def recorder(tmp_path):
+    def make(decision=TrialScheduler.CONTINUE):
+        ledger = Ledger(tmp_path / "ledger.jsonl")
+        ledger.append("planned", key=KEY, arm="sweep", seed=0, config={})
+        return Recorder(ledger, Scheduler(ledger.path, decision))
+
+    return make
+
+
+def trial(error_file=None):
+    config = {"key": KEY, "trial": "{}"}
+    return SimpleNamespace(config=config, error_file=error_file, get_ray_actor_ip=lambda: "10.0.0.7")
+
+
+def result(epoch, layers="{}", **metrics):
+    whole = {"epoch": epoch, "val_accuracy": 50.0, **metrics}
+    return {METRICS: json.dumps(whole), LAYERS: layers, CHECKPOINT: "last.pt", "epoch": epoch}
+
+
+def record_of(recorder):
+    return fold(recorder.ledger.read()).trials[KEY]
+
+
+def test_an_epoch_is_on_disk_before_the_scheduler_decides(recorder):
+    door = recorder()
+    assert door.on_trial_result(None, trial(), result(1)) == TrialScheduler.CONTINUE
+    assert door.inner.seen == [("result", ["epoch", "checkpoint"])]
+    assert record_of(door).epochs == [{"epoch": 1, "val_accuracy": 50.0}]
+
+
+def test_layers_are_recorded_where_there_are_any(recorder):
+    door = recorder()
+    door.on_trial_result(None, trial(), result(1, layers='{"conv": {"gain": 1.0}}'))
+    assert door.inner.seen == [("result", ["epoch", "layers", "checkpoint"])]
+    assert door.ledger.read()[2]["layers"] == {"conv": {"gain": 1.0}}
+
+
+def test_a_stop_by_the_scheduler_is_a_pruned_trial_with_its_epoch_and_who_stopped_it(recorder):
+    door = recorder(TrialScheduler.STOP)
+    assert door.on_trial_result(None, trial(), result(2)) == TrialScheduler.STOP
+    record = record_of(door)
+    assert (record.status, record.reason) == ("pruned", "Scheduler")
+    door.on_trial_complete(None, trial(), result(2))  # Ray says so afterwards
+    assert record_of(door).status == "pruned"
+
+
+def test_the_last_epoch_and_the_end_are_on_disk_before_the_scheduler_hears_of_it(recorder):
+    door = recorder()
+    door.on_trial_complete(None, trial(), result(3, test_accuracy=60.0))
+    assert door.inner.seen == [("complete", ["epoch", "checkpoint", "finished"])]
+    assert record_of(door).final == {"epoch": 3, "val_accuracy": 50.0, "test_accuracy": 60.0}
+
+
+def test_a_diverged_trial_is_failed_before_the_scheduler_hears_of_it(recorder):
+    door = recorder()
+    door.on_trial_complete(None, trial(), {"done": True, FAILED: "diverged: epoch 1: the training loss is nan."})
+    assert door.inner.seen == [("complete", ["failed"])]
+    assert record_of(door).reason == "diverged: epoch 1: the training loss is nan."
+
+
+def test_a_crash_is_recorded_by_the_last_line_of_its_error(recorder, tmp_path):
+    written = tmp_path / "error.txt"
+    written.write_text('Traceback (most recent call last):\n  File "x.py", line 1\nValueError: boom\n\n')
+    door = recorder()
+    door.on_trial_error(None, trial(str(written)))
+    assert door.inner.seen == [("error", ["failed"])]
+    assert record_of(door).reason == "crashed: ValueError: boom"
+
+
+@pytest.mark.parametrize("error_file", [None, "/nowhere/error.txt"])
+def test_a_crash_without_a_word_is_recorded_all_the_same(recorder, error_file):
+    door = recorder()
+    door.on_trial_error(None, trial(error_file))
+    assert record_of(door).reason == "crashed: the worker ended without a word"
+
+
+def test_every_attempt_is_counted_over_restarts(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.append("planned", key=KEY, arm="sweep", seed=0, config={})
+    starts = StartRecorder(ledger, {KEY: 2}, "cpu")
+    starts.on_trial_start(1, [], trial())
+    event = ledger.read()[-1]
+    assert (event["event"], event["attempt"], event["node"], event["device"]) == ("started", 3, "10.0.0.7", "cpu")
+
+
+def test_metrics_that_are_no_number_are_null_in_the_ledger():
+    assert finite({"loss": float("nan"), "gain": float("-inf"), "epoch": 2}) == {"loss": None, "gain": None, "epoch": 2}

@@ -1,0 +1,111 @@
+"""A study that is stopped goes on where it was, and ends as if it had never been stopped."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tiny_studies import ABLATION, Study, outcome
+
+from fsg.errors import StudyError
+
+EPOCHS = ABLATION["base"]["epochs"]
+DRIVER = """
+import sys
+from pathlib import Path
+from tiny_studies import ABLATION, Study
+Study(Path(sys.argv[1]), ABLATION).run(lambda event: print(event["event"], event.get("key"), flush=True))
+"""
+
+
+def outcomes(study):
+    return {place: outcome(record) for place, record in study.trials.items()}
+
+
+@pytest.fixture
+def copy_of_twin(twin, tmp_path):
+    """The uninterrupted study with its checkpoints, to cut its ledger anywhere."""
+    shutil.copytree(twin[0].folder.path, tmp_path / "studies" / "small")
+    return Study(tmp_path, ABLATION)
+
+
+def test_trials_the_ledger_lost_run_again_to_the_same_result(copy_of_twin, twin, shared_ray):
+    """The driver died after the first trial: its end is on disk, of the others nothing is, not even their checkpoints."""
+    events = copy_of_twin.events
+    first_end = next(n for n, e in enumerate(events) if e["event"] == "finished")
+    ended = events[first_end]["key"]
+    copy_of_twin.keep_events(first_end + 1)
+    for checkpoints in copy_of_twin.folder.checkpoints.iterdir():
+        if checkpoints.name != ended:
+            shutil.rmtree(checkpoints)
+    assert copy_of_twin.run(cpus_per_trial=2)
+    assert outcomes(copy_of_twin) == outcomes(twin[0])
+    assert len(copy_of_twin.of(ended, "started")) == 1, "a finished trial was run again"
+    assert len(copy_of_twin.of(ended, "epoch")) == EPOCHS
+
+
+def test_a_killed_driver_loses_no_finished_trial_and_resumes_to_the_same_bits(tmp_path, twin):
+    """SIGKILL while a trial has finished and another is in its third epoch or later."""
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(tmp_path)],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=_with_this_folder(), start_new_session=True,
+    )  # fmt: skip
+    ended, epochs = [], Counter()
+    for line in driver.stdout:
+        event, key = line.split()
+        ended += [key] * (event == "finished")
+        epochs[key] += event == "checkpoint"
+        if ended and any(count >= 3 for other, count in epochs.items() if other not in ended):
+            driver.send_signal(signal.SIGKILL)
+            break
+    driver.wait()
+    study = Study(tmp_path, ABLATION)
+    before = study.folder.state().trials
+    assert {"finished", "running"} <= {t.status for t in before.values()}, "the driver ended before it was killed"
+
+    assert study.run()
+    assert outcomes(study) == outcomes(twin[0])
+    for key, record in before.items():
+        starts, total = len(study.of(key, "started")), len(study.of(key, "epoch"))
+        if record.status == "finished":
+            assert (starts, total) == (1, EPOCHS), "a finished trial was run again"
+        elif record.status == "running":
+            assert starts == 2
+            assert total <= EPOCHS + 1, f"trained anew from the start, not from epoch {len(record.epochs)}"
+
+
+def test_an_interrupt_between_two_events_leaves_a_study_to_go_on_with(study, twin):
+    interrupted = study(ABLATION)
+
+    def interrupt(event):
+        if event["event"] == "finished":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.run(interrupt, cpus_per_trial=2)
+    statuses = [t.status for t in interrupted.trials.values()]
+    assert statuses.count("finished") == 1
+    assert interrupted.run()
+    assert outcomes(interrupted) == outcomes(twin[0])
+
+
+def test_a_ledger_that_cannot_be_written_stops_the_run_with_its_own_message(study, monkeypatch):
+    broken = study(ABLATION)
+
+    def refuse(event):
+        if event["event"] == "epoch":
+            raise StudyError("ledger.jsonl: cannot be written (No space left on device).")
+
+    with pytest.raises(StudyError, match=r"^ledger.jsonl: cannot be written \(No space left on device\)\.$"):
+        broken.run(refuse, cpus_per_trial=2)
+    before = signal.getsignal(signal.SIGINT)
+    assert before is signal.default_int_handler, "Ray kept Ctrl-C to itself"
+
+
+def _with_this_folder():
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}

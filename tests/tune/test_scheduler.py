@@ -1,0 +1,78 @@
+"""Early stopping and where a trial trains, without running Ray."""
+
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from ray.tune.schedulers import TrialScheduler
+from tiny_studies import SWEEP
+
+from fsg.study.ledger import TrialRecord
+from fsg.study.spec import load_study
+from fsg.tune.scheduler import make_scheduler
+from fsg.tune.trainable import device_of
+
+
+@pytest.fixture
+def spec(tmp_path):
+    def load(**changes):
+        path = tmp_path / "sweep.yaml"
+        path.write_text(yaml.safe_dump(SWEEP | changes))
+        return load_study(path)
+
+    return load
+
+
+def told(scheduler, values, name="newcomer"):
+    """The decisions on a trial that reports ``values``, epoch by epoch."""
+    trial = SimpleNamespace(trial_id=name)
+    scheduler.on_trial_add(None, trial)
+    return [
+        scheduler.on_trial_result(None, trial, {"epoch": n, "val_accuracy": value}) for n, value in enumerate(values, 1)
+    ]
+
+
+def past(status, *values):
+    metrics = [{"epoch": n, "val_accuracy": value} for n, value in enumerate(values, 1)]
+    return TrialRecord("k", "sweep", 0, {}, status, metrics)
+
+
+def test_asha_stops_the_worse_half_at_a_rung_and_nobody_without_a_scheduler(spec):
+    scheduler = make_scheduler(spec(), {})
+    assert told(scheduler, [80.0], "first") == [TrialScheduler.CONTINUE]
+    assert told(scheduler, [70.0], "second") == [TrialScheduler.STOP]
+    free = make_scheduler(spec(scheduler="none"), {})
+    assert told(free, [80.0, 80.0]) + told(free, [1.0], "second") == [TrialScheduler.CONTINUE] * 3
+
+
+def test_asha_remembers_over_a_restart_what_earlier_trials_reached(spec):
+    records = {"a": past("finished", 80.0, 85.0, 88.0, 90.0), "b": past("pruned", 60.0)}
+    assert told(make_scheduler(spec(), records), [65.0]) == [TrialScheduler.STOP]
+    assert told(make_scheduler(spec(), records), [95.0]) == [TrialScheduler.CONTINUE]
+    assert told(make_scheduler(spec(), {}), [65.0]) == [TrialScheduler.CONTINUE], "nothing to compare with"
+
+
+def test_a_trial_to_be_resumed_is_not_judged_against_itself(spec):
+    records = {"a": past("running", 80.0)}
+    assert told(make_scheduler(spec(), records), [70.0]) == [TrialScheduler.CONTINUE]
+
+
+def test_asha_passes_over_values_that_were_not_finite(spec):
+    scheduler = make_scheduler(spec(), {"a": past("finished", None, 80.0)})
+    trial = SimpleNamespace(trial_id="t")
+    scheduler.on_trial_add(None, trial)
+    assert scheduler.on_trial_result(None, trial, {"epoch": 1}) == TrialScheduler.CONTINUE
+
+
+def test_searched_epochs_move_the_end_and_not_the_base(spec):
+    space = SWEEP["space"] | {"epochs": {"choice": [4, 8]}}
+    scheduler = make_scheduler(spec(space=space), {})
+    assert told(scheduler, [80.0, 81.0, 82.0, 83.0, 84.0, 85.0])[-1] == TrialScheduler.CONTINUE
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus", "device"),
+    [("auto", 0, "cpu"), ("auto", 0.5, "cuda"), ("cpu", 1, "cpu"), ("cuda:1", 0, "cuda:1")],
+)
+def test_a_trial_takes_the_gpu_that_ray_gave_it_and_no_other(asked, gpus, device):
+    assert device_of(asked, gpus) == device
