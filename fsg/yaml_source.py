@@ -98,7 +98,9 @@ def refusal(
     lines = []
     for item in error.errors(include_url=False):
         place, allowed = _locate(model, item["loc"])
-        where = f"{source.where(prefix + place)}: " if source else ""
+        # A kind that does not exist stands at its own key, where it is written as one.
+        kind = (item["ctx"]["discriminator"].strip("'"),) if item["type"] == "union_tag_invalid" else ()
+        where = f"{source.where((*prefix, *place, *kind))}: " if source else ""
         lines.append(f"{where}{subject}{_explain(dict(item), place, allowed)}")
     return ConfigError("\n".join(dict.fromkeys(lines)))
 

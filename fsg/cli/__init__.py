@@ -6,14 +6,29 @@ Exit codes: 0 done, 1 a run failed, 2 the user can mend it, 130 interrupted.
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from fsg.cli import doctor, study, train
 from fsg.errors import FsgError
 
+
+class _Commands(TyperGroup):
+    """Says what Ctrl-C left; typer alone would exit without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("fsg: interrupted. What was finished is recorded.", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
     name="fsg",
+    cls=_Commands,
     help="Hyperparameter sweeps and component ablations for binary networks trained with generated gradients.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -37,6 +52,7 @@ def main() -> None:
     except FsgError as error:
         print(f"fsg: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("fsg: interrupted. What was finished is recorded.", file=sys.stderr)
-        sys.exit(130)
+    except OSError as error:  # a folder that cannot be written, a full disk
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"fsg: {place}{error.strerror or error}.", file=sys.stderr)
+        sys.exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +27,8 @@ Gpus = Annotated[float, typer.Option(min=0, help="GPUs per trial; fractions allo
 Address = Annotated[str | None, typer.Option(help="Join this running Ray cluster instead of starting one here.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print arms, trials and an estimate of time; run nothing.")]
 STUDIES = Path("studies")
+SHIPPED = ("digits", "synthetic")  # always there, and torch need not be loaded to know it
+STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 
 
 def ablate(
@@ -114,7 +117,8 @@ def ui(
     with serve(uri, port) as server:
         address = _exporter(uri, folder).study_url(server.address) if folder else server.address
         typer.echo(f"MLflow: {address}\nCtrl-C ends it.")
-        server.wait()
+        with suppress(KeyboardInterrupt):
+            server.wait()
 
 
 def _start(
@@ -141,7 +145,25 @@ def _start(
         _console().print(describe_plan(spec, cpus, gpus))
         return
     uri = _tracking(tracking_uri)
+    if address is None:
+        _check_data(spec)
     _run(StudyFolder.create_or_open(spec, storage), spec, uri, cpus, gpus, address)
+
+
+def _check_data(spec: AblationSpec | SweepSpec) -> None:
+    """Load what the trials will load, before anything is written: DataError where it is missing or damaged."""
+    from fsg.study.design import arms_of
+    from fsg.study.spec import SweepSpec
+
+    if isinstance(spec, SweepSpec):
+        first = {path: domain.extremes[0] for path, domain in spec.space.domains.items()}
+        configs = [spec.space.resolve(spec.base, first)]
+    else:
+        configs = list(arms_of(spec).values())
+    for data in dict.fromkeys(config.data for config in configs if config.data.name not in SHIPPED):
+        from fsg.data import load_data
+
+        load_data(data)
 
 
 def _run(
@@ -170,7 +192,10 @@ def _run(
         if state.header is None:
             begin(ledger, spec)
         with display:
-            complete = run_study(folder, spec, Resources(cpus, gpus, address), ledger)
+            try:
+                complete = run_study(folder, spec, Resources(cpus, gpus, address), ledger)
+            except KeyboardInterrupt:  # before Ray Tune was there to take it
+                complete = False
     finally:
         behind = exporter.close()
     if not complete:
@@ -211,7 +236,17 @@ def _exporter(uri: str, folder: StudyFolder) -> Exporter:
 
 
 def _tracking(uri: str | None) -> str:
-    return uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING
+    from fsg.errors import ConfigError
+    from fsg.tracking import redact
+
+    named = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING
+    if named.partition("://")[0].partition("+")[0] not in STORES or "://" not in named:
+        where = "--tracking-uri" if uri else "$MLFLOW_TRACKING_URI"
+        raise ConfigError(
+            f'{where} is "{redact(named)}", expected a database or a server that MLflow can use, '
+            f"as in {DEFAULT_TRACKING} or http://127.0.0.1:5000. MLflow keeps no runs in plain folders any more."
+        )
+    return named
 
 
 def _console() -> Console:

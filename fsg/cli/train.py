@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fsg.errors import ConfigError
+
 if TYPE_CHECKING:
     from fsg.config import TrialConfig
     from fsg.train import EpochResult
@@ -39,6 +41,10 @@ def train(
 ) -> None:
     """Train one trial and print one line per epoch."""
     trial = _trial(config, set_, from_, storage)
+    if checkpoint is not None and checkpoint.is_dir():
+        raise ConfigError(
+            f"--checkpoint {checkpoint} is a folder; name a file in it, such as {checkpoint / 'last.pt'}."
+        )
 
     from fsg.train import Trainer
     from fsg.train.checkpoint import CheckpointStore
@@ -74,7 +80,6 @@ def train(
 
 def _trial(config: Path | None, settings: list[str], reference: str | None, storage: Path) -> TrialConfig:
     from fsg.config import load_trial, merge, parse_setting, parse_trial
-    from fsg.errors import ConfigError
 
     if reference is None:
         return load_trial(config, settings)

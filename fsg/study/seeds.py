@@ -65,6 +65,11 @@ def parse_seeds(value: Any) -> tuple[int, ...] | SequentialSeeds:
     raise ValueError(f"is {value!r}, expected a list of seeds, how many, or {{min: 3, max: 20, until: ...}}.")
 
 
+def written(seeds: tuple[int, ...] | SequentialSeeds) -> list[int] | dict[str, Any]:
+    """Seeds as a YAML has them."""
+    return seeds.model_dump() if isinstance(seeds, SequentialSeeds) else list(seeds)
+
+
 def _listed(value: Sequence[Any]) -> tuple[int, ...]:
     if not value:
         raise ValueError("zero seeds; give at least one, as in seeds: [0, 1, 2].")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BeforeValidator, Field, PlainValidator, PrivateAttr, ValidationError
+from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, PrivateAttr, ValidationError
 
 from fsg.config import ByName, Section, TrialConfig, digest
 from fsg.errors import ConfigError
@@ -18,7 +18,7 @@ from fsg.study.design import arm_names, arms_of, ends, left_out
 from fsg.study.designs import Design
 from fsg.study.published import read_published
 from fsg.study.retuning import Retune
-from fsg.study.seeds import SequentialSeeds, parse_seeds
+from fsg.study.seeds import SequentialSeeds, parse_seeds, written
 from fsg.study.space import Space
 from fsg.yaml_source import Location, YamlSource, did_you_mean, parse_scalar, read_yaml, refusal
 
@@ -133,7 +133,7 @@ class AblationSpec(StudySpec):
     ``retune`` tunes every arm before it is compared; ``published`` is the path of a table to stand beside ours.
     """
 
-    seeds: Annotated[tuple[int, ...] | SequentialSeeds, PlainValidator(parse_seeds)]
+    seeds: Annotated[tuple[int, ...] | SequentialSeeds, PlainValidator(parse_seeds), PlainSerializer(written)]
     metric: MetricSpec
     design: Design | None = None
     arms: dict[str, dict[str, Any]] = Field(default_factory=dict)

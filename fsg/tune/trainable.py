@@ -56,7 +56,9 @@ class FsgTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """One epoch. A trial whose checkpoint already holds its last epoch reports that epoch again."""
         try:
-            result = self.trainer.last_result if self.trainer.finished else self.trainer.run_epoch(self.checkpoints.save)
+            result = (
+                self.trainer.last_result if self.trainer.finished else self.trainer.run_epoch(self.checkpoints.save)
+            )
         except TrialDiverged as error:
             return {"done": True, FAILED: f"diverged: {error}"}
         assert result is not None

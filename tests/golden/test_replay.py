@@ -63,7 +63,7 @@ class Case:
         with np.load(path) as file:
             self.arrays = {k: file[k] for k in file.files if k != "config_json"}
             self.config = json.loads(str(file["config_json"]))
-        self.steps = 1 + max(int(k[4:6]) - 1 for k in self.arrays if re.match(r"step\d\d/", k))
+        self.steps = max(int(k[4:6]) for k in self.arrays if re.match(r"step\d\d/", k))
         self.compared = 0
 
     def tensor(self, key):
@@ -82,8 +82,10 @@ class Case:
         ours = ours.detach().numpy()
         assert ours.shape == theirs.shape, f"{self.name}, {key}: shape {ours.shape}, expected {theirs.shape}"
         deviation = float(np.abs(ours - theirs).max()) if theirs.size else 0.0
-        if kind == "hyper_grad":  # in the hot cases these reach 0.1, where one float32 rounding is 1.5e-8
-            tolerance += 1e-6 * float(np.abs(theirs).max())
+        if self.dtype == torch.float32 and theirs.size:
+            # The README's numbers fit its own files; elsewhere entries may be so large that one rounding exceeds them
+            # (a running variance of 64, a hot case's hypernetwork gradients, which are also sums that cancel).
+            tolerance += (5e-6 if kind == "hyper_grad" else 1e-6) * float(np.abs(theirs).max())
         assert deviation <= tolerance, (
             f"{self.name}, step {step}, {name}: off by {deviation:.3g}, allowed {tolerance:g}"
         )
@@ -202,6 +204,9 @@ def replay_generated(case, model, nets):
                     case.compare(step, f"{at}/{part}", value[0], "state")
         case.compare(step, "layer.fc/bias_forward", trace["biases"][0], "latent_weight")
         compare_floats(case, step, model, trace["raw"])
+        if trace["generated"]:
+            refined = {name: p.grad for name, p in model.named_parameters()}
+            compare_floats(case, step, model, refined, "_refined", "refined")
         for name, parameter in nets.named_parameters():
             net, _, rest = name.partition(".")
             case.compare(step, f"hyper/{net}/{rest}", parameter, "hyper")
@@ -212,14 +217,17 @@ def replay_generated(case, model, nets):
         for i, layer in enumerate(LAYERS):
             theirs = case.arrays[f"final/history/{layer}"]
             ours = torch.stack(nets.windows[i]).numpy()
-            assert np.abs(ours - theirs).max() <= 1e-6, f"{case.name}: final history of {layer}"
+            assert ours.shape == theirs.shape, f"{case.name}: final history of {layer} is {ours.shape}"
+            assert np.abs(ours - theirs).max() <= 1e-6 * max(1, np.abs(theirs).max()), (
+                f"{case.name}: history of {layer}"
+            )
 
 
-def compare_floats(case, step, model, raw):
-    case.compare(step, "layer.fc/grad_bias", raw["fc.bias"], "grad")
+def compare_floats(case, step, model, grads, suffix="", kind="grad"):
+    case.compare(step, f"layer.fc/grad_bias{suffix}", grads["fc.bias"], kind)
     for bn in ("bn1", "bn2"):
         for part in ("weight", "bias"):
-            case.compare(step, f"{bn}/grad_{part}", raw[f"{bn}.{part}"], "grad")
+            case.compare(step, f"{bn}/grad_{part}{suffix}", grads[f"{bn}.{part}"], kind)
 
 
 def compare_state(case, step, model):
@@ -244,6 +252,8 @@ def pytest_generate_tests(metafunc):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 def test_replay_follows_the_recorded_trajectory(case_file, dtype, golden_dir):
+    if case_file is None:
+        pytest.skip(f"no case files in {golden_dir}")
     case = Case(case_file, dtype)
     model, nets = build(case)
     load(case, model, nets)
@@ -255,5 +265,6 @@ def test_replay_follows_the_recorded_trajectory(case_file, dtype, golden_dir):
         model.eval()
         with torch.no_grad():
             logits = model(case.tensor("step01/inputs"))
-        assert np.abs(logits.numpy() - case.arrays["final_eval/logits"]).max() <= 2e-5
+        theirs = case.arrays["final_eval/logits"]
+        assert np.abs(logits.numpy() - theirs).max() <= 2e-5 * max(1, np.abs(theirs).max()), f"{case.name}: final_eval"
     assert case.compared > 10 * case.steps or (dtype == torch.float64 and case.compared >= 4 * case.steps)

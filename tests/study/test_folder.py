@@ -66,14 +66,14 @@ def test_opening_does_not_rewrite_the_specification(ablation, tmp_path):
 def test_a_study_that_changed_is_refused_with_what_changed(files, ablation, ablation_text, tmp_path):
     folder = StudyFolder.create_or_open(ablation, tmp_path)
     before = folder.spec_path.read_bytes()
-    changed = files.load(ablation_text, ("epochs: 2", "epochs: 3"), ("[0, 1]", "[0]"), ("[ste]", "[ste, ema]"))
+    changed = files.load(ablation_text, ("epochs: 2", "epochs: 3"), ("[0, 1]", "[0, 2]"), ("[ste]", "[ste, ema]"))
     with pytest.raises(StudyError) as caught:
         StudyFolder.create_or_open(changed, tmp_path)
     message = str(caught.value)
     assert message.startswith(f"{folder.path}: the study changed since it began")
-    for line in ("base.epochs: was 2, is 3", "seeds: was [0, 1], is [0]", "baselines.ema: is new: {}"):
+    for line in ("base.epochs: was 2, is 3", "seeds: was [0, 1], is [0, 2]", "baselines.ema: is new: {}"):
         assert f"\n  {line}\n" in message
-    assert message.endswith("Undo the change, or give the study another name.")
+    assert message.endswith("Undo the change, or give the study another name. More arms or seeds can be added.")
     assert folder.spec_path.read_bytes() == before
 
 

@@ -52,7 +52,7 @@ def test_the_analysis_names_the_full_arm_and_ste_unless_told_otherwise(ablation,
 
 
 def test_without_a_design_the_first_arm_is_the_reference(files):
-    text = "name: x\nseeds: 1\nmetric: {name: val_loss, mode: min}\narms:\n  b: {}\n  a: {epochs: 3}\n"
+    text = "name: x\nseeds: 1\nmetric: {name: val_loss, mode: min}\nanalysis: {interval: null}\narms:\n  b: {}\n  a: {epochs: 3}\n"
     analysis = files.load(text).analysis
     assert (analysis.reference, analysis.baseline) == ("b", None)
 
@@ -185,9 +185,9 @@ REFUSED_ABLATIONS = [
     ("fewer than no seeds", ("[0, 1]", "-2"), 6, '"seeds": is -2, expected 1 to 10,000 seeds'),
     ("far too many seeds", ("[0, 1]", "1000000000000"), 6, "expected 1 to 10,000 seeds"),
     ("a seed twice", ("[0, 1]", "[0, 1, 0]"), 6, '"seeds": seed 0 is given twice'),
-    ("a negative seed", ("[0, 1]", "[0, -1]"), 6, '"seeds.1" is -1: input should be greater than or equal to 0.'),
-    ("a seed that is text", ("[0, 1]", "[0, one]"), 6, "\"seeds.1\" is 'one': input should be a valid integer"),
-    ("seeds that are true", ("[0, 1]", "true"), 6, '"seeds": is True, expected a list of seeds, or how many.'),
+    ("a negative seed", ("[0, 1]", "[0, -1]"), 6, '"seeds": holds -1; a seed is a whole number from 0 to 2^63 - 1.'),
+    ("a seed that is text", ("[0, 1]", "[0, one]"), 6, "\"seeds\": holds 'one'; a seed is a whole number"),
+    ("seeds that are true", ("[0, 1]", "true"), 6, '"seeds": is True, expected a list of seeds, how many, or {min: 3,'),
     ("an unknown metric", ("val_accuracy", "val_acuracy"), 7, 'Did you mean "val_accuracy"?'),
     ("an unknown mode", ("mode: max", "mode: maximum"), 7, "\"metric.mode\" is 'maximum', allowed: min, max."),
     ("no mode", ("mode: max, ", ""), 7, '"metric.mode" is missing.'),
@@ -198,7 +198,7 @@ REFUSED_ABLATIONS = [
         10,
         'unknown key "design.a"',
     ),
-    ("no switches", ("[lre]", "[]"), 10, '"design.switches" is (): tuple should have at least 1 item'),
+    ("no switches", ("[lre]", "[]"), 10, '"design.switches" is []: value should have at least 1 item'),
     ("switches that are no list", ("[lre]", "lre"), 10, "\"design.switches\" is 'lre': input should be a valid tuple"),
     (
         "an unknown switch",

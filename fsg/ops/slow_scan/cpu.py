@@ -31,9 +31,10 @@ from torch.autograd.function import once_differentiable
 from fsg.ops.slow_scan import reference
 from fsg.ops.slow_scan.lanes import (
     BITS,
+    LOWEST,
     LN2,
     LOG2E,
-    exp2_of_negative,
+    exp2_of_product,
     load,
     scalar,
     sigmoid,
@@ -85,6 +86,13 @@ def pack(weights: MambaWeights) -> Tensor:
         weights.out_proj.T,
     ]
     return torch.cat(columns, dim=1).flatten()
+
+
+def _limits(packed: Tensor, sizes: Sizes) -> Tensor:
+    """(D S,): the largest step at which a state's decay is still a normal number."""
+    first = sizes.taps + sizes.rows + 3
+    rates = packed.detach().view(sizes.channels, -1)[:, first : first + sizes.states]
+    return (LOWEST[torch.finfo(packed.dtype).bits] / rates).flatten()
 
 
 # One block of weights -------------------------------------------------------------------------------------------------
@@ -173,7 +181,7 @@ def _couple(sizes, rows, bc):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _forward_block(packed, sizes, block, blocks, tokens, out, window, u, slope, rows, bc):  # type: ignore[no-untyped-def]
+def _forward_block(packed, limits, sizes, block, blocks, tokens, out, window, u, slope, rows, bc, steps):  # type: ignore[no-untyped-def]
     length, taps, channels, states = sizes
     stride = taps + 3 * states + 7
     count = 1 + 2 * states
@@ -185,15 +193,19 @@ def _forward_block(packed, sizes, block, blocks, tokens, out, window, u, slope, 
     for d in range(channels):
         p = d * stride + taps + 1 + count
         last_u = load(u, d * length + length - 1)
-        dt, _ = softplus(scalar(packed, p) * load(rows, (length - 1) * count) + scalar(packed, p + 1))
-        y = dt * last_u * newest + scalar(packed, p + 2 + states) * last_u
-        ahead = dt  # T_j: the steps of all later tokens
+        for t in range(length):
+            dt, _ = softplus(scalar(packed, p) * load(rows, t * count) + scalar(packed, p + 1))
+            store(steps, t, dt)
+        ahead = load(steps, length - 1)  # T_j: the steps of all later tokens
+        y = last_u * (ahead * newest + scalar(packed, p + 2 + states))
         for back in range(length - 1):
             j = length - 2 - back
             total = spread(u, 0.0)
             for s in range(states):
-                total = total + exp2_of_negative(scalar(packed, p + 2 + s) * ahead) * load(bc, j * states + s)
-            dt, _ = softplus(scalar(packed, p) * load(rows, j * count) + scalar(packed, p + 1))
+                a = scalar(packed, p + 2 + s)
+                decay = exp2_of_product(a, ahead, scalar(limits, d * states + s))
+                total = total + decay * load(bc, j * states + s)
+            dt = load(steps, j)
             y = y + dt * load(u, d * length + j) * total
             ahead = ahead + dt
         z = scalar(packed, p + 3 + states) * load(window, taps - 2 + length)
@@ -208,7 +220,7 @@ def _add(sums, index, value):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def _backward_block(  # type: ignore[no-untyped-def]
-    packed, sizes, block, blocks, tokens, upstream, wanted,
+    packed, limits, sizes, block, blocks, tokens, upstream, wanted,
     window, u, slope, rows, bc, g_bc, g_rows, g_u, g_window, steps, sums,
 ):
     """Adds the block's share of the packed parameters' gradient to ``sums``, and of the tokens' to ``g_window``."""
@@ -260,7 +272,7 @@ def _backward_block(  # type: ignore[no-untyped-def]
             rate = zero
             for s in range(states):
                 a = scalar(packed, p + 2 + s)
-                e = exp2_of_negative(a * ahead)
+                e = exp2_of_product(a, ahead, scalar(limits, d * states + s))
                 part = e * load(bc, j * states + s)
                 r = r + part
                 rate = rate + a * part
@@ -301,20 +313,31 @@ def _backward_block(  # type: ignore[no-untyped-def]
 
     for d in range(channels):
         p = d * stride
+        q = p + taps + 1
+        for r in range(count):
+            total = load(sums, q + r)
+            for t in range(last if r > states else 0, length):
+                total = total + load(g_rows, t * count + r) * load(u, d * length + t)
+            store(sums, q + r, total)
+        g_bias = zero
         for t in range(length):
-            needed = count if t == last else 1 + states
-            value = load(u, d * length + t)
             g = load(g_u, d * length + t)
-            for r in range(needed):
-                g_row = load(g_rows, t * count + r)
-                g = g + scalar(packed, p + taps + 1 + r) * g_row
-                _add(sums, p + taps + 1 + r, g_row * value)
-            g_a = g * load(slope, d * length + t)
-            _add(sums, p + taps, g_a)
-            for k in range(taps):
-                _add(sums, p + k, g_a * load(window, t + k))
-                if wanted:
-                    _add(g_window, t + k, g_a * scalar(packed, p + k))
+            for r in range(count if t == last else 1 + states):
+                g = g + scalar(packed, q + r) * load(g_rows, t * count + r)
+            g = g * load(slope, d * length + t)
+            store(g_u, d * length + t, g)
+            g_bias = g_bias + g
+        _add(sums, p + taps, g_bias)
+        for k in range(taps):
+            total = load(sums, p + k)
+            for t in range(length):
+                total = total + load(g_u, d * length + t) * load(window, t + k)
+            store(sums, p + k, total)
+        if wanted:
+            for t in range(length):
+                g = load(g_u, d * length + t)
+                for k in range(taps):
+                    _add(g_window, t + k, g * scalar(packed, p + k))
 
 
 # A chunk of blocks ----------------------------------------------------------------------------------------------------
@@ -325,7 +348,7 @@ def _cut(scratch, lanes, start, vectors):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _forward_chunk(packed, sizes, first, end, blocks, tokens, out, scratch):  # type: ignore[no-untyped-def]
+def _forward_chunk(packed, limits, sizes, first, end, blocks, tokens, out, scratch):  # type: ignore[no-untyped-def]
     length, taps, channels, states = sizes
     lanes = out.size // blocks
     window, at = _cut(scratch, lanes, 0, taps - 1 + length)
@@ -333,13 +356,14 @@ def _forward_chunk(packed, sizes, first, end, blocks, tokens, out, scratch):  # 
     slope, at = _cut(scratch, lanes, at, channels * length)
     rows, at = _cut(scratch, lanes, at, length * (1 + 2 * states))
     bc, at = _cut(scratch, lanes, at, length * states)
+    steps, at = _cut(scratch, lanes, at, length)
     for block in range(first, end):
-        _forward_block(packed, sizes, block, blocks, tokens, out, window, u, slope, rows, bc)
+        _forward_block(packed, limits, sizes, block, blocks, tokens, out, window, u, slope, rows, bc, steps)
 
 
 @njit(nogil=True, cache=True)
 def _backward_chunk(  # type: ignore[no-untyped-def]
-    packed, sizes, first, end, blocks, tokens, upstream, g_packed, g_tokens, scratch
+    packed, limits, sizes, first, end, blocks, tokens, upstream, g_packed, g_tokens, scratch
 ):
     length, taps, channels, states = sizes
     lanes = upstream.size // blocks
@@ -358,7 +382,7 @@ def _backward_chunk(  # type: ignore[no-untyped-def]
     sums[:] = 0.0
     for block in range(first, end):
         _backward_block(
-            packed, sizes, block, blocks, tokens, upstream, wanted,
+            packed, limits, sizes, block, blocks, tokens, upstream, wanted,
             window, u, slope, rows, bc, g_bc, g_rows, g_u, g_window, steps, sums,
         )  # fmt: skip
         if wanted:
@@ -374,7 +398,7 @@ def _backward_chunk(  # type: ignore[no-untyped-def]
 def _scratch(sizes: Sizes, lanes: int, backward: bool, like: Tensor) -> np.ndarray:
     """Uninitialised memory for one thread."""
     window, channel = sizes.taps - 1 + sizes.length, sizes.channels * sizes.length
-    vectors = window + 2 * channel + sizes.length * (sizes.rows + sizes.states)
+    vectors = window + 2 * channel + sizes.length * (sizes.rows + sizes.states + 1)
     if backward:
         vectors += window + channel + sizes.length * (sizes.rows + sizes.states + 4) + sizes.parameters
     return like.new_empty(vectors * lanes).numpy()
@@ -435,7 +459,7 @@ class _LastOutput(torch.autograd.Function):
         out = tokens.new_empty(plan.blocks * plan.lanes)
         ctx.save_for_backward(tokens, packed)
         ctx.sizes, ctx.plan, ctx.batch = sizes, plan, batch
-        arrays = packed.detach().numpy(), tuple(sizes)
+        arrays = packed.detach().numpy(), _limits(packed, sizes).numpy(), tuple(sizes)
         rest = plan.blocks, tokens.view(-1).numpy(), out.numpy()
 
         def work(queue: Iterator[int]) -> None:
@@ -455,7 +479,7 @@ class _LastOutput(torch.autograd.Function):
         upstream[:batch] = grad
         partial = tokens.new_empty(plan.chunks, sizes.parameters)
         g_tokens = torch.empty_like(tokens) if ctx.needs_input_grad[0] else tokens.new_empty(0)
-        arrays = packed.detach().numpy(), tuple(sizes)
+        arrays = packed.detach().numpy(), _limits(packed, sizes).numpy(), tuple(sizes)
         rest = plan.blocks, tokens.view(-1).numpy(), upstream.numpy()
         results, g_flat = partial.numpy(), g_tokens.view(-1).numpy()
 

@@ -38,7 +38,7 @@ def _fit(function: Callable[[np.ndarray], np.ndarray], low: float, high: float, 
 
 # By width of a number: degrees are the smallest whose error vanishes in the rounding.
 _EXP2 = {
-    32: _fit(np.exp2, -0.5, 0.5, 6),
+    32: _fit(np.exp2, -0.5, 0.5, 5),
     64: [LN2**k / math.factorial(k) for k in range(14)],
 }
 _ARTANH = {  # artanh(s) / s in powers of s^2, s <= 1/3
@@ -46,7 +46,7 @@ _ARTANH = {  # artanh(s) / s in powers of s^2, s <= 1/3
     64: [1 / (2 * k + 1) for k in range(17)],
 }
 _MANTISSA = {32: 23, 64: 52}
-_LOWEST = {32: -126.0, 64: -1022.0}
+LOWEST = {32: -126.0, 64: -1022.0}
 
 
 class Lanes(types.Type):
@@ -172,12 +172,14 @@ def _clamp(builder: Any, x: Any, bound: float, lower: bool) -> Any:
     return builder.select(builder.fcmp_ordered("<" if lower else ">", x, limit), limit, x)
 
 
-def _exp2(builder: Any, x: Any, bits: int) -> Any:
+def _exp2(builder: Any, factor: Any, x: Any, bits: int) -> Any:
+    """2^(factor x), the product unrounded where the machine fuses; it must lie within the normal exponents."""
     mantissa = _MANTISSA[bits]
     integers = ir.VectorType(ir.IntType(bits), x.type.count)
-    magic = _constant(x, 1.5 * 2.0**mantissa)  # adding it leaves round(x) in the lowest bits
-    shifted = builder.fadd(x, magic)
-    fraction = builder.fsub(x, builder.fsub(shifted, magic))
+    magic = _constant(x, 1.5 * 2.0**mantissa)  # adding it leaves the nearest integer in the lowest bits
+    product = builder.fmul(factor, x, flags=_FLAGS)
+    shifted = builder.fadd(product, magic, flags=_FLAGS)
+    fraction = builder.fsub(product, builder.fsub(shifted, magic), flags=_FLAGS)
     power = builder.bitcast(_horner(builder, fraction, _EXP2[bits]), integers)
     shift = ir.Constant(integers, [mantissa] * x.type.count)
     exponent = builder.shl(builder.bitcast(shifted, integers), shift)
@@ -185,12 +187,25 @@ def _exp2(builder: Any, x: Any, bits: int) -> Any:
 
 
 @intrinsic
-def exp2_of_negative(typingctx: Any, x: Any) -> Any:
-    """2^x for x <= 0; below the smallest normal number it stays there."""
+def exp2_of_product(typingctx: Any, rate: Any, x: Any, limit: Any) -> Any:
+    """2^(rate min(x, limit)), where rate * limit is the lowest exponent that a normal number has."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        rate, x, limit = args
+        held = builder.select(builder.fcmp_ordered(">", x, limit), limit, x)
+        return _exp2(builder, rate, held, sig.args[1].dtype.bitwidth)
+
+    return x(x, x, x), generate
+
+
+@intrinsic
+def exp2_below_zero(typingctx: Any, x: Any) -> Any:
+    """2^x for x <= 0, held within the normal numbers."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         bits = sig.args[0].dtype.bitwidth
-        return _exp2(builder, _clamp(builder, args[0], _LOWEST[bits], lower=True), bits)
+        held = _clamp(builder, args[0], LOWEST[bits], lower=True)
+        return _exp2(builder, _constant(held, 1.0), held, bits)
 
     return x(x), generate
 
@@ -201,8 +216,9 @@ def exp2(typingctx: Any, x: Any) -> Any:
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         bits = sig.args[0].dtype.bitwidth
-        held = _clamp(builder, args[0], _LOWEST[bits], lower=True)
-        return _exp2(builder, _clamp(builder, held, -_LOWEST[bits], lower=False), bits)
+        held = _clamp(builder, args[0], LOWEST[bits], lower=True)
+        held = _clamp(builder, held, -LOWEST[bits], lower=False)
+        return _exp2(builder, _constant(held, 1.0), held, bits)
 
     return x(x), generate
 
@@ -237,10 +253,12 @@ def sigmoid(x):  # type: ignore[no-untyped-def]
 @njit(nogil=True)
 def softplus(p):  # type: ignore[no-untyped-def]
     """log(1 + exp(p)) and its derivative sigmoid(p), with one division; as torch's: p itself above 20."""
-    positive = where_greater(p, 0.0, p, p * 0.0)
-    e = exp2_of_negative((p - positive - positive) * LOG2E)
-    inverse = 1.0 / ((1.0 + e) * (2.0 + e))
-    s = e * (1.0 + e) * inverse
-    value = positive + 2.0 * s * artanh_ratio(s * s)
-    slope = where_greater(p, 0.0, (2.0 + e) * inverse, e * (2.0 + e) * inverse)
-    return where_greater(p, 20.0, p, value), where_greater(p, 20.0, p * 0.0 + 1.0, slope)
+    zero = p - p
+    positive = where_greater(p, 0.0, p, zero)
+    e = exp2_below_zero((p - 2.0 * positive) * LOG2E)
+    once, twice = 1.0 + e, 2.0 + e
+    inverse = 1.0 / (once * twice)
+    s = e * once * inverse
+    value = positive + (s + s) * artanh_ratio(s * s)
+    slope = where_greater(p, 0.0, twice * inverse, e * twice * inverse)
+    return where_greater(p, 20.0, p, value), where_greater(p, 20.0, zero + 1.0, slope)

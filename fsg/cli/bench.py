@@ -1,0 +1,58 @@
+"""``fsg bench``: how fast it is here, as ratios."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fsg.bench.measure import Measurement
+
+
+class What(StrEnum):
+    """What can be measured."""
+
+    slow_scan = "slow_scan"
+    step = "step"
+    trial = "trial"
+    export = "export"
+    table = "table"
+
+
+def bench(
+    what: Annotated[list[What], typer.Option(help="What to measure; repeatable. Default: everything.")] = list(What),
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Measure this machine: each backend against the reference, FSG against STE, the pipeline against the bare trainer."""
+    held = True
+    for subject in dict.fromkeys(what):
+        for found in _measure(subject):
+            held &= found.holds is not False
+            typer.echo(json.dumps(found.as_json()) if as_json else _line(found))
+    raise typer.Exit(0 if held else 1)
+
+
+def _measure(what: What) -> list[Measurement]:
+    subjects: dict[What, Callable[[], list[Measurement]]]
+    from fsg.bench import pipeline, slow_scan, step
+
+    subjects = {
+        What.slow_scan: slow_scan.run,
+        What.step: step.run,
+        What.trial: pipeline.trial,
+        What.export: pipeline.export,
+        What.table: pipeline.table,
+    }
+    return subjects[what]()
+
+
+def _line(found: Measurement) -> str:
+    verdict = {True: "holds", False: "MISSED", None: ""}[found.holds]
+    spread = f" (IQR {found.spread:.3g})" if found.spread is not None else ""
+    target = f"  target {found.target}  {verdict}" if found.target else ""
+    return f"{found.what:<10} {found.case:<50} {found.value:>9.3g} {found.unit}{spread}{target}"
