@@ -218,11 +218,12 @@ def _opening(folder: StudyFolder, spec: AblationSpec | SweepSpec, trials: int, d
 
 
 def _closing(exporter: Exporter | None, uri: str, spec: AblationSpec | SweepSpec, folder: StudyFolder) -> str:
+    what = "trials" if spec.kind == "sweep" else "arms"
     where = "" if str(folder.path) == f"studies/{spec.name}" else f" --storage {folder.path.parent}"
     store = "" if uri == DEFAULT_TRACKING or uri == os.environ.get("MLFLOW_TRACKING_URI") else f" --tracking-uri {uri}"
     if uri.startswith(("http://", "https://")) and exporter is not None:
-        return f"Browse the arms side by side: {exporter.study_url(uri.rstrip('/'))}"
-    return f"Browse the arms side by side: fsg ui {spec.name}{where}{store}"
+        return f"Browse the {what} side by side: {exporter.study_url(uri.rstrip('/'))}"
+    return f"Browse the {what} side by side: fsg ui {spec.name}{where}{store}"
 
 
 def _exporter(uri: str, folder: StudyFolder) -> Exporter:

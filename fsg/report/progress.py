@@ -130,7 +130,7 @@ class Display:
         self.progress.see(event)
         if self._live is None and event["event"] in ("finished", "pruned", "failed"):
             first, second, *_ = self.progress.lines()
-            self.console.print(f"{first} · {second}", highlight=False)
+            self.console.print(f"{first} · {second}", highlight=False, soft_wrap=True)
 
     def _render(self) -> RenderableType:
         from rich.console import Group

@@ -1,17 +1,21 @@
 """A search space: dotted paths of the trial configuration, and the values each may take.
 
-Written ``path: {loguniform: [1e-4, 1e-1]}``, or a plain scalar for a fixed value. Ranges include both ends. Nothing is
-drawn here: a sampler draws, ``Space.resolve`` turns what it drew into a trial. Proof: ``tests/study/test_space.py``.
+Written ``path: {loguniform: [1e-4, 1e-1]}``, or a plain scalar for a fixed value. Ranges include both ends. With
+``when: {other.path: value}`` (or a list of values) a path is asked for and set only where the other path, a choice or
+a fixed value of the same space, has that value. Nothing is drawn for a study here: a sampler draws, ``Space.resolve``
+turns what it drew into a trial. Proof: ``tests/study/test_space.py``.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import random
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, RootModel, model_serializer
+from pydantic import BeforeValidator, Field, RootModel, model_serializer
 
 from fsg.config import Section, TrialConfig, merge, nested, parse_trial
 from fsg.errors import ConfigError
@@ -35,7 +39,8 @@ _MOST_COMBINATIONS = 20_000  # about a second of checking; a space of 20 domains
 class Domain(Section):
     """The values of one path: ``kind``, and what it needs of ``low``, ``high``, the step ``q`` and ``choices``.
 
-    Both ends belong to a range. A ``fixed`` domain has its value as the only choice.
+    Both ends belong to a range. A ``fixed`` domain has its value as the only choice. ``when``: for each other path, the
+    values under which this one is set at all; all must hold.
     """
 
     kind: DomainKind
@@ -43,6 +48,7 @@ class Domain(Section):
     high: int | float | None = None
     q: int | float | None = None
     choices: tuple[Scalar, ...] = ()
+    when: dict[str, tuple[Scalar, ...]] = Field(default_factory=dict)
 
     @property
     def extremes(self) -> tuple[Scalar, ...]:
@@ -53,14 +59,62 @@ class Domain(Section):
         ends = (self.low, self.high)
         return ends if self.kind in _WHOLE else tuple(float(end) for end in ends)
 
+    @property
+    def grid(self) -> tuple[Scalar, ...] | None:
+        """Every value, in order; None for a range without steps."""
+        if self.choices:
+            return self.choices
+        if self.kind in _WHOLE:
+            return tuple(range(int(self.low or 0), int(self.high or 0) + 1))
+        if self.kind != "quniform":
+            return None
+        assert self.low is not None and self.high is not None and self.q is not None
+        steps = round((self.high - self.low) / self.q)
+        return tuple(float(f"{self.low + n * self.q:.12g}") for n in range(steps + 1))
+
+    def holds(self, value: Any) -> bool:
+        """Whether ``value`` belongs to the domain."""
+        if self.choices:
+            return any(same(value, choice) for choice in self.choices)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        assert self.low is not None and self.high is not None
+        if not self.low <= value <= self.high or (self.kind in _WHOLE and not isinstance(value, int)):
+            return False
+        if self.q is None:
+            return True
+        steps = (value - self.low) / self.q
+        return abs(steps - round(steps)) < 1e-6
+
+    def draw(self, rng: random.Random) -> Scalar:
+        """A value drawn evenly (on its scale): for checking a space, not for searching it."""
+        values = self.grid if self.kind not in ("lograndint", "loguniform") else None
+        if values:
+            return rng.choice(values)
+        assert self.low is not None and self.high is not None
+        if self.kind == "uniform":
+            return rng.uniform(self.low, self.high)
+        value = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
+        value = min(max(value, self.low), self.high)
+        return round(value) if self.kind == "lograndint" else value
+
     @model_serializer
     def as_written(self) -> Any:
         """The domain as a YAML has it."""
         if self.kind == "fixed":
-            return self.choices[0]
-        if self.kind == "choice":
-            return {"choice": list(self.choices)}
-        return {self.kind: [getattr(self, name) for name in _BOUNDS[self.kind]]}
+            written: Any = {"fixed": self.choices[0]} if self.when else self.choices[0]
+        elif self.kind == "choice":
+            written = {"choice": list(self.choices)}
+        else:
+            written = {self.kind: [getattr(self, name) for name in _BOUNDS[self.kind]]}
+        if self.when:
+            written["when"] = {path: list(v) if len(v) != 1 else v[0] for path, v in self.when.items()}
+        return written
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal as values of a configuration: 1 and 1.0 are, 1 and true are not."""
+    return isinstance(one, bool) == isinstance(other, bool) and one == other
 
 
 def parse_domain(value: Any) -> Domain:
@@ -71,16 +125,23 @@ def parse_domain(value: Any) -> Domain:
         if not _is_scalar(value):
             raise ValueError(f"is {value!r}, expected a fixed scalar or one domain, as in {{uniform: [0.1, 0.9]}}.")
         return Domain(kind="fixed", choices=(value,))
-    kinds = [*_BOUNDS, "choice"]
+    when = _conditions(value["when"]) if "when" in value else {}
+    value = {key: inner for key, inner in value.items() if key != "when"}
+    kinds = [*_BOUNDS, "choice", "fixed"]
     if len(value) != 1:
         raise ValueError(f"expected exactly one domain of {', '.join(kinds)}, found {', '.join(value) or 'none'}.")
     kind, arguments = next(iter(value.items()))
     if kind not in kinds:
         hint = did_you_mean(kind, kinds)
         raise ValueError(f'unknown domain "{kind}".{hint} Allowed: {", ".join(kinds)}.')
+    if kind == "fixed":
+        if not _is_scalar(arguments):
+            raise ValueError(f"fixed is {arguments!r}, expected one finite number, text, true, false or null.")
+        return Domain(kind="fixed", choices=(arguments,), when=when)
     if not isinstance(arguments, list | tuple):
         raise ValueError(f"{kind} takes a list, found {arguments!r}.")
-    return _choice(arguments) if kind == "choice" else _range(kind, arguments)
+    domain = _choice(arguments) if kind == "choice" else _range(kind, arguments)
+    return domain.model_copy(update={"when": when})
 
 
 class Space(RootModel[dict[str, Annotated[Domain, BeforeValidator(parse_domain)]]]):
@@ -90,25 +151,104 @@ class Space(RootModel[dict[str, Annotated[Domain, BeforeValidator(parse_domain)]
 
     @property
     def domains(self) -> dict[str, Domain]:
-        """The domains a sampler draws from."""
-        return {path: domain for path, domain in self.root.items() if domain.kind != "fixed"}
+        """The domains a sampler draws from, a condition before what depends on it."""
+        return {path: self.root[path] for path in self.order if self.root[path].kind != "fixed"}
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The paths a sampler draws values for."""
+        """The paths a sampler draws values for, each where its condition holds."""
         return tuple(self.domains)
 
     @property
     def fixed(self) -> dict[str, Scalar]:
         """The values that are the same in every trial."""
-        return {path: domain.choices[0] for path, domain in self.root.items() if domain.kind == "fixed"}
+        return {path: d.choices[0] for path, d in self.root.items() if d.kind == "fixed" and not d.when}
+
+    @property
+    def conditional(self) -> bool:
+        """Whether any path is set in some trials only."""
+        return any(domain.when for domain in self.root.values())
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """All paths as written, but a condition before what depends on it. What hangs on a cycle comes last."""
+        done: list[str] = []
+        waiting = list(self.root)
+        while waiting:
+            ready = next((p for p in waiting if all(self._named(c) not in waiting for c in self.root[p].when)), None)
+            if ready is None:
+                break
+            waiting.remove(ready)
+            done.append(ready)
+        return (*done, *waiting)
+
+    def is_set(self, path: str, values: Mapping[str, Scalar]) -> bool:
+        """Whether the conditions of ``path`` hold where the paths before it, searched and fixed, have ``values``."""
+        return all(
+            self._named(other) in values and any(same(values[self._named(other)], value) for value in allowed)
+            for other, allowed in self.root[path].when.items()
+        )
+
+    def settings(self, values: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Every path that is set at the point ``values``, with its value: the fixed ones too.
+
+        ConfigError where ``values`` lacks a path whose condition holds, or has one whose condition does not.
+        """
+        found: dict[str, Scalar] = {}
+        for path in self.order:
+            if self.is_set(path, found):
+                domain = self.root[path]
+                if domain.kind == "fixed":
+                    found[path] = domain.choices[0]
+                elif path in values:
+                    found[path] = values[path]
+        expected = [path for path in self.paths if self.is_set(path, found)]
+        if set(values) != set(expected):
+            wanted, had = ", ".join(expected), ", ".join(values) or "none"
+            raise ConfigError(f"a point of this space has values for {wanted}; found {had}.")
+        return found
 
     def resolve(self, base: TrialConfig, values: Mapping[str, Scalar]) -> TrialConfig:
-        """``base`` with the fixed values and a value for each of ``paths``. ConfigError for any other set of paths."""
-        if set(values) != set(self.paths):
-            expected = ", ".join(self.paths)
-            raise ConfigError(f"a point of this space has values for {expected}; found {', '.join(values) or 'none'}.")
-        return _trial(base, self.fixed | dict(values))
+        """``base`` with the fixed values and a value for each path whose condition holds.
+
+        ConfigError for any other set of paths, and for values that make no valid trial.
+        """
+        return _trial(base, self.settings(values))
+
+    def point_of(self, config: Mapping[str, Any]) -> dict[str, Scalar]:
+        """The point at which a trial of this space has the configuration ``config`` (plain data).
+
+        A path that it lacks, or whose value is outside the domain, is left out.
+        """
+        found: dict[str, Scalar] = {}
+        for path in self.order:
+            value = _value_at(config, path)
+            if self.is_set(path, found) and self.root[path].holds(value):
+                found[path] = value
+        return {path: found[path] for path in self.paths if path in found}
+
+    def draw(self, rng: random.Random) -> dict[str, Scalar]:
+        """A random point: for checking a space, not for searching it."""
+        found: dict[str, Scalar] = {}
+        for path in self.order:
+            if self.is_set(path, found):
+                found[path] = self.root[path].draw(rng)
+        return {path: found[path] for path in self.paths if path in found}
+
+    def grid(self) -> Iterator[dict[str, Scalar]]:
+        """Every point, the last path varying fastest. Only for a space whose every domain has a ``grid``."""
+        yield from self._grid({}, self.order)
+
+    def _grid(self, before: dict[str, Scalar], rest: tuple[str, ...]) -> Iterator[dict[str, Scalar]]:
+        if not rest:
+            yield {path: before[path] for path in self.paths if path in before}
+            return
+        path, *after = rest
+        if not self.is_set(path, before):
+            yield from self._grid(before, tuple(after))
+            return
+        for value in self.root[path].grid or ():
+            yield from self._grid(before | {path: value}, tuple(after))
 
     def misfits(self, base: TrialConfig) -> list[tuple[str, str]]:
         """(path, what is wrong with it) for all that would make an invalid trial; empty for a sound space.
@@ -118,10 +258,57 @@ class Space(RootModel[dict[str, Annotated[Domain, BeforeValidator(parse_domain)]
         if not self.domains:
             return [("", "the space has nothing to search: every value is fixed.")]
         found = [(path, problem) for path in self.root if (problem := _path_problem(path))]
+        found = found or [(path, problem) for path in self.root if (problem := self._condition_problem(path))]
         if found:
             return found
         found = [(path, problem) for path in self.root if (problem := self._alone(base, path))]
         return found or self._together(base)
+
+    def _named(self, path: str) -> str:
+        """The path as the space writes it: ``quantizer`` and ``quantizer.name`` are one."""
+        other = path.removesuffix(".name") if path.endswith(".name") else f"{path}.name"
+        return other if path not in self.root and other in self.root else path
+
+    def _condition_problem(self, path: str) -> str | None:
+        """What is wrong with the conditions of this path."""
+        for written, allowed in self.root[path].when.items():
+            other = self._named(written)
+            if other not in self.root:
+                known = [p for p in self.root if p != path]
+                hint = did_you_mean(written, known) or f" Add it, searched or fixed: {written}: VALUE."
+                return f'its condition names "{written}", which is not in the space.{hint}'
+            domain = self.root[other]
+            if not domain.choices:
+                return f'its condition names "{written}", a {domain.kind}; only a choice or a fixed value can be one.'
+            for value in allowed:
+                if not domain.holds(value):
+                    values = ", ".join(map(str, domain.choices))
+                    hint = did_you_mean(str(value), map(str, domain.choices))
+                    return f'its condition wants "{written}" to be {value!r}, which it never is: {values}.{hint}'
+        if path in self._cyclic:
+            return f"its conditions go round in a circle: {' -> '.join(self._circle(path))}; remove one."
+        return None
+
+    @cached_property
+    def _cyclic(self) -> frozenset[str]:
+        return frozenset(path for path in self.root if path in self._above(path))
+
+    def _above(self, path: str) -> set[str]:
+        """The paths that this one depends on, however far up."""
+        found: set[str] = set()
+        waiting = [path]
+        while waiting:
+            parents = {self._named(other) for other in self.root[waiting.pop()].when} & self.root.keys()
+            waiting += parents - found
+            found |= parents
+        return found
+
+    def _circle(self, path: str) -> list[str]:
+        circle = [path]
+        while len(circle) == 1 or circle[-1] != path:
+            parents = [self._named(other) for other in self.root[circle[-1]].when]
+            circle.append(next(p for p in parents if p == path or (path in self._above(p) and p not in circle)))
+        return circle
 
     def _alone(self, base: TrialConfig, path: str) -> str | None:
         """What is wrong with this path whatever the others are, as far as ``base`` with their first values tells."""
@@ -147,19 +334,38 @@ class Space(RootModel[dict[str, Annotated[Domain, BeforeValidator(parse_domain)]
         return []
 
     def _problem(self, base: TrialConfig, varied: Mapping[str, Scalar]) -> str | None:
-        """Why the trial with these values, and the first of every other domain, is refused."""
-        values = {path: domain.extremes[0] for path, domain in self.root.items()} | dict(varied)
+        """Why the trial with these values, and the first of every other domain, is refused; None too if none has them."""
+        values = self._corner(varied)
+        if values is None:
+            return None
         try:
             _trial(base, values)
         except ConfigError as error:
             return str(error)
         return None
 
+    def _corner(self, varied: Mapping[str, Scalar]) -> dict[str, Scalar] | None:
+        """Every path that is set where these have their values, conditions met, and the others their first values.
+
+        None where the values exclude each other.
+        """
+        forced, waiting = dict(varied), list(varied)
+        while waiting:
+            for other, allowed in self.root[waiting.pop()].when.items():
+                if self._named(other) not in forced:
+                    forced[self._named(other)] = allowed[0]
+                    waiting.append(self._named(other))
+        found: dict[str, Scalar] = {}
+        for path in self.order:
+            if self.is_set(path, found):
+                found[path] = forced.get(path, self.root[path].extremes[0])
+            elif path in forced:
+                return None
+        return found
+
     def _hint(self, base: TrialConfig, path: str) -> str:
         """What to write instead where a range of floats was given for a whole number."""
-        value: Any = base.model_dump()
-        for part in path.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
+        value = _value_at(base.model_dump(), path)
         whole = {"uniform": "randint", "quniform": "randint", "loguniform": "lograndint"}.get(self.root[path].kind)
         return f" It takes whole numbers; use {whole}." if type(value) is int and whole else ""
 
@@ -174,6 +380,14 @@ def _trial(base: TrialConfig, values: Mapping[str, Scalar]) -> TrialConfig:
 def _depth(path: str) -> int:
     """Sections and names come before what they hold, because a new name starts its section afresh."""
     return path.count(".") - path.endswith(".name")
+
+
+def _value_at(config: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path; of a section with kinds, its name. None where there is none."""
+    value: Any = config
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value.get("name") if isinstance(value, Mapping) else value
 
 
 def _path_problem(path: str) -> str | None:
@@ -195,6 +409,20 @@ def _choice(values: list[Any] | tuple[Any, ...]) -> Domain:
         if any(type(value) is type(other) and value == other for other in values[:index]):
             raise ValueError(f"choice holds {value!r} twice.")
     return Domain(kind="choice", choices=tuple(values))
+
+
+def _conditions(value: Any) -> dict[str, tuple[Scalar, ...]]:
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError(
+            f"when is {value!r}, expected other paths and their values, as in {{gradient.slow_net: mamba}}."
+        )
+    conditions = {}
+    for path, allowed in value.items():
+        values = tuple(allowed) if isinstance(allowed, list | tuple) else (allowed,)
+        if not values or not all(_is_scalar(v) for v in values):
+            raise ValueError(f"when: {path} is {allowed!r}, expected a value, or a list of them.")
+        conditions[str(path)] = values
+    return conditions
 
 
 def _range(kind: Any, values: list[Any] | tuple[Any, ...]) -> Domain:
@@ -231,8 +459,7 @@ def _is_scalar(value: Any) -> bool:
 def describe(space: Space) -> Iterator[tuple[str, str]]:
     """(path, domain in one line) for a dry run: ``("optimizer.lr", "loguniform [0.0001, 0.1]")``."""
     for path, domain in space.root.items():
-        if domain.kind == "fixed":
-            yield path, repr(domain.choices[0])
-        else:
-            written = domain.as_written()
-            yield path, f"{domain.kind} {written[domain.kind]}"
+        written = domain.as_written()
+        line = repr(domain.choices[0]) if domain.kind == "fixed" else f"{domain.kind} {written[domain.kind]}"
+        conditions = (f"{other} is {' or '.join(map(str, allowed))}" for other, allowed in domain.when.items())
+        yield path, f"{line} when {' and '.join(conditions)}" if domain.when else line

@@ -21,8 +21,20 @@ METRICS, LAYERS, FAILED, CHECKPOINT = "metrics", "layers", "failed", "checkpoint
 
 
 def tune_config(key: str, config: TrialConfig, checkpoint: Path) -> dict[str, Any]:
-    """What Ray carries to a worker: text, because Ray rewrites nested dictionaries."""
-    return {"key": key, "trial": config.model_dump_json(), "checkpoint": str(checkpoint)}
+    """What Ray carries to a worker: text, because Ray rewrites nested dictionaries.
+
+    Paths become absolute: they were written as seen from the driver's working directory, and a worker has its own.
+    """
+    data, model = config.data, config.model
+    root = str(Path(data.root or "data").expanduser().absolute())
+    pretrained = model.pretrained and str(Path(model.pretrained).expanduser().absolute())
+    here = config.model_copy(
+        update={
+            "data": data.model_copy(update={"root": root}),
+            "model": model.model_copy(update={"pretrained": pretrained}),
+        }
+    )
+    return {"key": key, "trial": here.model_dump_json(), "checkpoint": str(checkpoint)}
 
 
 def device_of(device: str, gpus: float) -> str:

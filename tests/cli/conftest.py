@@ -1,21 +1,9 @@
-"""The command line in a folder of its own, with everything it says and the code it exits with."""
+"""The command line in a folder of its own."""
 
-import os
 import shutil
-import sys
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-
-from fsg.cli import main
-
-
-@dataclass
-class Said:
-    code: int
-    out: str
-    err: str
+from command_line import run_main
 
 
 @pytest.fixture(scope="session")
@@ -28,25 +16,10 @@ def migrated_store(tmp_path_factory):
     return path
 
 
-def run_main(monkeypatch, capsys, folder, *arguments):
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", ["fsg", *map(str, arguments)])
-    monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    capsys.readouterr()
-    try:
-        main()
-        code = 0
-    except SystemExit as end:
-        code = end.code or 0
-    captured = capsys.readouterr()
-    return Said(code, captured.out, captured.err)
-
-
 @pytest.fixture
-def fsg(tmp_path, monkeypatch, capsys):
+def fsg(tmp_path, monkeypatch):
     """Runs ``fsg ...`` in tmp_path, in this process."""
-    return lambda *arguments: run_main(monkeypatch, capsys, tmp_path, *arguments)
+    return lambda *arguments: run_main(monkeypatch, tmp_path, *arguments)
 
 
 @pytest.fixture
@@ -78,9 +51,3 @@ def nothing_starts(monkeypatch):
     monkeypatch.setattr("fsg.tune.runner.run_study", started)
     monkeypatch.setattr("fsg.tracking.FollowingExporter", started)
     monkeypatch.setattr("fsg.train.Trainer", started)
-
-
-def python_environment():
-    """For a process of its own that finds the package where this process found it."""
-    source = str(Path(sys.modules["fsg"].__file__).parents[1])
-    return os.environ | {"PYTHONPATH": source, "COLUMNS": "160"}

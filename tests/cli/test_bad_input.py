@@ -19,8 +19,8 @@ def refused(said, *pieces):
 ABLATIONS = {
     "unknown key": ([("epochs: 2", "epoch: 2")], 5, ['"base.epoch"', 'Did you mean "base.epochs"?']),
     "unknown key of an arm": ([("gradient: fsg", "gradent: fsg")], 10, ['"learnt"', "gradent", '"gradient"']),
-    "wrong type": ([("epochs: 2", "epochs: two")], 5, ["two", "whole number"]),
-    "out of range": ([("epochs: 2", "epochs: 0")], 5, ["0", "at least 1"]),
+    "wrong type": ([("epochs: 2", "epochs: two")], 5, ["two", "valid integer"]),
+    "out of range": ([("epochs: 2", "epochs: 0")], 5, ["is 0", "greater than or equal to 1"]),
     "unknown kind": ([("{gradient: fsg}", "{gradient: fgs}")], 10, ["fgs", '"fsg"']),
     "zero seeds": ([("[0, 1]", "[]")], 7, ["zero seeds"]),
     "minus one seed": ([("[0, 1]", "-1")], 7, ["-1"]),

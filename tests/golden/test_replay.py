@@ -169,7 +169,7 @@ def replay_baseline(case, model):
         case.compare(step, "logits", logits, "logits")
         for name, layer in quantized_layers(model).items():
             case.compare(step, f"layer.{name}/grad_latent_ste", layer.weight.grad, "grad")
-        compare_floats(case, step, model, raw={n: p.grad for n, p in model.named_parameters()})
+        compare_floats(case, step, model, {n: p.grad for n, p in model.named_parameters()})
         ordinary.step()
         compare_state(case, step, model)
 

@@ -1,0 +1,38 @@
+"""Runs the command line and keeps everything it says and the code it exits with."""
+
+import io
+import os
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsg.cli import main
+
+
+@dataclass
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+def run_main(monkeypatch, folder, *arguments):
+    """``fsg *arguments`` in ``folder``, in this process."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["fsg", *map(str, arguments)])
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+    return Said(code, out.getvalue(), err.getvalue())
+
+
+def python_environment():
+    """For a process of its own that finds the package where this process found it."""
+    source = str(Path(sys.modules["fsg"].__file__).parents[1])
+    return os.environ | {"PYTHONPATH": source, "COLUMNS": "160"}
