@@ -127,6 +127,23 @@ def test_a_section_that_keeps_its_name_keeps_its_options():
     assert merge(base, {"optimizer": "sgd"}) == base
 
 
+@pytest.mark.parametrize(
+    ("section", "options", "default", "other"),
+    [
+        ("gradient", {"hgs": False}, "fsg", "ste"),
+        ("optimizer", {"lr": 0.5}, "adam", "sgd"),
+        ("quantizer", {"bits": 2}, "dorefa", "bwn"),
+        ("schedule", {"warmup_epochs": 1}, "cosine", "step"),
+    ],
+)
+def test_naming_the_default_kind_of_a_section_that_names_none_keeps_its_options(section, options, default, other):
+    base = {section: options}
+    assert merge(base, {section: default}) == {section: {**options, "name": default}}
+    assert merge(base, {section: {"name": default}}) == {section: {**options, "name": default}}
+    assert merge(base, {section: other})[section] == {"name": other}
+    assert merge(base, {section: {"name": other}})[section] == {"name": other}
+
+
 @given(TREES)
 def test_merging_nothing_changes_nothing(tree):
     assert merge(tree, {}) == tree

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import statistics
 import tempfile
@@ -27,7 +28,9 @@ def trial(trials: int = 24, epochs: int = 8) -> list[Measurement]:
     short = _per_trial(trials, 1)
     long = _per_trial(trials // 3, epochs)
     bare_short, bare_long = _bare(1), _bare(epochs)
-    per_epoch = max(0.0, ((statistics.median(long) - bare_long) - (statistics.median(short) - bare_short)) / (epochs - 1))
+    per_epoch = max(
+        0.0, ((statistics.median(long) - bare_long) - (statistics.median(short) - bare_short)) / (epochs - 1)
+    )
     per_trial = statistics.median(short) - bare_short - per_epoch
     share = 100 * (per_trial + 10 * per_epoch) / 20
     return [
@@ -63,7 +66,9 @@ def table(trials: int = 1_000) -> list[Measurement]:
         start = time.perf_counter()
         make_report(spec, state).markdown.encode()
         times.append(time.perf_counter() - start)
-    return [at_most("table", f"comparison of {trials:,} trials", statistics.median(times), "s", TABLE_LIMIT, spread(times))]
+    return [
+        at_most("table", f"comparison of {trials:,} trials", statistics.median(times), "s", TABLE_LIMIT, spread(times))
+    ]
 
 
 def _config(epochs: int) -> TrialConfig:
@@ -102,7 +107,7 @@ def _per_trial(trials: int, epochs: int) -> list[float]:
         run_study(folder, spec, Resources(cpus_per_trial=os.cpu_count() or 1), ledger)
         exporter.close()
         ends = sorted(record.ended for record in folder.state().trials.values() if record.ended)
-    return [b - a for a, b in zip(ends, ends[1:], strict=False)][1:]  # the first actor loads its libraries
+    return [b - a for a, b in itertools.pairwise(ends)][1:]  # the first actor loads its libraries
 
 
 def _bare(epochs: int, repeats: int = 5) -> float:
@@ -124,7 +129,14 @@ def _made_up(trials: int, epochs: int, arms: list[str] | None = None) -> list[di
     arms = arms or ["a", "b"]
     config = _config(epochs).model_dump(mode="json")
     now = 1.7e9
-    header = {"study_id": "bench", "name": "bench", "kind": "ablation", "spec_digest": "0", "versions": {}, "git_commit": None}
+    header: dict[str, Any] = {
+        "study_id": "bench",
+        "name": "bench",
+        "kind": "ablation",
+        "spec_digest": "0",
+        "versions": {},
+        "git_commit": None,
+    }
     events: list[dict[str, Any]] = [{"event": "study", "time": now, **header}]
     for number in range(trials):
         key, arm = f"{number:012x}", arms[number % len(arms)]
@@ -133,7 +145,12 @@ def _made_up(trials: int, epochs: int, arms: list[str] | None = None) -> list[di
         events.append({"event": "started", "attempt": 1, "node": "here", "device": "cpu", **about})
         metrics: dict[str, float] = {}
         for epoch in range(1, epochs + 1):
-            metrics = {"epoch": epoch, "train_loss": 1 / epoch + rng.random() / 10, "val_accuracy": 90 + rng.random(), "step_ms": 3.0}
+            metrics = {
+                "epoch": epoch,
+                "train_loss": 1 / epoch + rng.random() / 10,
+                "val_accuracy": 90 + rng.random(),
+                "step_ms": 3.0,
+            }
             events.append({"event": "epoch", "metrics": metrics, **about})
         events.append({"event": "finished", "metrics": metrics | {"test_accuracy": 90.0}, **about})
     return events

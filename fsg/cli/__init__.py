@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from fsg.cli import doctor, study, train
+from fsg.cli import bench, doctor, power, study, train
 from fsg.errors import FsgError
 
 
@@ -41,7 +41,9 @@ app.command()(study.ablate)
 app.command()(study.sweep)
 app.command()(study.resume)
 app.command()(study.compare)
+app.command()(power.power)
 app.command()(study.ui)
+app.command()(bench.bench)
 app.command()(doctor.doctor)
 
 

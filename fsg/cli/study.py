@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fsg.study.folder import StudyFolder
+    from fsg.study.seeds import Enough
     from fsg.study.spec import AblationSpec, SweepSpec
     from fsg.tracking import Exporter
+    from fsg.tune.runner import Resources
 
 DEFAULT_TRACKING = "sqlite:///mlflow.db"
 
@@ -169,16 +171,52 @@ def _check_data(spec: AblationSpec | SweepSpec) -> None:
 def _run(
     folder: StudyFolder, spec: AblationSpec | SweepSpec, uri: str, cpus: float, gpus: float, address: str | None
 ) -> None:
-    from fsg.report.progress import Display, Progress
     from fsg.report.study_report import make_report
+    from fsg.study.spec import AblationSpec
+    from fsg.tune.runner import Resources
+
+    console, resources = _console(), Resources(cpus, gpus, address)
+    if isinstance(spec, AblationSpec) and spec.retune is not None:
+        spec = _tuned(folder, spec, uri, resources, console)
+    exporter, behind = _run_trials(folder, spec, uri, resources, console, _name_of(folder))
+    report = make_report(spec, folder.state())
+    console.print(*report.terminal, sep="\n\n")
+    files = report.write(folder.reports)
+    if behind is None and exporter is not None:
+        exporter.log_report(report.rows, report.markdown, files, report.arm_metrics)
+    else:
+        console.print(behind, style="yellow", highlight=False)
+    console.print(_closing(exporter, uri, spec, folder), highlight=False, soft_wrap=True)
+
+
+def _tuned(folder: StudyFolder, spec: AblationSpec, uri: str, resources: Resources, console: Console) -> AblationSpec:
+    """Search for each arm, each a study of its own in ``retune/``, and the comparison of what they found."""
+    from fsg.study.folder import StudyFolder
+    from fsg.study.tuned import arm_sweeps, tuned_config, with_tuned_arms
+
+    found = {}
+    for arm, sweep in arm_sweeps(spec).items():
+        place = StudyFolder.create_or_open(sweep, folder.path / "retune")
+        _run_trials(place, sweep, uri, resources, console, _name_of(folder))
+        found[arm] = tuned_config(sweep, place.state())
+    return with_tuned_arms(spec, found)
+
+
+def _run_trials(
+    folder: StudyFolder, spec: AblationSpec | SweepSpec, uri: str, resources: Resources, console: Console, name: str
+) -> tuple[Exporter | None, str | None]:
+    """Run what is left, with its display and its copy in MLflow; the exporter, and what it could not write.
+
+    ``name`` is what ``fsg resume`` takes to go on.
+    """
+    from fsg.report.progress import Display, Progress
     from fsg.study.design import plan
     from fsg.study.header import begin
     from fsg.study.ledger import Ledger
     from fsg.study.spec import SweepSpec
     from fsg.tracking import FollowingExporter
-    from fsg.tune.runner import Resources, run_study
+    from fsg.tune.runner import run_study
 
-    console = _console()
     state = folder.state()
     trials = spec.search.trials if isinstance(spec, SweepSpec) else len(plan(spec))
     progress = Progress(spec.name, trials, spec.base.epochs, spec.metric.name, spec.metric.mode)
@@ -193,23 +231,32 @@ def _run(
             begin(ledger, spec)
         with display:
             try:
-                complete = run_study(folder, spec, Resources(cpus, gpus, address), ledger)
+                complete = run_study(folder, spec, resources, ledger, _enough(spec))
             except KeyboardInterrupt:  # before Ray Tune was there to take it
                 complete = False
     finally:
         behind = exporter.close()
     if not complete:
-        console.print(f"Stopped. Go on with: fsg resume {spec.name}", highlight=False)
+        console.print(f"Stopped. Go on with: fsg resume {name}", highlight=False)
         raise typer.Exit(130)
+    return exporter.exporter, behind
 
-    report = make_report(spec, folder.state())
-    console.print(*report.terminal, sep="\n\n")
-    files = report.write(folder.reports)
-    if behind is None and exporter.exporter is not None:
-        exporter.exporter.log_report(report.rows, report.markdown, files, report.arm_metrics)
-    else:
-        console.print(behind, style="yellow", highlight=False)
-    console.print(_closing(exporter.exporter, uri, spec, folder), highlight=False, soft_wrap=True)
+
+def _enough(spec: AblationSpec | SweepSpec) -> Enough:
+    """When sequential seeds stop: by intervals that account for every look."""
+    from fsg.stats.sequential import plan_looks
+    from fsg.study.seeds import SequentialSeeds
+    from fsg.study.spec import AblationSpec
+
+    if not isinstance(spec, AblationSpec) or not isinstance(spec.seeds, SequentialSeeds):
+        return lambda differences, half_width: True
+    looks = plan_looks(spec.seeds.min, spec.seeds.max, spec.analysis.interval or 0.95)
+    return looks.enough
+
+
+def _name_of(folder: StudyFolder) -> str:
+    """As a user would name the study: its own name in the default storage, else its path."""
+    return folder.path.name if folder.path.parent == STUDIES else str(folder.path)
 
 
 def _opening(folder: StudyFolder, spec: AblationSpec | SweepSpec, trials: int, done: int) -> str:

@@ -15,7 +15,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fsg.errors import StudyError
-from fsg.stats.paired import Interval, equivalence_test, holm, matched, mean_interval, paired_interval, t_test
+from fsg.stats.paired import Interval, Vector, equivalence_test, holm, matched, mean_interval, paired_interval, t_test
+from fsg.stats.sequential import Looks
 
 if TYPE_CHECKING:
     from fsg.study.ledger import StudyState, TrialRecord
@@ -148,10 +149,12 @@ def compare(
     interval: float = 0.95,
     smallest_effect: float | None = None,
     device: str = "device not recorded",
+    looks: Looks | None = None,
 ) -> Comparison:
     """Every arm of ``state`` against the full method (``reference``) and the baseline, paired by seed.
 
-    ``reference`` or ``baseline`` None leaves its columns out. Raises StudyError where they name no arm of the study,
+    ``reference`` or ``baseline`` None leaves its columns out. ``looks``: seeds were added one by one, so differences get
+    intervals that account for every look, and no fixed-sample test is made of them. Raises StudyError where they name no arm of the study,
     where the study has no trial, or where one seed of an arm has two finished trials.
     """
     measure = Measure(metric.name, metric.mode, metric.unit)
@@ -171,6 +174,8 @@ def compare(
             return {}, {}
         pairs = {arm: matched(values[arm], values[other])[1:] for arm in arms if arm != other}
         pairs = {arm: (a, b) for arm, (a, b) in pairs.items() if len(a)}
+        if looks is not None:
+            return {arm: _looked(a - b, looks) for arm, (a, b) in pairs.items() if len(a) >= looks.first}, {}
         intervals = {arm: paired_interval(a, b, interval) for arm, (a, b) in pairs.items()}
         return intervals, _verdicts({arm: (a - b).tolist() for arm, (a, b) in pairs.items()}, interval, smallest_effect)
 
@@ -202,9 +207,20 @@ def compare(
         confidence=interval,
         smallest_effect=smallest_effect,
         rows=rows,
-        notes=tuple(_notes(rows, measure, reference, baseline, interval, smallest_effect)),
+        notes=tuple([_SEQUENTIAL.format(looks.first, looks.last)] if looks else [])
+        + tuple(_notes(rows, measure, reference, baseline, interval, smallest_effect)),
         provenance=provenance(state, (r for of_seed in finished.values() for r in of_seed.values()), device),
     )
+
+
+_SEQUENTIAL = (
+    "Seeds were added one by one, from {} to at most {}: differences have intervals that account for every look."
+)
+
+
+def _looked(differences: Vector, looks: Looks) -> Interval:
+    """The interval of one look; seeds beyond the last planned one are left out of it."""
+    return looks.interval(differences[: looks.last])
 
 
 def arm_metrics(comparison: Comparison) -> dict[str, dict[str, float]]:

@@ -26,11 +26,10 @@ def describe_plan(spec: AblationSpec | SweepSpec, cpus_per_trial: float, gpus_pe
     from fsg.data import load_data
     from fsg.train.probe import seconds_per_step
 
-    ablation = isinstance(spec, AblationSpec)
     arms = arms_of(spec) if isinstance(spec, AblationSpec) else {"the base": spec.base}
     data = {config.data: None for config in arms.values()}
     loaded = {key: load_data(key) for key in data}
-    seeds = len(spec.seeds) if ablation else spec.search.trials  # type: ignore[union-attr]
+    seeds = len(spec.first_seeds) if isinstance(spec, AblationSpec) else spec.search.trials
 
     table = Table("arm", "trials", "step", "trial", title=spec.name, title_justify="left")
     table.columns[1].justify = table.columns[2].justify = table.columns[3].justify = "right"
@@ -50,7 +49,7 @@ def describe_plan(spec: AblationSpec | SweepSpec, cpus_per_trial: float, gpus_pe
         lines.append("Searched: " + "; ".join(f"{path} {domain}" for path, domain in describe(spec.space)))
         lines.append("Early stopping ends it sooner.")
     else:
-        lines.append(f"Seeds {', '.join(map(str, spec.seeds))}, the same in every arm.")
+        lines.append(f"Seeds {', '.join(map(str, spec.first_seeds))}, the same in every arm.")
     return Group(
         table, *(Text(line) for line in lines), Text("Dry run: nothing was started, nothing was written.", style="dim")
     )

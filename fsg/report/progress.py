@@ -45,6 +45,7 @@ class Progress:
             match event["event"]:
                 case "planned":
                     self.arm_of[key] = (event["arm"], event["seed"])
+                    self.trials = max(self.trials, len(self.arm_of))  # seeds can be added
                 case "started":
                     self.running.setdefault(key, 0)
                 case "epoch":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +19,14 @@ from fsg.report.html import html_page
 from fsg.report.judgement import judgement_grid
 from fsg.report.latex import grid_latex
 from fsg.report.markdown import grid_markdown
+from fsg.report.published import published_grid
 from fsg.report.terminal import TerminalTable
-from fsg.study.design import FULL, arms_of
+from fsg.stats.sequential import plan_looks
+from fsg.study.design import FULL, arms_of, blocks_of
+from fsg.study.design import Block as DesignBlock
 from fsg.study.ledger import StudyState
+from fsg.study.published import read_published
+from fsg.study.seeds import SequentialSeeds
 from fsg.study.spec import AblationSpec, SweepSpec
 
 if TYPE_CHECKING:
@@ -27,10 +34,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class StudyReport:
-    """``grids``: the table first, then what stands behind it. ``arm_metrics``: the columns of MLflow's view; none for a sweep.
+class Block:
+    """One comparison: the study's, or that of one block of a cross. ``factors``: its effects, where the design has them."""
 
-    ``texts`` are further files by name; ``comparison`` and ``factors`` are what the drawings show.
+    name: str
+    comparison: Comparison
+    factors: FactorReport | None
+    grids: tuple[Grid, ...]
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """``grids``: the tables first, then what stands behind them. ``arm_metrics``: the columns of MLflow's view.
+
+    ``texts`` are further files by name; a sweep has no ``blocks`` and no ``arm_metrics``.
     """
 
     title: str
@@ -38,14 +55,22 @@ class StudyReport:
     grids: tuple[Grid, ...]
     texts: dict[str, str]
     state: StudyState
-    arm_metrics: dict[str, dict[str, float]] = field(default_factory=dict)
-    comparison: Comparison | None = None
-    factors: FactorReport | None = None
+    blocks: tuple[Block, ...] = ()
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """The first block's."""
+        return self.blocks[0].comparison if self.blocks else None
+
+    @property
+    def arm_metrics(self) -> dict[str, dict[str, float]]:
+        """Short rounded numbers of each arm."""
+        return {arm: numbers for block in self.blocks for arm, numbers in arm_metrics(block.comparison).items()}
 
     @property
     def terminal(self) -> list[TerminalTable]:
-        """For rich to print: the table, and the effects where the design has them."""
-        shown = self.grids[:1] + (self.grids[1:2] if self.factors else ())
+        """For rich to print: the tables, and the effects where the design has them."""
+        shown = [grid for b in self.blocks for grid in b.grids[: 2 if b.factors else 1]] or self.grids
         return [TerminalTable(grid) for grid in shown]
 
     @property
@@ -55,16 +80,17 @@ class StudyReport:
 
     @property
     def rows(self) -> list[dict[str, str]]:
-        """The table as MLflow stores it: one mapping of header to cell per line."""
-        grid = self.grids[0]
-        return [dict(zip(grid.headers, (c.text for c in row), strict=True)) for row in grid.rows]
+        """The tables as MLflow stores them: one mapping of header to cell per line."""
+        tables = [block.grids[0] for block in self.blocks] or self.grids[:1]
+        return [dict(zip(t.headers, (c.text for c in row), strict=True)) for t in tables for row in t.rows]
 
     def write(self, folder: Path, drawings: bool = True) -> list[Path]:
         """Write markdown, LaTeX, CSV, figures and one self-contained page into ``folder``; returns their paths."""
         folder.mkdir(parents=True, exist_ok=True)
-        files = {"comparison.md": self.markdown, "comparison.tex": grid_latex(self.grids[0])} | self.texts
+        tables = [block.grids[0] for block in self.blocks] or self.grids[:1]
+        latex = "\n".join(grid_latex(t, f"tab:{self.title}{i or ''}") for i, t in enumerate(tables))
         paths = []
-        for name, text in files.items():
+        for name, text in ({"comparison.md": self.markdown, "comparison.tex": latex} | self.texts).items():
             write_atomically(folder / name, text.encode())
             paths.append(folder / name)
         drawn = self._draw(folder) if drawings else []
@@ -75,32 +101,32 @@ class StudyReport:
     def _draw(self, folder: Path) -> list[tuple[str, Path]]:
         from fsg.report.figures import save
 
-        return [(title, save(figure, folder / f"{name}.svg")) for title, name, figure in self._figures()]
+        drawn = []
+        for block in self.blocks:
+            for title, name, draw in self._figures(block):
+                with suppress(StudyError):  # its data are not there
+                    prefix = f"{block.name}." if block.name else ""
+                    path = folder / f"{prefix}{name.replace('/', '.')}.svg"
+                    drawn.append((f"{block.name} {title}".strip(), save(draw(), path)))
+        return drawn
 
-    def _figures(self) -> list[tuple[str, str, Figure]]:
-        """(title, file name, figure) of what can be drawn; a figure whose data are not there is left out."""
+    def _figures(self, block: Block) -> Iterator[tuple[str, str, Callable[[], Figure]]]:
+        """(title, file name, how to draw it)."""
         from fsg.report.figures import forest, learning_curves, main_effects
 
-        found: list[tuple[str, str, Figure]] = []
-        comparison = self.comparison
-        if comparison is None:
-            return found
+        comparison, factors = block.comparison, block.factors
         for other in (comparison.reference, comparison.baseline):
             if other is not None and len(comparison.rows) > 1:
-                found += _try(
+                yield (
                     f"Differences to {other}",
-                    f"forest_{other.replace('/', '_')}",
-                    lambda o=other: forest(comparison, o),
+                    f"forest_{other.rpartition('/')[2]}",
+                    partial(forest, comparison, other),
                 )
-        if self.factors is not None:
-            factors = self.factors
-            found += _try("Effects", "effects", lambda: main_effects(comparison, factors))
+        if factors is not None:
+            yield "Effects", "effects", partial(main_effects, comparison, factors)
         for metric in dict.fromkeys((comparison.measure.name, "train_loss")):
             unit = comparison.measure.unit if metric == comparison.measure.name else ""
-            found += _try(
-                metric, f"curves_{metric}", lambda m=metric, u=unit: learning_curves(comparison, self.state, m, unit=u)
-            )
-        return found
+            yield metric, f"curves_{metric}", partial(learning_curves, comparison, self.state, metric, unit=unit)
 
 
 def make_report(spec: AblationSpec | SweepSpec, state: StudyState, top: int = 10) -> StudyReport:
@@ -109,25 +135,42 @@ def make_report(spec: AblationSpec | SweepSpec, state: StudyState, top: int = 10
     if isinstance(spec, SweepSpec):
         best = top_trials(state, spec.metric, top, device=device)
         return StudyReport(spec.name, spec.question, (top_grid(best),), {"top.csv": top_csv(best)}, state)
+    blocks = tuple(_block(spec, state, block, device) for block in blocks_of(spec))
+    texts = {
+        "comparison.csv": _joined([comparison_csv(block.comparison) for block in blocks]),
+        "seeds.csv": _joined([seeds_csv(block.comparison) for block in blocks]),
+    }
+    grids = [grid for block in blocks for grid in block.grids]
+    if spec.published is not None:
+        arms = [row.arm for block in blocks for row in block.comparison.rows]
+        published = published_grid(state, arms, read_published(spec.published), spec.analysis.interval or 0.95)
+        grids += [published] if published else []
+    return StudyReport(spec.name, spec.question, tuple(grids), texts, state, blocks)
+
+
+def _block(spec: AblationSpec, state: StudyState, block: DesignBlock, device: str) -> Block:
+    own = {key: trial for key, trial in state.trials.items() if trial.arm in block.arms}
+    confidence = spec.analysis.interval or 0.95
+    seeds = spec.seeds
+    looks = plan_looks(seeds.min, seeds.max, confidence) if isinstance(seeds, SequentialSeeds) else None
     comparison = compare(
-        state,
+        StudyState(state.header, own),
         metric=spec.metric,
-        reference=spec.analysis.reference,
-        baseline=spec.analysis.baseline,
-        interval=spec.analysis.interval,
+        reference=block.reference,
+        baseline=block.baseline,
+        interval=confidence,
         smallest_effect=spec.analysis.smallest_effect_of_interest,
         device=device,
+        looks=looks,
     )
-    factors = _factors(spec, comparison)
+    factors = _factors(spec, comparison) if looks is None else None
     grids = [comparison_grid(comparison)]
     if factors is not None:
         grids.append(factor_grid(comparison, factors))
-    others = [o for o in (comparison.reference, comparison.baseline) if o is not None and _paired(comparison, o)]
-    grids += [judgement_grid(comparison, other) for other in others]
-    texts = {"comparison.csv": comparison_csv(comparison), "seeds.csv": seeds_csv(comparison)}
-    return StudyReport(
-        spec.name, spec.question, tuple(grids), texts, state, arm_metrics(comparison), comparison, factors
-    )
+    if looks is None:
+        others = [o for o in (comparison.reference, comparison.baseline) if o is not None and _paired(comparison, o)]
+        grids += [judgement_grid(comparison, other) for other in others]
+    return Block(block.name, comparison, factors, tuple(grids))
 
 
 def _paired(comparison: Comparison, other: str) -> bool:
@@ -137,20 +180,25 @@ def _paired(comparison: Comparison, other: str) -> bool:
 
 
 def _factors(spec: AblationSpec, comparison: Comparison) -> FactorReport | None:
-    """The effects of a factorial design, as far as its seeds are whole."""
+    """The effects of a factorial design of switches, as far as its seeds are whole."""
     switches = getattr(spec.design, "switches", None)
-    if spec.design is None or spec.design.kind != "full_factorial" or not switches:
+    if spec.design is None or spec.design.kind not in ("full_factorial", "fractional_factorial") or not switches:
         return None
-    designed = {a: c.gradient for a, c in arms_of(spec).items() if a == FULL or a.startswith("no_")}
-    levels = {arm: [bool(getattr(gradient, s)) for s in switches] for arm, gradient in designed.items()}
+    configs = {arm: config.gradient for arm, config in arms_of(spec).items()}
+    designed = [row.arm for row in comparison.rows if _is_designed(row.arm)]
+    levels = {arm: [bool(getattr(configs[arm], s)) for s in switches] for arm in designed}
     try:
         return factor_report(comparison, switches, levels)
     except StudyError:
         return None  # seeds are missing: the table says which
 
 
-def _try(title: str, name: str, draw: Callable[[], Figure]) -> list[tuple[str, str, Figure]]:
-    try:
-        return [(title, name, draw())]
-    except StudyError:
-        return []
+def _is_designed(arm: str) -> bool:
+    name = arm.rpartition("/")[2]
+    return name == FULL or name.startswith("no_")
+
+
+def _joined(tables: list[str]) -> str:
+    """CSV tables of the same columns as one."""
+    first, *others = tables
+    return first + "".join(text.partition("\n")[2] for text in others)

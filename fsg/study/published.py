@@ -1,6 +1,6 @@
 """A table that others have published, to stand beside ours: a CSV with a column ``method`` and columns of numbers.
 
-Proof: ``tests/study/test_published.py``.
+Proof: ``tests/study/test_retuning.py``.
 """
 
 from __future__ import annotations

@@ -18,6 +18,19 @@ from fsg.study.design import arm_names, arms_of, ends, left_out
 from fsg.study.designs import Design
 from fsg.study.published import read_published
 from fsg.study.retuning import Retune
+from fsg.study.search import (
+    Asha,
+    BudgetSpec,
+    Hyperband,
+    Median,
+    NoPopulation,
+    NoScheduler,
+    Objective,
+    SearchSpec,
+    StartPoint,
+    as_tuple,
+    problems,
+)
 from fsg.study.seeds import SequentialSeeds, parse_seeds, written
 from fsg.study.space import Space
 from fsg.yaml_source import Location, YamlSource, did_you_mean, parse_scalar, read_yaml, refusal
@@ -153,36 +166,25 @@ class AblationSpec(StudySpec):
         return "ablation"
 
 
-class SearchSpec(Section):
-    """Who proposes the points, how many, and the seed of the proposals."""
-
-    sampler: Literal["tpe", "random"] = "tpe"
-    trials: Annotated[int, Field(ge=1, le=100_000)]
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-
-
-class Asha(Section):
-    """Asynchronous successive halving: the best 1/``reduction_factor`` go on, from ``grace_epochs`` on."""
-
-    name: Literal["asha"] = "asha"
-    grace_epochs: Annotated[int, Field(ge=1)] = 1
-    reduction_factor: Annotated[int, Field(ge=2, le=64)] = 3
-
-
-class NoScheduler(Section):
-    """Every trial runs to its end."""
-
-    name: Literal["none"] = "none"
-
-
 class SweepSpec(StudySpec):
-    """A space searched for the best value of one metric, every trial with the same ``seed``."""
+    """A space searched for the best value of ``metric``; with ``objectives``, for the Pareto front of it and these.
+
+    Every configuration is trained with the seeds from ``seed`` on, as many as ``seeds_per_config``; those of a hopeless
+    one are not all run. ``constraints`` are comparisons of paths and metrics. ``start_from`` is tried first.
+    """
 
     seed: Seed = 0
+    seeds_per_config: Annotated[int, Field(ge=1, le=100)] = 1
     metric: SearchMetricSpec
+    objectives: Annotated[tuple[Objective, ...], BeforeValidator(as_tuple)] = ()
     space: Space
+    constraints: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
+    start_from: Annotated[tuple[StartPoint, ...], BeforeValidator(as_tuple)] = ()
     search: SearchSpec
-    scheduler: Annotated[Asha | NoScheduler, Field(discriminator="name"), ByName] = NoScheduler()
+    scheduler: Annotated[Asha | Hyperband | Median | NoScheduler, Field(discriminator="name"), ByName, NoPopulation] = (
+        NoScheduler()
+    )
+    budget: BudgetSpec | None = None
 
     @property
     def kind(self) -> Literal["sweep"]:
@@ -191,8 +193,8 @@ class SweepSpec(StudySpec):
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The one seed, named as in an ablation."""
-        return (self.seed,)
+        """The seeds of a configuration that is run to its end."""
+        return tuple(range(self.seed, self.seed + self.seeds_per_config))
 
 
 def load_study(path: str | Path) -> AblationSpec | SweepSpec:
@@ -274,19 +276,14 @@ def _found_published(spec: AblationSpec) -> str | None:
 
 def _checked_sweep(spec: SweepSpec) -> SweepSpec:
     """A space whose every point is a valid trial, and a scheduler that can stop one."""
-    problems = spec.space.misfits(spec.base)
-    if problems:
+    misfits = spec.space.misfits(spec.base)
+    if misfits:
         lines = [
-            str(spec.refuse(("space", path) if path else ("space",), _in_space(path, why))) for path, why in problems
+            str(spec.refuse(("space", path) if path else ("space",), _in_space(path, why))) for path, why in misfits
         ]
         raise ConfigError("\n".join(lines))
-    epochs = spec.space.root.get("epochs")
-    most = max(int(e) for e in epochs.extremes if isinstance(e, int)) if epochs else spec.base.epochs
-    if isinstance(spec.scheduler, Asha) and spec.scheduler.grace_epochs >= most:
-        message = (
-            f"is {spec.scheduler.grace_epochs}, but trials have {most} epochs, so none could be stopped; use fewer."
-        )
-        raise spec.refuse(("scheduler", "grace_epochs"), f'"scheduler.grace_epochs" {message}')
+    for place, message in problems(spec, EPOCH_METRICS):
+        raise spec.refuse(place, message)
     return spec
 
 
@@ -302,7 +299,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    style = None if parse_scalar(text) == text else '"'
+    style = None if text.isprintable() and parse_scalar(text) == text else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

@@ -6,6 +6,7 @@ goes on from its own checkpoint.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import platform
@@ -13,16 +14,17 @@ import re
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsg.errors import BackendUnavailable, FsgError
-from fsg.study.design import PlannedTrial, plan
+from fsg.study.design import PlannedTrial
 from fsg.study.folder import StudyFolder
 from fsg.study.ledger import Ledger, StudyState
+from fsg.study.seeds import Enough, next_seeds
 from fsg.study.spec import AblationSpec, SweepSpec
 
 if TYPE_CHECKING:
@@ -51,50 +53,69 @@ class Resources:
     address: str | None = None
 
 
-def run_study(folder: StudyFolder, spec: AblationSpec | SweepSpec, resources: Resources, ledger: Ledger) -> bool:
+def run_study(
+    folder: StudyFolder,
+    spec: AblationSpec | SweepSpec,
+    resources: Resources,
+    ledger: Ledger,
+    enough: Enough = lambda differences, half_width: True,
+) -> bool:
     """Run what is left of a study; True if every trial has ended, False if it was stopped (Ctrl-C) before.
 
-    ``ledger`` is the one open for appending. BackendUnavailable when no cluster answers, or a trial asks for more
-    than the cluster has.
+    ``ledger`` is the one open for appending. ``enough`` decides whether a study of sequential seeds goes on.
+    BackendUnavailable when no cluster answers, or a trial asks for more than the cluster has.
     """
+    with ExitStack() as stack:
+        connect = functools.cache(lambda: stack.enter_context(_ray(resources)))
+        if isinstance(spec, SweepSpec):
+            return _run_sweep(folder, spec, resources, ledger, connect)
+        while True:
+            state = folder.state()
+            left = next_seeds(spec, state, enough)
+            if not left:
+                return True
+            for trial in left:
+                if trial.key not in state.trials:
+                    config = trial.config.model_dump(mode="json")
+                    ledger.append("planned", key=trial.key, arm=trial.arm, seed=trial.seed, config=config)
+            connect()
+            _tune(folder, spec, resources, ledger, left, state)
+            trials = folder.state().trials
+            if not all(trials[trial.key].status in ENDED for trial in left):
+                return False
+
+
+def _run_sweep(
+    folder: StudyFolder, spec: SweepSpec, resources: Resources, ledger: Ledger, connect: Callable[[], None]
+) -> bool:
+    """A sweep plans as it goes; it also ends when its space has nothing new to offer."""
     state = folder.state()
-    left = unfinished(spec, state, ledger)
-    exhausted = False
-    if left or not complete(spec, state):
-        os.environ.update(RAY_ENVIRONMENT)
-        import ray
-
-        ours = _connect(resources)
-        try:
-            # Ray makes one trial at a time ready for a searcher that learns; every free core should have one waiting.
-            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(_slots(resources))
-            exhausted = _tune(folder, spec, resources, ledger, left, state)
-        finally:
-            if ours:
-                ray.shutdown()
+    if _complete(spec, state):
+        return True
+    connect()
+    exhausted = _tune(folder, spec, resources, ledger, [], state)
     state = folder.state()
-    return complete(spec, state) or (exhausted and all(trial.status in ENDED for trial in state.trials.values()))
+    return _complete(spec, state) or (exhausted and all(trial.status in ENDED for trial in state.trials.values()))
 
 
-def unfinished(spec: AblationSpec | SweepSpec, state: StudyState, ledger: Ledger) -> list[PlannedTrial]:
-    """The planned trials that have not ended, after writing down those that nobody has planned yet. A sweep plans as it goes."""
-    if isinstance(spec, SweepSpec):
-        return []
-    left = []
-    for trial in plan(spec):
-        record = state.trials.get(trial.key)
-        if record is None:
-            config = trial.config.model_dump(mode="json")
-            ledger.append("planned", key=trial.key, arm=trial.arm, seed=trial.seed, config=config)
-        if record is None or record.status not in ENDED:
-            left.append(trial)
-    return left
+def _complete(spec: SweepSpec, state: StudyState) -> bool:
+    return sum(trial.status in ENDED for trial in state.trials.values()) >= spec.search.trials
 
 
-def complete(spec: AblationSpec | SweepSpec, state: StudyState) -> bool:
-    """Whether every trial that the study asks for has ended."""
-    wanted = spec.search.trials if isinstance(spec, SweepSpec) else len(plan(spec))
-    return sum(trial.status in ENDED for trial in state.trials.values()) >= wanted
+@contextmanager
+def _ray(resources: Resources) -> Iterator[None]:
+    """Connected to Ray, with as many trials made ready as there are slots."""
+    os.environ.update(RAY_ENVIRONMENT)
+    import ray
+
+    ours = _connect(resources)
+    try:
+        # Ray makes one trial at a time ready for a searcher that learns; every free core should have one waiting.
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(_slots(resources))
+        yield
+    finally:
+        if ours:
+            ray.shutdown()
 
 
 def _connect(resources: Resources) -> bool:

@@ -1,45 +1,70 @@
-"""Who decides that a trial stops early: Ray Tune's schedulers, by the names a specification uses."""
+"""Who decides that a trial stops early, by the names a specification uses: a pure rule, as a scheduler of Ray Tune."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from fsg.study.ledger import TrialRecord
-from fsg.study.spec import Asha, SweepSpec
+from fsg.study.search import Asha, Hyperband, Median, longest
+from fsg.study.spec import SweepSpec
+from fsg.tune.decisions import Brackets, Halving, MedianRule, Never, Rule
+
+
+def make_rule(spec: SweepSpec) -> Rule:
+    """The rule of a sweep. Its unit of time is the epoch."""
+    match spec.scheduler:
+        case Asha(grace_epochs=grace, reduction_factor=factor):
+            return Halving(grace, factor, longest(spec))
+        case Hyperband(grace_epochs=grace, reduction_factor=factor):
+            return Brackets(grace, factor, longest(spec))
+        case Median(grace_epochs=grace, min_trials=least):
+            return MedianRule(grace, least)
+        case _:
+            return Never()
 
 
 def make_scheduler(spec: SweepSpec, records: Mapping[str, TrialRecord]) -> TrialScheduler:
-    """The scheduler of a sweep; its unit of time is the epoch. It judges as one that saw the ``records`` that ended."""
-    scheduler = _scheduler(spec)
+    """The scheduler of a sweep. It judges as one that saw the ``records`` that ended."""
+    scheduler = RuleScheduler(make_rule(spec), spec.scheduler.name, spec.metric.name, spec.metric.mode)
     for key, record in records.items():
-        if record.status not in ("finished", "pruned"):
-            continue
-        past: Any = SimpleNamespace(trial_id=key)
-        nobody: Any = None  # the controller of a run that is over
-        scheduler.on_trial_add(nobody, past)
-        for metrics in record.epochs:
-            if metrics.get(spec.metric.name) is not None:
-                scheduler.on_trial_result(nobody, past, metrics)
-        scheduler.on_trial_remove(nobody, past)
+        if record.status in ("finished", "pruned") and record.seed == spec.seed:
+            for metrics in record.epochs:
+                scheduler.judge(key, metrics)
     return scheduler
 
 
-def _scheduler(spec: SweepSpec) -> TrialScheduler:
-    epochs = spec.space.root.get("epochs")
-    longest = max(int(e) for e in epochs.extremes if e is not None) if epochs else spec.base.epochs
-    match spec.scheduler:
-        case Asha(grace_epochs=grace, reduction_factor=factor):
-            return AsyncHyperBandScheduler(
-                time_attr="epoch",
-                metric=spec.metric.name,
-                mode=spec.metric.mode,
-                max_t=longest,
-                grace_period=grace,
-                reduction_factor=factor,
-            )
-        case _:
-            return FIFOScheduler()
+class RuleScheduler(FIFOScheduler):
+    """A rule told of Ray's results. ``reason`` is why it stopped the last trial it stopped.
+
+    The further seeds of a configuration are not judged: its first seed was, and would count again.
+    """
+
+    def __init__(self, rule: Rule, name: str, metric: str, mode: str) -> None:
+        super().__init__()
+        self.rule, self.name, self.metric = rule, name, metric
+        self.sign = 1 if mode == "max" else -1
+        self.reason: str | None = None
+
+    def judge(self, key: str, metrics: Mapping[str, Any]) -> str | None:
+        """Why the trial should stop after an epoch; None if it should go on, or nothing was measured."""
+        value = metrics.get(self.metric)
+        if value is None or not math.isfinite(value):
+            return None
+        return self.rule.stop(key, metrics["epoch"], self.sign * value)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """STOP or CONTINUE."""
+        config = getattr(trial, "config", {})
+        why = None if config.get("further_seed") else self.judge(config.get("key", trial.trial_id), result)
+        if why is None:
+            return TrialScheduler.CONTINUE
+        self.reason = f"{self.name}: {why}"
+        return TrialScheduler.STOP
+
+    def debug_string(self) -> str:
+        """Its name."""
+        return self.name

@@ -145,6 +145,11 @@ def test_csv_keeps_full_precision_and_says_where_numbers_come_from():
     )
 
 
+def test_csv_leaves_the_interval_of_one_seed_empty():
+    (row, _) = csv.DictReader(io.StringIO(comparison_csv(comparison(arms(full=(2.0,), ste=(1.0,))))))
+    assert (row["mean"], row["mean_low"], row["mean_high"], row["mean_n"]) == ("2.0", "", "", "1")
+
+
 def test_seeds_csv_has_every_seed_and_says_why_one_is_missing():
     rows = list(csv.DictReader(io.StringIO(seeds_csv(comparison(known(failed=("no_hgs", 2)))))))
     assert len(rows) == 20

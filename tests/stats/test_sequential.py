@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from fsg.stats.paired import mean_interval
 from fsg.stats.sequential import plan_looks
@@ -38,6 +39,12 @@ def test_early_looks_are_stricter_and_every_look_is_wider_than_a_single_one():
     edges = plan_looks(3, 12).edges
     assert list(edges) == sorted(edges, reverse=True)
     assert edges[-1] > 2.2009851600827  # t, 11 degrees of freedom
+
+
+def test_the_tails_of_the_looks_have_wang_and_tsiatis_shape():
+    edges = np.array(plan_looks(3, 12).edges)
+    z = stats.norm.isf(stats.t.sf(edges, np.arange(2, 12)))
+    assert z / z[-1] == pytest.approx((12 / np.arange(3, 13)) ** 0.25)
 
 
 def test_more_confidence_is_wider():

@@ -1,15 +1,10 @@
 """Proof of fsg/study/design.py: which arms a design has, which trials a study has, and keys that mean one trial."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fsg.config import parse_trial
 from fsg.errors import ConfigError
 from fsg.study.design import ESTIMATORS, arms_of, plan, sweep_trial, trial_key
-from fsg.study.designs import FullFactorial
-
-SWITCHES = st.lists(st.sampled_from(["hgs", "fsg", "lre"]), min_size=1, unique=True)
 
 
 def test_the_full_arm_has_every_switch_on_whatever_the_base_says(files, ablation_text):

@@ -214,3 +214,112 @@ def test_every_corner_of_a_space_without_misfits_is_a_valid_trial(domains):
     if not found.misfits(BASE):
         for values in itertools.product(*(domain.extremes for domain in found.domains.values())):
             found.resolve(BASE, dict(zip(found.paths, values, strict=True)))
+
+
+# Conditions -----------------------------------------------------------------------------------------------------------
+CONDITIONAL = {
+    "gradient.slow.d_state": {"randint": [1, 8], "when": {"gradient.slow_net": "mamba"}},
+    "gradient.slow_net": {"choice": ["mamba", "lstm", "fir"]},
+    "gradient.slow.d_inner": {"choice": [4, 8], "when": {"gradient.slow_net": ["mamba", "lstm"]}},
+    "gradient.init": {"fixed": "random", "when": {"gradient.slow_net": "lstm"}},
+}
+BY_KIND = {
+    "quantizer": {"choice": ["dorefa", "bwn"]},
+    "quantizer.bits": {"randint": [1, 4], "when": {"quantizer.name": "dorefa"}},
+}
+
+
+def test_a_conditional_domain_is_written_as_it_was_read():
+    found = Space.model_validate(CONDITIONAL)
+    assert found.model_dump() == CONDITIONAL
+    assert Space.model_validate(found.model_dump()) == found
+
+
+def test_a_condition_is_asked_before_what_depends_on_it():
+    found = Space.model_validate(CONDITIONAL)
+    assert found.conditional
+    assert found.order.index("gradient.slow_net") < found.order.index("gradient.slow.d_state")
+    assert found.paths == ("gradient.slow_net", "gradient.slow.d_state", "gradient.slow.d_inner")
+
+
+@pytest.mark.parametrize(
+    ("point", "changed"),
+    [
+        ({"gradient.slow_net": "fir"}, {"slow_net": "fir"}),
+        ({"gradient.slow_net": "lstm", "gradient.slow.d_inner": 4}, {"slow_net": "lstm", "init": "random"}),
+        (
+            {"gradient.slow_net": "mamba", "gradient.slow.d_inner": 4, "gradient.slow.d_state": 2},
+            {"slow_net": "mamba", "init": "ste"},
+        ),
+    ],
+)
+def test_a_conditional_path_is_set_only_where_its_condition_holds(point, changed):
+    found = Space.model_validate(CONDITIONAL)
+    config = found.resolve(BASE, point)
+    assert {name: getattr(config.gradient, name) for name in changed} == changed
+    assert found.point_of(config.model_dump()) == point
+    with pytest.raises(ConfigError, match="a point of this space has values for"):
+        found.resolve(BASE, point | {"gradient.slow.d_state": 3} if "gradient.slow.d_state" not in point else {})
+
+
+def test_options_of_one_kind_are_searched_beside_another_kind():
+    found = Space.model_validate(BY_KIND)
+    assert found.misfits(BASE) == []
+    assert found.resolve(BASE, {"quantizer": "bwn"}).quantizer.name == "bwn"
+    assert found.resolve(BASE, {"quantizer": "dorefa", "quantizer.bits": 3}).quantizer.bits == 3
+    without = {path: {k: v for k, v in d.items() if k != "when"} for path, d in BY_KIND.items()}
+    assert Space.model_validate(without).misfits(BASE), "bits of bwn went unnoticed"
+
+
+def test_a_grid_has_every_point_once():
+    points = list(Space.model_validate(BY_KIND).grid())
+    assert points == [{"quantizer": "dorefa", "quantizer.bits": n} for n in (1, 2, 3, 4)] + [{"quantizer": "bwn"}]
+
+
+@pytest.mark.parametrize(
+    ("when", "message"),
+    [
+        ({"gradient.slow_nett": "mamba"}, 'which is not in the space. Did you mean "gradient.slow_net"?'),
+        ({"optimizer.name": "sgd"}, "which is not in the space. Add it, searched or fixed"),
+        ({"gradient.slow_net": "mambo"}, 'which it never is: mamba, lstm, fir. Did you mean "mamba"?'),
+        ({"gradient.beta": 0.5}, "a uniform; only a choice or a fixed value can be one"),
+        ({"gradient.hgs": True}, "its conditions go round in a circle: gradient.lre -> gradient.hgs -> gradient.lre"),
+    ],
+)
+def test_a_condition_that_cannot_be_is_refused(when, message):
+    domains = {
+        "gradient.slow_net": {"choice": ["mamba", "lstm", "fir"]},
+        "gradient.beta": {"uniform": [0, 1]},
+        "gradient.hgs": {"choice": [True, False], "when": {"gradient.lre": True}},
+        "gradient.lre": {"choice": [True, False], "when": when},
+    }
+    found = dict(Space.model_validate(domains).misfits(BASE))
+    assert message in found["gradient.lre"]
+
+
+@pytest.mark.parametrize("when", [None, {}, 3, ["gradient.hgs"], {"gradient.hgs": []}, {"gradient.hgs": {"a": 1}}])
+def test_a_condition_needs_paths_and_values(when):
+    with pytest.raises(ValueError, match="when"):
+        parse_domain({"choice": [1, 2], "when": when})
+
+
+def test_a_condition_on_true_does_not_hold_for_one():
+    found = Space.model_validate(
+        {"gradient.hgs": {"choice": [True, False]}, "gradient.length": {"fixed": 3, "when": {"gradient.hgs": 1}}}
+    )
+    assert "which it never is" in found.misfits(BASE)[0][1]
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=100, deadline=None)
+def test_any_random_point_resolves_and_is_read_back(seed):
+    import random
+
+    for domains in (
+        CONDITIONAL,
+        BY_KIND,
+        {"optimizer.lr": {"loguniform": [1e-3, 1]}, "epochs": {"lograndint": [2, 9]}},
+    ):
+        found = Space.model_validate(domains)
+        point = found.draw(random.Random(seed))
+        assert found.point_of(found.resolve(BASE, point).model_dump()) == point

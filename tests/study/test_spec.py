@@ -52,7 +52,8 @@ def test_the_analysis_names_the_full_arm_and_ste_unless_told_otherwise(ablation,
 
 
 def test_without_a_design_the_first_arm_is_the_reference(files):
-    text = "name: x\nseeds: 1\nmetric: {name: val_loss, mode: min}\nanalysis: {interval: null}\narms:\n  b: {}\n  a: {epochs: 3}\n"
+    head = "name: x\nseeds: 1\nmetric: {name: val_loss, mode: min}\nanalysis: {interval: null}\n"
+    text = f"{head}arms:\n  b: {{}}\n  a: {{epochs: 3}}\n"
     analysis = files.load(text).analysis
     assert (analysis.reference, analysis.baseline) == ("b", None)
 
@@ -343,7 +344,7 @@ REFUSED_SWEEPS = [
         "an unknown sampler",
         ("{trials: 3}", "{trials: 3, sampler: tep}"),
         11,
-        'allowed: tpe, random. Did you mean "tpe"?',
+        'allowed: tpe, random, gp, cmaes, qmc, nsga2, grid. Did you mean "tpe"?',
     ),
     ("a negative search seed", ("{trials: 3}", "{trials: 3, seed: -1}"), 11, '"search.seed" is -1'),
     ("no search", ("search: {trials: 3}", ""), 1, '"search" is missing.'),
@@ -351,7 +352,7 @@ REFUSED_SWEEPS = [
         "an unknown scheduler",
         ("asha", "ahsa"),
         12,
-        '"scheduler" is \'ahsa\', allowed: asha, none. Did you mean "asha"?',
+        '"scheduler" is \'ahsa\', allowed: asha, hyperband, median, none. Did you mean "asha"?',
     ),
     ("an option of another scheduler", ("name: asha", "name: none"), 12, 'unknown key "scheduler.grace_epochs"'),
     (

@@ -1,0 +1,71 @@
+"""``fsg power``: how many seeds an effect needs, from a study that has been run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def power(
+    study: Annotated[str, typer.Argument(help="Name or path of a finished study; its differences are the pilot.")],
+    effect: Annotated[
+        float | None,
+        typer.Option(
+            help="Difference that would matter, in the metric's unit. Default: the study's smallest effect of interest."
+        ),
+    ] = None,
+    goal: Annotated[float, typer.Option(min=0.01, max=0.999, help="Wanted chance of showing it.")] = 0.8,
+    storage: Annotated[Path, typer.Option(help="Folder that holds the studies.")] = Path("studies"),
+) -> None:
+    """Say how many paired seeds a comparison with the baseline needs."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from fsg.errors import StudyError
+    from fsg.report.study_report import make_report
+    from fsg.stats.paired import matched
+    from fsg.stats.power import detectable_effect, plan_from_pilot
+    from fsg.study.folder import find_study
+
+    folder = find_study(study, storage)
+    comparison = make_report(folder.spec(), folder.state()).comparison
+    if comparison is None:
+        raise StudyError(f"{folder.path}: a sweep compares no arms; give an ablation.")
+    wanted = effect if effect is not None else comparison.smallest_effect
+    if wanted is None or wanted <= 0:
+        raise StudyError("no effect to plan for: give --effect, or analysis.smallest_effect_of_interest in the study.")
+    other = comparison.baseline or comparison.reference
+    rows = {row.arm: row for row in comparison.rows}
+    if other is None:
+        raise StudyError(f"{folder.path}: the study names neither a baseline nor a reference to differ from.")
+
+    table = Table(
+        title=f"Seeds that show a difference of {wanted:g} to {other} with a chance of {goal:.0%}", title_justify="left"
+    )
+    for name in ("arm", "pilot n", "sd of differences", "seeds", "cautious", "shown by the pilot's n"):
+        table.add_column(name, justify="left" if name == "arm" else "right")
+    for arm, row in rows.items():
+        _, a, b = matched(row.values, rows[other].values)
+        if arm == other or len(a) < 2:
+            continue
+        try:
+            plan = plan_from_pilot(a - b, wanted, goal)
+        except ValueError as error:
+            table.add_row(arm, str(len(a)), "0", "-", "-", str(error))
+            continue
+        least = detectable_effect(len(a), plan.sd, goal)
+        cells = [f"{plan.sd:.2f}", _count(plan.seeds), _count(plan.cautious), f"{least:.1f}"]
+        table.add_row(arm, str(len(a)), *cells)
+    console = Console()
+    console.print(table)
+    console.print(
+        "Paired t test at 0.05, before any correction over arms. cautious: for the upper end of what the pilot leaves of sd. "
+        "Exact tests need at least 6 seeds to reach p < 0.05.",
+        style="dim",
+    )
+
+
+def _count(seeds: int | None) -> str:
+    return "> 100,000" if seeds is None else f"{seeds:,}"

@@ -1,0 +1,339 @@
+"""How a sweep searches, as its file says: sampler, scheduler, objectives, start points, budget; and what cannot be.
+
+Proof: ``tests/study/test_search.py``.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from fsg.config import Section, TrialConfig
+from fsg.errors import ConfigError
+from fsg.study.constraints import Constraint, parse_constraint, values_of
+from fsg.study.space import Scalar, Space
+from fsg.yaml_source import Location, did_you_mean, field_names
+
+if TYPE_CHECKING:
+    from fsg.study.spec import SweepSpec
+
+BITS = "bits"  # an objective that is no metric: bits per quantised weight
+CONDITIONAL_SAMPLERS = ("tpe", "random", "grid")
+SEVERAL_OBJECTIVES = ("tpe", "gp", "nsga2", "random", "qmc", "grid")
+_FEASIBLE_DRAWS = 2_000
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+Problem = tuple[Location, str]
+
+
+def as_tuple(value: Any) -> Any:
+    """A YAML list as the tuple that a frozen model holds."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+class SearchSpec(Section):
+    """Who proposes the points, how many configurations, the seed of the proposals, and where they are remembered.
+
+    ``storage`` is a database's URL, for Optuna's own dashboard; ``${NAME}`` in it is read from the environment. Left
+    out, a journal in the study's folder.
+    """
+
+    sampler: Literal["tpe", "random", "gp", "cmaes", "qmc", "nsga2", "grid"] = "tpe"
+    trials: Annotated[int, Field(ge=1, le=100_000)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    storage: Annotated[str, Field(pattern=r"^[a-z0-9_+]+://")] | None = None
+
+
+class Asha(Section):
+    """Asynchronous successive halving: the best 1/``reduction_factor`` go on, from ``grace_epochs`` on."""
+
+    name: Literal["asha"] = "asha"
+    grace_epochs: Annotated[int, Field(ge=1)] = 1
+    reduction_factor: Annotated[int, Field(ge=2, le=64)] = 3
+
+
+class Hyperband(Section):
+    """Asynchronous Hyperband: ASHA in several brackets, each with a later first decision than the one before."""
+
+    name: Literal["hyperband"] = "hyperband"
+    grace_epochs: Annotated[int, Field(ge=1)] = 1
+    reduction_factor: Annotated[int, Field(ge=2, le=64)] = 3
+
+
+class Median(Section):
+    """Stop what is worse, after ``grace_epochs``, than the median of at least ``min_trials`` others at that epoch."""
+
+    name: Literal["median"] = "median"
+    grace_epochs: Annotated[int, Field(ge=1)] = 1
+    min_trials: Annotated[int, Field(ge=2)] = 4
+
+
+class NoScheduler(Section):
+    """Every trial runs to its end."""
+
+    name: Literal["none"] = "none"
+
+
+def _no_population(value: Any) -> Any:
+    name = value.get("name") if isinstance(value, Mapping) else value
+    if name in ("pbt", "pb2"):
+        raise ValueError(
+            f"{name} is not offered: it changes the configuration of a trial while it runs, and a trial here is one "
+            "configuration from its first epoch to its last, which its key stands for. Use asha, hyperband or median."
+        )
+    return value
+
+
+NoPopulation = BeforeValidator(_no_population)
+
+
+class Objective(Section):
+    """A further objective: a metric of the epochs, or ``bits``."""
+
+    name: str
+    mode: Literal["min", "max"]
+    unit: str = ""
+
+
+class StartPoint(Section):
+    """What is tried first: a named ``point`` (paths it leaves out are the base's), or the ``best`` of another study."""
+
+    name: str | None = None
+    point: dict[str, Any] | None = None
+    study: str | None = None
+    best: Annotated[int, Field(ge=1, le=1000)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> StartPoint:
+        if (self.point is None) == (self.study is None) or (self.best is not None and self.study is None):
+            raise ValueError("expected {name: ..., point: {path: value}}, or {study: NAME, best: K}.")
+        return self
+
+    @property
+    def label(self) -> str:
+        """What the trial is called in the searcher's memory."""
+        return self.name or (f"best of {self.study}" if self.study else "start point")
+
+
+def seconds(value: Any) -> Any:
+    """Seconds from a number of them, or from text such as ``90m``, ``8h`` or ``1.5d``."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", value.strip())
+    if not match:
+        raise ValueError(f'is "{value}", expected a duration such as 45s, 90m, 8h or 2d.')
+    return float(match[1]) * _UNITS[match[2]]
+
+
+class BudgetSpec(Section):
+    """Hard caps on a whole sweep, restarts included; no trial is begun once one is reached.
+
+    ``trials`` counts runs, every seed of a configuration; ``wall_time`` is in seconds; ``cost`` is in the currency of
+    ``prices``: for each part of a device's name, the price of one GPU-hour, or of one core-hour where none is used.
+    """
+
+    trials: Annotated[int, Field(ge=1)] | None = None
+    wall_time: Annotated[float, Field(gt=0), BeforeValidator(seconds)] | None = None
+    gpu_hours: Annotated[float, Field(gt=0)] | None = None
+    cost: Annotated[float, Field(gt=0)] | None = None
+    prices: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _caps_something(self) -> BudgetSpec:
+        if all(cap is None for cap in (self.trials, self.wall_time, self.gpu_hours, self.cost)):
+            raise ValueError("it caps nothing; give trials, wall_time, gpu_hours or cost.")
+        if self.cost is not None and not self.prices:
+            raise ValueError(
+                "cost needs prices: what an hour costs by device, as in prices: {H100: 2.5, default: 0.05}."
+            )
+        return self
+
+
+# What cannot be -------------------------------------------------------------------------------------------------------
+def problems(spec: SweepSpec, metrics: tuple[str, ...]) -> Iterator[Problem]:
+    """(place, reason) of all that makes this sweep impossible, its space being sound. ``metrics``: those of an epoch."""
+    yield from _scheduler_problems(spec)
+    yield from _sampler_problems(spec)
+    yield from _objective_problems(spec, metrics)
+    found = list(_constraint_problems(spec, metrics))
+    yield from found
+    if not found:
+        yield from _start_problems(spec)
+
+
+def longest(spec: SweepSpec) -> int:
+    """Epochs of the longest trial."""
+    epochs = spec.space.root.get("epochs")
+    if epochs is None:
+        return spec.base.epochs
+    found = [int(e) for e in epochs.extremes if isinstance(e, int)]
+    return max([*found, *([spec.base.epochs] if epochs.when else [])])
+
+
+def constraints_of(spec: SweepSpec) -> tuple[tuple[Constraint, ...], tuple[Constraint, ...]]:
+    """Those decided by the configuration alone, and those that need a metric."""
+    paths = set(field_names(TrialConfig))
+    parsed = [parse_constraint(text) for text in spec.constraints]
+    alone = tuple(c for c in parsed if set(c.names) <= paths)
+    return alone, tuple(c for c in parsed if c not in alone)
+
+
+def feasible(constraints: tuple[Constraint, ...], config: TrialConfig) -> bool:
+    """Whether a configuration keeps all of them."""
+    data = config.model_dump()
+    return all(c.holds(values_of(data, {}, c.names)) for c in constraints)
+
+
+def _scheduler_problems(spec: SweepSpec) -> Iterator[Problem]:
+    grace = getattr(spec.scheduler, "grace_epochs", 0)
+    most = longest(spec)
+    if grace >= most:
+        message = f"is {grace}, but trials have {most} epochs, so none could be stopped; use fewer."
+        yield ("scheduler", "grace_epochs"), f'"scheduler.grace_epochs" {message}'
+    if spec.objectives and spec.scheduler.name != "none":
+        yield (
+            ("scheduler",),
+            f'"scheduler" is {spec.scheduler.name}, which stops by one metric and would cut off what is good by '
+            f"another; with objectives use scheduler: none.",
+        )
+
+
+def _sampler_problems(spec: SweepSpec) -> Iterator[Problem]:
+    name, place = spec.search.sampler, ("search", "sampler")
+    conditional = next((path for path, domain in spec.space.domains.items() if domain.when), None)
+    if conditional and name not in CONDITIONAL_SAMPLERS:
+        allowed = ", ".join(CONDITIONAL_SAMPLERS)
+        yield (
+            place,
+            f'"search.sampler" is {name}, which cannot search conditional paths ({conditional}); use {allowed}.',
+        )
+    if name == "grid":
+        for path, domain in spec.space.domains.items():
+            if domain.grid is None:
+                message = f'a grid has no end in a {domain.kind}; use quniform, randint or choice for "{path}".'
+                yield ("space", path), message
+    if name == "cmaes" and all(domain.choices for domain in spec.space.domains.values()):
+        yield place, '"search.sampler" is cmaes, which searches numbers, and this space has choices alone; use tpe.'
+    if spec.objectives and name not in SEVERAL_OBJECTIVES:
+        yield place, f'"search.sampler" is {name}, which knows one objective; use {", ".join(SEVERAL_OBJECTIVES)}.'
+
+
+def _objective_problems(spec: SweepSpec, metrics: tuple[str, ...]) -> Iterator[Problem]:
+    names: list[str] = [spec.metric.name]
+    for index, objective in enumerate(spec.objectives):
+        allowed = [*metrics, BITS]
+        if objective.name not in allowed:
+            hint = did_you_mean(objective.name, allowed)
+            message = f'"objectives" names "{objective.name}".{hint} Allowed: {", ".join(allowed)}.'
+            yield ("objectives", index, "name"), message
+        elif objective.name in names:
+            yield ("objectives", index), f'the objective "{objective.name}" is given twice ("metric" is the first).'
+        names.append(objective.name)
+
+
+def _constraint_problems(spec: SweepSpec, metrics: tuple[str, ...]) -> Iterator[Problem]:
+    paths = field_names(TrialConfig)
+    sound = True
+    for index, text in enumerate(spec.constraints):
+        place: Location = ("constraints", index)
+        try:
+            constraint = parse_constraint(text)
+        except ValueError as error:
+            sound = False
+            yield place, f'"constraints": {error}'
+            continue
+        for name in constraint.names:
+            if name not in paths and name not in metrics:
+                sound = False
+                hint = did_you_mean(name, [*paths, *metrics])
+                why = " Choices are made on validation." if name.startswith("test_") else ""
+                yield (
+                    place,
+                    f'"{text}" names "{name}", which is no path of the trial configuration and no metric of an epoch.{why}{hint}',
+                )
+    if not sound:
+        return
+    alone, measured = constraints_of(spec)
+    if measured and spec.search.sampler == "cmaes":
+        message = f'"search.sampler" is cmaes, which learns nothing from "{measured[0].text}"; use tpe, gp or nsga2.'
+        yield ("search", "sampler"), message
+    if alone and not _some_point(spec.space, spec.base, alone):
+        blamed = next((c for c in alone if not _some_point(spec.space, spec.base, (c,))), None)
+        what = f'"{blamed.text}" holds' if blamed else "all constraints hold together"
+        place = ("constraints", spec.constraints.index(blamed.text)) if blamed else ("constraints",)
+        yield place, f"{what} nowhere: not at one of {_FEASIBLE_DRAWS:,} points drawn at random. Loosen it."
+
+
+def _some_point(space: Space, base: TrialConfig, constraints: tuple[Constraint, ...]) -> bool:
+    """Whether a point of the space keeps the constraints, found by drawing."""
+    rng = random.Random(0)
+    for _ in range(_FEASIBLE_DRAWS):
+        try:
+            if feasible(constraints, space.resolve(base, space.draw(rng))):
+                return True
+        except ConfigError:
+            continue
+    return False
+
+
+def _start_problems(spec: SweepSpec) -> Iterator[Problem]:
+    alone, _ = constraints_of(spec)
+    for index, start in enumerate(spec.start_from):
+        if start.study is not None:
+            if start.study == spec.name:
+                yield ("start_from", index), f'the best of "{start.study}" cannot begin this same study; name another.'
+            continue
+        place: Location = ("start_from", index, "point")
+        try:
+            config = spec.space.resolve(spec.base, start_point(spec, start))
+        except StartError as error:
+            yield (*place, error.path), f'start point "{start.label}": {error}'
+        except ConfigError as error:
+            yield place, f'start point "{start.label}": {error}'
+        else:
+            broken = next((c for c in alone if not feasible((c,), config)), None)
+            if broken:
+                yield place, f'start point "{start.label}": it breaks the constraint "{broken.text}".'
+
+
+class StartError(Exception):
+    """A start point that is none of the space; ``path`` is where."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def start_point(spec: SweepSpec, start: StartPoint) -> dict[str, Scalar]:
+    """The whole point that ``start`` names: where it names no value, the base's. StartError if it is none of the space."""
+    given = dict(start.point or {})
+    space = spec.space
+    for path in given:
+        if path not in space.paths:
+            why = "is fixed in this space" if path in space.root else "is not searched"
+            raise StartError(
+                path, f'"{path}" {why}.{did_you_mean(path, space.paths)} Searched: {", ".join(space.paths)}.'
+            )
+    usual = space.point_of(spec.base.model_dump())
+    found: dict[str, Scalar] = {}
+    values: dict[str, Scalar] = {}
+    for path in space.order:
+        domain = space.root[path]
+        if not space.is_set(path, values):
+            if path in given:
+                raise StartError(path, f'"{path}" is given, but its condition does not hold at this point; remove it.')
+            continue
+        if domain.kind == "fixed":
+            values[path] = domain.choices[0]
+            continue
+        if path not in given and path not in usual:
+            raise StartError(path, f'"{path}" has no value, and the base has none inside its domain; give it one.')
+        value = given.get(path, usual.get(path))
+        if not domain.holds(value):
+            raise StartError(path, f'"{path}" is {value!r}, outside {domain.as_written()}.')
+        found[path] = values[path] = value
+    return found

@@ -1,0 +1,69 @@
+"""From arms to tuned arms: the search that each arm is given, and the study that compares what the searches found.
+
+Every arm, baselines included, gets the same number of trials on validation, under a seed that the comparison does not use;
+then the tuned arms meet on the comparison's own seeds. Proof: ``tests/study/test_tuned.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fsg.config import TrialConfig
+from fsg.errors import StudyError
+from fsg.study.design import arms_of
+from fsg.study.folder import best_trial
+from fsg.study.ledger import StudyState
+from fsg.study.seeds import SequentialSeeds
+from fsg.study.spec import EPOCH_METRICS, AblationSpec, SearchMetricSpec, SearchSpec, SweepSpec, parse_study
+from fsg.yaml_source import YamlSource
+
+
+def arm_sweeps(spec: AblationSpec) -> dict[str, SweepSpec]:
+    """The search of each arm, by arm; none where the study tunes nothing. A sweep's name is its arm's."""
+    if spec.retune is None:
+        return {}
+    seeds = spec.seeds.max if isinstance(spec.seeds, SequentialSeeds) else max(spec.first_seeds)
+    metric = spec.metric if spec.metric.name in EPOCH_METRICS else None
+    sweeps = {}
+    for arm, config in arms_of(spec).items():
+        space = spec.retune.space_of(arm)
+        assert space is not None, "refused when the study was loaded"
+        sweeps[arm] = SweepSpec(
+            name=arm.replace("/", "."),
+            question=f"Which configuration of {arm} is best on validation?",
+            base=config.model_copy(update={"seed": 0}),
+            seed=seeds + 1,
+            metric=SearchMetricSpec(
+                **(metric.model_dump() if metric else {"name": "val_accuracy", "mode": "max", "unit": "%"})
+            ),
+            space=space,
+            search=SearchSpec(trials=spec.retune.trials_per_arm),
+        )
+    return sweeps
+
+
+def tuned_config(sweep: SweepSpec, state: StudyState) -> TrialConfig:
+    """The best configuration of a finished search. StudyError if none of its trials finished."""
+    best = best_trial(state, sweep.metric)
+    if best is None:
+        raise StudyError(f'arm "{sweep.name}" could not be tuned: none of its {len(state.trials)} trials finished.')
+    return TrialConfig.model_validate(best.config)
+
+
+def with_tuned_arms(spec: AblationSpec, tuned: Mapping[str, TrialConfig]) -> AblationSpec:
+    """The comparison of the tuned arms, under the study's name and seeds, each with the name it had."""
+    if any("/" in arm for arm in tuned):
+        raise StudyError("a cross of blocks cannot be re-tuned yet; run one study for each block.")
+    data: dict[str, Any] = spec.resolved()
+    for key in ("design", "baselines", "retune", "cross"):
+        data.pop(key, None)
+    # An arm that sets all that the base has would be refused as empty; {} says that the base is meant.
+    data["arms"] = {
+        arm: {} if config.identity() == spec.base.identity() else config.model_dump(mode="json", exclude={"seed"})
+        for arm, config in tuned.items()
+    }
+    found = parse_study(YamlSource(spec.source.path if spec.source else Path(spec.name), data))
+    assert isinstance(found, AblationSpec)
+    return found

@@ -1,0 +1,135 @@
+"""What a sweep has cost so far, from its ledger's events, and whether a cap is reached. Pure accounting.
+
+Time counts while a trial runs: from its start to its last event. A study that lies idle between two runs costs nothing.
+Proof: ``tests/tune/test_budget.py``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fsg.errors import StudyError
+from fsg.study.search import BudgetSpec
+
+ENDED = ("finished", "pruned", "failed")
+OTHERWISE = "default"
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Trials begun, seconds during which at least one ran, GPU-hours, and money."""
+
+    trials: int = 0
+    wall_time: float = 0.0
+    gpu_hours: float = 0.0
+    cost: float = 0.0
+
+
+@dataclass
+class Meter:
+    """Counts events. ``cpus`` and ``gpus`` are what one trial takes, fractions allowed; ``prices`` by part of a device."""
+
+    cpus: float = 1
+    gpus: float = 0
+    prices: Mapping[str, float] = field(default_factory=dict)
+    _keys: set[str] = field(default_factory=set)
+    _open: dict[str, list[float]] = field(default_factory=dict)  # key -> start and last event of what runs
+    _devices: dict[str, str] = field(default_factory=dict)
+    _runs: list[tuple[float, float]] = field(default_factory=list)  # disjoint, in order
+    _hours: float = 0.0
+    _money: float = 0.0
+
+    def see(self, event: Mapping[str, Any]) -> None:
+        """One event of the ledger, in order."""
+        key, name, time = event.get("key"), event["event"], float(event["time"])
+        if key is None or name == "planned":
+            return
+        if name == "started":
+            self._close(key)
+            self._keys.add(key)
+            self._devices[key] = str(event["device"])
+            self._open[key] = [time, time]
+        elif key in self._open:
+            self._open[key][1] = max(self._open[key][1], time)
+            if name in ENDED:
+                self._close(key)
+
+    def spent(self) -> Spent:
+        """Up to the last event of each trial."""
+        running = [(start, last, self._price(self._devices[key])) for key, (start, last) in self._open.items()]
+        hours = self._hours + sum(last - start for start, last, _ in running) / 3600
+        money = self._money + sum((last - start) / 3600 * price for start, last, price in running)
+        wall = sum(end - start for start, end in _union([*self._runs, *((s, e) for s, e, _ in running)]))
+        return Spent(len(self._keys), wall, hours * self.gpus, money)
+
+    def _close(self, key: str) -> None:
+        if key in self._open:
+            start, last = self._open.pop(key)
+            self._runs = _union([*self._runs, (start, last)])
+            self._hours += (last - start) / 3600
+            self._money += (last - start) / 3600 * self._price(self._devices[key])
+
+    def _price(self, device: str) -> float:
+        """Of an hour of one trial on that device."""
+        if not self.prices:
+            return 0.0
+        named = [name for name in self.prices if name != OTHERWISE and name.lower() in device.lower()]
+        if not named and OTHERWISE not in self.prices:
+            known = ", ".join(self.prices)
+            raise StudyError(f'budget.prices has no price for "{device}", only for {known}; add it, or a "{OTHERWISE}".')
+        return self.prices[max(named, key=len) if named else OTHERWISE] * (self.gpus or self.cpus)
+
+
+def reached(budget: BudgetSpec | None, spent: Spent) -> str | None:
+    """The first cap that is reached, as a sentence; None if there is room for another trial."""
+    if budget is None:
+        return None
+    for name, unit in (("trials", ""), ("wall_time", " s"), ("gpu_hours", " h"), ("cost", "")):
+        cap, used = getattr(budget, name), getattr(spent, name)
+        if cap is not None and used >= cap:
+            return f"budget.{name}: {used:.4g}{unit} of {cap:.4g}{unit} used"
+    return None
+
+
+def describe(budget: BudgetSpec) -> str:
+    """The caps in one line, for a dry run."""
+    caps = {
+        "trials": budget.trials and f"{budget.trials} trials",
+        "wall_time": budget.wall_time and f"{budget.wall_time / 3600:.3g} h of wall time",
+        "gpu_hours": budget.gpu_hours and f"{budget.gpu_hours:g} GPU-hours",
+        "cost": budget.cost and f"a cost of {budget.cost:g}",
+    }
+    return "No trial is begun beyond " + ", ".join(text for text in caps.values() if text) + "."
+
+
+class Tail:
+    """Feeds a meter the events that were added to a ledger since it last looked."""
+
+    def __init__(self, path: Path, meter: Meter) -> None:
+        self.path, self.meter = path, meter
+        self._read = 0
+
+    def spent(self) -> Spent:
+        """As of the ledger's last whole line."""
+        if self.path.exists():
+            with self.path.open("rb") as file:
+                file.seek(self._read)
+                whole, newline, _ = file.read().rpartition(b"\n")
+            self._read += len(whole) + len(newline)
+            for line in whole.splitlines():
+                self.meter.see(json.loads(line))
+        return self.meter.spent()
+
+
+def _union(runs: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    found: list[tuple[float, float]] = []
+    for start, end in sorted(runs):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], end))
+        else:
+            found.append((start, end))
+    return found

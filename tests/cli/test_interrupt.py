@@ -1,0 +1,52 @@
+"""Ctrl-C, as a terminal sends it: to the driver and to every process it started."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+from cli_texts import ABLATION
+from command_line import python_environment
+
+from fsg.study.folder import StudyFolder
+
+
+def test_ctrl_c_exits_with_130_and_resume_completes_the_study(tmp_path, fsg, migrated_store, shared_ray):
+    shutil.copy(migrated_store, tmp_path / "mlflow.db")
+    (tmp_path / "study.yaml").write_text(ABLATION.replace("epochs: 2", "epochs: 12"))
+    driver = subprocess.Popen(
+        [sys.executable, "-c", "from fsg.cli import main; main()", "ablate", "study.yaml"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=python_environment(),
+        start_new_session=True,
+    )  # fmt: skip
+    study = StudyFolder(tmp_path / "studies" / "small")
+    deadline = time.monotonic() + 240
+    while driver.poll() is None and not any(t.status == "finished" for t in study.state().trials.values()):
+        assert time.monotonic() < deadline, "no trial finished in four minutes"
+        time.sleep(0.05)
+    os.killpg(driver.pid, signal.SIGINT)
+    out, err = driver.communicate(timeout=120)
+    assert driver.returncode == 130, err
+    assert "Traceback" not in out + err
+    assert out.rstrip().endswith("Stopped. Go on with: fsg resume small")
+    before = study.state().trials
+    finished = [key for key, trial in before.items() if trial.status == "finished"]
+    assert 0 < len(finished) < 4
+    assert "failed" not in {trial.status for trial in before.values()}
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
+    assert "RUNNING" not in {run.info.status for run in runs}, "nobody works on it any more"
+
+    said = fsg("resume", "small")
+    assert said.code == 0
+    assert f"{len(finished)} of them done before" in said.out
+    after = study.state().trials
+    assert {trial.status for trial in after.values()} == {"finished"}
+    assert all(after[key].attempts == 1 for key in finished), "a finished trial was run again"
+    runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert len(runs) == 1 + 2 + 4, "a trial has two runs"

@@ -1,0 +1,158 @@
+"""Proof of fsg/study/search.py: what a sweep may ask for, and what is refused at its line."""
+
+import pytest
+
+from fsg.study.search import Hyperband, Median, constraints_of, longest, seconds, start_point
+from fsg.study.spec import load_study, to_yaml
+
+WHOLE = """\
+name: whole
+base: {epochs: 9}
+seeds_per_config: 3
+metric: {name: val_accuracy, mode: max}
+space:
+  optimizer.lr: {loguniform: [1e-4, 1e-1]}
+  gradient.fast.lr: {loguniform: [1e-4, 1e-1]}
+  gradient.slow_net: {choice: [mamba, fir]}
+  gradient.slow.d_state: {randint: [1, 8], when: {gradient.slow_net: mamba}}
+constraints:
+  - gradient.fast.lr <= 10 * optimizer.lr
+  - step_ms < 50
+start_from:
+  - {name: paper, point: {optimizer.lr: 1e-2, gradient.slow_net: fir}}
+  - {study: earlier, best: 2}
+search: {sampler: tpe, trials: 30}
+scheduler: {name: hyperband, grace_epochs: 1}
+budget:
+  wall_time: 8h
+  gpu_hours: 10
+  cost: 20
+  prices: {H200: 3.5}
+"""
+
+
+@pytest.fixture
+def whole(files):
+    return files.load(WHOLE)
+
+
+def test_everything_a_sweep_may_say_is_read_and_written(whole, tmp_path):
+    assert whole.seeds == (0, 1, 2)
+    assert whole.scheduler == Hyperband(grace_epochs=1, reduction_factor=3)
+    assert whole.budget.wall_time == 8 * 3600
+    alone, measured = constraints_of(whole)
+    assert ([c.text for c in alone], [c.text for c in measured]) == ([whole.constraints[0]], [whole.constraints[1]])
+    (tmp_path / "again.yaml").write_bytes(to_yaml(whole))
+    assert load_study(tmp_path / "again.yaml") == whole
+
+
+def test_a_start_point_takes_from_the_base_what_it_does_not_name(whole):
+    assert start_point(whole, whole.start_from[0]) == {
+        "optimizer.lr": 0.01,
+        "gradient.fast.lr": 0.001,
+        "gradient.slow_net": "fir",
+    }
+
+
+def test_several_objectives_have_a_sampler_that_knows_them(files, sweep_text):
+    changes = [
+        ("scheduler: {name: asha, grace_epochs: 2}", ""),
+        ("search: {", "objectives: OBJ\nsearch: {sampler: nsga2, "),
+    ]
+    objectives = "[{name: step_ms, mode: min}, {name: bits, mode: min}]"
+    spec = files.load(sweep_text, *changes, ("OBJ", objectives))
+    assert [o.name for o in spec.objectives] == ["step_ms", "bits"]
+    assert "knows one objective; use tpe" in files.refused(
+        sweep_text, *changes, ("OBJ", objectives), ("nsga2", "cmaes")
+    )
+
+
+@pytest.mark.parametrize(("text", "expected"), [("90s", 90), ("1.5h", 5400), ("2 d", 172800), (7, 7), ("10m", 600)])
+def test_durations_have_units(text, expected):
+    assert seconds(text) == expected
+
+
+def test_median_is_a_scheduler_by_its_name_alone(files, sweep_text):
+    assert files.load(sweep_text, ("{name: asha, grace_epochs: 2}", "median")).scheduler == Median()
+
+
+def test_the_longest_trial_may_be_one_whose_epochs_are_searched(files, sweep_text):
+    assert longest(files.load(sweep_text, ("schedule.name: cosine", "epochs: {randint: [5, 12]}"))) == 12
+
+
+REFUSED = [
+    ("pbt", ("name: hyperband, grace_epochs: 1", "name: pbt"), 17, "pbt is not offered: it changes the configuration"),
+    (
+        "an unknown name",
+        ("gradient.fast.lr <=", "gradient.fast.lrr <="),
+        11,
+        'names "gradient.fast.lrr", which is no path',
+    ),
+    ("a near name", ("step_ms <", "step_mss <"), 12, 'Did you mean "step_ms"?'),
+    ("a test metric", ("step_ms <", "test_accuracy <"), 12, "Choices are made on validation."),
+    ("no comparison", ("step_ms < 50", "step_ms"), 12, "compares nothing"),
+    ("nowhere feasible", ("<= 10 *", "<= 1e-9 *"), 11, "holds nowhere: not at one of 2,000 points drawn at random"),
+    ("start: unknown path", ("{optimizer.lr: 1e-2", "{optimizer.lrr: 1e-2"), 14, 'Did you mean "optimizer.lr"?'),
+    ("start: outside", ("{optimizer.lr: 1e-2", "{optimizer.lr: 1"), 14, "outside {'loguniform': [0.0001, 0.1]}"),
+    (
+        "start: condition",
+        ("slow_net: fir}", "slow_net: fir, gradient.slow.d_state: 2}"),
+        14,
+        "its condition does not hold",
+    ),
+    (
+        "start: infeasible",
+        ("{optimizer.lr: 1e-2", "{optimizer.lr: 1e-4, gradient.fast.lr: 0.1"),
+        14,
+        "breaks the constraint",
+    ),
+    ("start: neither", ("{study: earlier, best: 2}", "{best: 2}"), 15, "expected {name: ..., point:"),
+    ("start: itself", ("study: earlier", "study: whole"), 15, "cannot begin this same study"),
+    ("gp", ("sampler: tpe", "sampler: gp"), 16, "which cannot search conditional paths (gradient.slow.d_state)"),
+    ("grid", ("sampler: tpe", "sampler: grid"), 6, "a grid has no end in a loguniform; use quniform"),
+    ("wall time", ("8h", "8x"), 19, "expected a duration such as 45s"),
+    ("no prices", ("  prices: {H200: 3.5}\n", ""), 18, "cost needs prices"),
+    (
+        "a condition",
+        ("when: {gradient.slow_net: mamba}", "when: {gradient.slow_net: mambo}"),
+        9,
+        'Did you mean "mamba"?',
+    ),
+    ("grace", ("grace_epochs: 1", "grace_epochs: 9"), 17, "none could be stopped"),
+    (
+        "objectives",
+        ("search: {", "objectives: [{name: step_ms, mode: min}]\nsearch: {"),
+        18,
+        "with objectives use scheduler: none",
+    ),
+    (
+        "no cap",
+        ("wall_time: 8h\n  gpu_hours: 10\n  cost: 20\n  prices: {H200: 3.5}", "prices: {a: 1}"),
+        18,
+        "it caps nothing",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "line", "message"), [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED])
+def test_an_impossible_search_is_refused_at_its_line(files, change, line, message):
+    lines = files.refused(WHOLE, change).splitlines()
+    assert any(found.startswith(f"study.yaml:{line}: ") and message in found for found in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("objectives", "message"),
+    [
+        ("[{name: step_mz, mode: min}]", 'names "step_mz". Did you mean "step_ms"?'),
+        ("[{name: val_accuracy, mode: max}]", 'the objective "val_accuracy" is given twice'),
+    ],
+)
+def test_an_objective_is_a_metric_and_another_one(files, sweep_text, objectives, message):
+    changes = [("scheduler: {name: asha, grace_epochs: 2}", ""), ("search: {", f"objectives: {objectives}\nsearch: {{")]
+    assert message in files.refused(sweep_text, *changes)
+
+
+def test_cmaes_searches_numbers(files, sweep_text):
+    choices = ("optimizer.lr: {loguniform: [1e-4, 1e-1]}\n  gradient.length: {randint: [1, 8]}\n  ", "")
+    message = files.refused(sweep_text, choices, ("{trials: 3}", "{trials: 3, sampler: cmaes}"))
+    assert "this space has choices alone; use tpe" in message
