@@ -34,5 +34,8 @@ def write(name: str, settings: dict[str, Any], body: dict[str, Any], packages: t
 def table(header: list[str], rows: list[list[str]]) -> str:
     """Rows under their header, the first column left, the others right."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = [[c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(r, widths, strict=True))] for r in [header, *rows]]
+    lines = [
+        [c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(r, widths, strict=True))]
+        for r in [header, *rows]
+    ]
     return "\n".join("  ".join(line).rstrip() for line in lines)

@@ -154,7 +154,8 @@ def compare(
     """Every arm of ``state`` against the full method (``reference``) and the baseline, paired by seed.
 
     ``reference`` or ``baseline`` None leaves its columns out. ``looks``: seeds were added one by one, so differences get
-    intervals that account for every look, and no fixed-sample test is made of them. Raises StudyError where they name no arm of the study,
+    intervals that account for every look, and no fixed-sample test is made of them. Raises StudyError where they name no
+    arm of the study,
     where the study has no trial, or where one seed of an arm has two finished trials.
     """
     measure = Measure(metric.name, metric.mode, metric.unit)

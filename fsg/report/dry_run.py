@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from fsg.report.progress import clock
-from fsg.study.design import arms_of
+from fsg.study.design import aliases, arms_of, left_out
 from fsg.study.space import describe
 from fsg.study.spec import AblationSpec, SweepSpec
 
@@ -50,6 +50,10 @@ def describe_plan(spec: AblationSpec | SweepSpec, cpus_per_trial: float, gpus_pe
         lines.append("Early stopping ends it sooner.")
     else:
         lines.append(f"Seeds {', '.join(map(str, spec.first_seeds))}, the same in every arm.")
+        lines += [f"Aliased in this fraction: {', '.join(found)}." for found in [aliases(spec.design)] if found]
+        lines += [f"Left out, its rules forbid it: {why}." for why in left_out(spec)]
+        if spec.retune is not None:
+            lines.append(f"Before that, {spec.retune.trials_per_arm} trials of search for each arm, not counted here.")
     return Group(
         table, *(Text(line) for line in lines), Text("Dry run: nothing was started, nothing was written.", style="dim")
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,8 +22,8 @@ from fsg.report.markdown import grid_markdown
 from fsg.report.published import published_grid
 from fsg.report.terminal import TerminalTable
 from fsg.stats.sequential import plan_looks
-from fsg.study.design import FULL, arms_of, blocks_of
 from fsg.study.design import Block as DesignBlock
+from fsg.study.design import aliases, blocks_of, factor_levels, left_out
 from fsg.study.ledger import StudyState
 from fsg.study.published import read_published
 from fsg.study.seeds import SequentialSeeds
@@ -163,8 +163,11 @@ def _block(spec: AblationSpec, state: StudyState, block: DesignBlock, device: st
         device=device,
         looks=looks,
     )
-    factors = _factors(spec, comparison) if looks is None else None
-    grids = [comparison_grid(comparison)]
+    factors = _factors(spec, block, comparison) if looks is None else None
+    table = comparison_grid(comparison)
+    design_notes = [f"Aliased in this fraction: {', '.join(found)}."] if (found := aliases(spec.design)) else []
+    design_notes += [f"Left out, its rules forbid it: {why}." for why in left_out(spec)]
+    grids = [replace(table, notes=(*table.notes, *design_notes))]
     if factors is not None:
         grids.append(factor_grid(comparison, factors))
     if looks is None:
@@ -179,23 +182,15 @@ def _paired(comparison: Comparison, other: str) -> bool:
     return any(len(values[other] & v) > 1 for arm, v in values.items() if arm != other)
 
 
-def _factors(spec: AblationSpec, comparison: Comparison) -> FactorReport | None:
-    """The effects of a factorial design of switches, as far as its seeds are whole."""
-    switches = getattr(spec.design, "switches", None)
-    if spec.design is None or spec.design.kind not in ("full_factorial", "fractional_factorial") or not switches:
+def _factors(spec: AblationSpec, block: DesignBlock, comparison: Comparison) -> FactorReport | None:
+    """The effects of a factorial design, as far as its seeds are whole."""
+    names, levels = factor_levels(spec, block)
+    if len(names) < 2 or not levels:
         return None
-    configs = {arm: config.gradient for arm, config in arms_of(spec).items()}
-    designed = [row.arm for row in comparison.rows if _is_designed(row.arm)]
-    levels = {arm: [bool(getattr(configs[arm], s)) for s in switches] for arm in designed}
     try:
-        return factor_report(comparison, switches, levels)
+        return factor_report(comparison, names, levels)
     except StudyError:
-        return None  # seeds are missing: the table says which
-
-
-def _is_designed(arm: str) -> bool:
-    name = arm.rpartition("/")[2]
-    return name == FULL or name.startswith("no_")
+        return None  # no factorial, or seeds are missing: the table says which
 
 
 def _joined(tables: list[str]) -> str:

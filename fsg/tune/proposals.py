@@ -1,30 +1,58 @@
 """Optuna's proposals, told the truth about how trials end.
 
-Ask/tell on an Optuna study that lives in the study folder: a finished trial is told COMPLETE, one that the scheduler stopped
-PRUNED with its intermediate values, a diverged or crashed one FAIL, and none stays RUNNING over a restart. (Ray's own
-OptunaSearch tells a stopped trial as COMPLETE with its truncated value: 10 of 10 seen, Ray 2.60.)
+Ask/tell on an Optuna study that lives in the study folder: a finished configuration is told COMPLETE, one that the scheduler
+stopped PRUNED with its intermediate values, a diverged or crashed one FAIL with the reason, and none stays RUNNING over a
+restart. (Ray's own OptunaSearch tells a stopped trial as COMPLETE with its truncated value: 10 of 10 seen, Ray 2.60.)
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import random
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial, TrialState
 
-from fsg.study.ledger import TrialRecord
+from fsg.errors import BackendUnavailable, ConfigError
 from fsg.study.space import Domain, Space
 
-KEY = "fsg_key"
+KEY, REASON, REPEATS, START, SEEDS = "fsg_key", "reason", "repeats", "start_from", "seeds"
 Point = Mapping[str, Any]
+Status = Literal["open", "finished", "pruned", "failed"]
+
+# So many points in a row may be old or infeasible before they are drawn at random, and so many before giving up.
+PATIENCE, TRIES = 20, 120
+_WORST = 1e9  # a violation that could not be computed; a database holds no infinity
+
+
+class Infeasible(Exception):
+    """A point that breaks a constraint: it is told as failed, and never run."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one configuration: the epochs of its first seed, and the metrics it is judged by if it finished.
+
+    ``metrics`` None: those of its last epochs. ``violations``: of each constraint on metrics, 0 or less where it holds.
+    """
+
+    point: Point
+    status: Status
+    epochs: Sequence[Mapping[str, Any]] = ()
+    metrics: Mapping[str, Any] | None = None
+    violations: Mapping[str, float] = field(default_factory=dict)
+    reason: str | None = None
+    seeds: int = 1
 
 
 def distribution(domain: Domain) -> BaseDistribution:
@@ -45,140 +73,264 @@ def distribution(domain: Domain) -> BaseDistribution:
             return CategoricalDistribution(domain.choices)
 
 
-def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    """The sampler that a specification names."""
-    if name == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
+def make_sampler(name: str, seed: int, conditional: bool = False) -> BaseSampler:
+    """The sampler that a specification names. A grid is gone through by ``Proposals``: here it is a random one.
+
+    BackendUnavailable if the sampler needs a package that is not installed.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        # Trials run side by side: the constant liar keeps TPE from proposing the neighbourhood of one that still runs.
-        return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+        match name:
+            case "tpe":
+                # Trials run side by side: the constant liar keeps TPE from proposing the neighbourhood of one that runs.
+                return TPESampler(
+                    seed=seed, multivariate=True, group=conditional, constant_liar=True, warn_independent_sampling=False
+                )
+            case "gp":
+                return GPSampler(seed=seed, warn_independent_sampling=False)
+            case "cmaes":
+                _need("cmaes", name)
+                return CmaEsSampler(seed=seed, warn_independent_sampling=False)
+            case "qmc":
+                return QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
+            case "nsga2":
+                return NSGAIISampler(seed=seed, population_size=20)
+            case _:
+                return RandomSampler(seed=seed)
 
 
 class Proposals:
-    """Points of a space, asked of Optuna and told back by the trial's key. Knows nothing of Ray."""
+    """Points of a space, asked of Optuna and told back by the configuration's key. Knows nothing of Ray.
+
+    ``key_of`` gives a point its key; it raises Infeasible, or ConfigError, for one that must not be run. ``objectives`` stand
+    beside ``metric``: (name, mode) each. ``grid``: go through all points, in an order that ``seed`` shuffles.
+    ``storage``: a journal's path, a database's URL, or None for memory.
+    """
 
     def __init__(
         self,
         space: Space,
-        sampler: optuna.samplers.BaseSampler,
-        storage: Path | None,
+        sampler: BaseSampler,
+        storage: Path | str | None,
         metric: str,
         mode: str,
         key_of: Callable[[Point], str],
+        objectives: Sequence[tuple[str, str]] = (),
+        name: str = "fsg",
+        grid: bool = False,
+        seed: int = 0,
     ) -> None:
+        self._space = space
         self._distributions = {path: distribution(domain) for path, domain in space.domains.items()}
-        self._metric = metric
+        self._metrics = [metric, *(objective for objective, _ in objectives)]
         self._key_of = key_of
-        self._study = _quietly_open(sampler, storage, mode)
-        self._open: dict[str, Trial] = {}
+        self._study = _quietly_open(sampler, storage, [mode, *(way for _, way in objectives)], name)
+        self._random = random.Random(seed)
+        self._grid = _shuffled(space, seed) if grid else None
+        self._open: dict[str, int] = {}  # key -> Optuna's id of the trial
+        self._last: dict[str, dict[str, Any]] = {}  # key -> newest value of each metric
+        self._values: dict[str, list[float] | None] = {}  # key -> what it was told; None if not as finished
 
-    def recall(self, records: Mapping[str, TrialRecord]) -> list[tuple[str, Point]]:
-        """After a restart: tell Optuna what the ledger knows, and return the points that are still to be run.
+    def recall(self, outcomes: Mapping[str, Outcome]) -> list[tuple[str, Point]]:
+        """After a restart: tell Optuna what the ledger knows, and return what is still to be run.
 
-        Trials that Optuna's own file has lost are entered again: the ledger is the memory.
+        Trials that Optuna's own memory has lost are entered again: the ledger is the memory.
         """
-        self._enter_lost(records)
-        to_run: list[tuple[str, Point]] = []
-        for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            trial = Trial(self._study, frozen._trial_id)
+        self._enter_lost(outcomes)
+        open_ones: list[tuple[str, Point]] = []
+        for frozen in self._study.get_trials(deepcopy=False):
             key = frozen.user_attrs.get(KEY)
-            record = records.get(key) if key else None
+            if frozen.state.is_finished():
+                if key is not None:
+                    self._values[key] = list(frozen.values) if frozen.state == TrialState.COMPLETE else None
+                continue
             if key is None:
-                self._study.tell(trial, state=TrialState.FAIL)  # killed between asking and naming it: never ran
+                self._tell(frozen._trial_id, TrialState.FAIL, reason="killed before it had its key")  # so it never ran
                 continue
-            self._open[key] = trial
-            if record is None or record.status in ("planned", "running"):
-                to_run.append((key, frozen.params))
-                continue
-            for metrics in record.epochs:
+            self._open[key] = frozen._trial_id
+            self._last[key] = {}
+            outcome = outcomes.get(key)
+            if outcome is None or outcome.status == "open":
+                open_ones.append((key, frozen.params))
+            for metrics in outcome.epochs if outcome else ():
                 self.report(key, metrics)
-            self.end(key, record.status)
-        return to_run
+            if outcome and outcome.status != "open":
+                told = (outcome.metrics, outcome.violations, outcome.reason, outcome.seeds)
+                self.end(key, outcome.status, *told)
+        return open_ones
 
-    def ask(self, tries: int = 100) -> tuple[str, Point] | None:
-        """A new point and its key. A point that has been run before is told its result at once and another is asked.
+    def ask(self) -> tuple[str, Point] | None:
+        """A new feasible point and its key. A point that has been run is told its result at once and another is asked.
 
-        None if ``tries`` points in a row were old ones: the space is exhausted, or as good as.
+        None if the space is exhausted, or as good as: TRIES points in a row were old or infeasible.
         """
-        for _ in range(tries):
-            trial = self._study.ask(self._distributions)
-            key = self._key_of(trial.params)
-            if not self._known(key):
-                trial.set_user_attr(KEY, key)
-                self._open[key] = trial
-                return key, trial.params
-            trial.set_user_attr("repeats", key)
-            value = self._value_of(key)
-            if value is None:
-                self._study.tell(trial, state=TrialState.FAIL)
-            else:
-                self._study.tell(trial, value)
+        for attempt in range(TRIES) if self._grid is None else iter(int, 1):
+            drawn = self._drawn(attempt)
+            if drawn is None:
+                return None
+            trial, point = drawn
+            accepted = self._accept(trial, point)
+            if accepted is not None:
+                return accepted, point
         return None
 
-    def report(self, key: str, metrics: Mapping[str, Any]) -> None:
-        """One epoch's metrics of a running trial."""
-        value = metrics.get(self._metric)
-        if key in self._open and value is not None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # a resumed trial reports its last epoch again
-                self._open[key].report(float(value), int(metrics["epoch"]))
+    def propose(self, point: Point, label: str) -> str | None:
+        """The key of a point that is named rather than drawn; None if it has been run or must not be."""
+        self._study.enqueue_trial(dict(point), user_attrs={START: label})
+        trial = self._study.ask()
+        return self._accept(trial, self._suggested(trial))
 
-    def end(self, key: str, status: str) -> None:
-        """How a trial ended: finished, pruned or failed."""
+    def report(self, key: str, metrics: Mapping[str, Any]) -> None:
+        """One epoch's metrics of a running configuration, of its first seed."""
+        if key not in self._open:
+            return
+        self._last[key] |= {name: metrics[name] for name in self._metrics if metrics.get(name) is not None}
+        value = metrics.get(self._metrics[0])
+        if value is not None and len(self._metrics) == 1:  # Optuna keeps no intermediate values of several objectives
+            self._study._storage.set_trial_intermediate_value(self._open[key], int(metrics["epoch"]), float(value))
+
+    def end(
+        self,
+        key: str,
+        status: str,
+        metrics: Mapping[str, Any] | None = None,
+        violations: Mapping[str, float] | None = None,
+        reason: str | None = None,
+        seeds: int = 1,
+    ) -> None:
+        """How a configuration ended: finished, pruned or failed; ``metrics`` None: judged by its last values."""
         trial = self._open.pop(key, None)
+        last = self._last.pop(key, {})
+        self._values.setdefault(key, None)
         if trial is None:
             return
-        values = self._study._storage.get_trial(trial._trial_id).intermediate_values
-        if status == "finished" and values:
-            self._study.tell(trial, values[max(values)])
-        elif status == "pruned" and values:
-            self._study.tell(trial, state=TrialState.PRUNED)
+        if seeds > 1:
+            self._study._storage.set_trial_user_attr(trial, SEEDS, seeds)
+        values = [(metrics or last).get(name) for name in self._metrics]
+        if status == "finished" and all(value is not None for value in values):
+            numbers = [float(value) for value in values if value is not None]
+            for text, violation in (violations or {}).items():
+                limited = min(float(violation), _WORST)
+                self._study._storage.set_trial_system_attr(trial, f"constraints:{text}", limited)  # Trial.set_constraint
+            self._values[key] = numbers
+            self._tell(trial, TrialState.COMPLETE, numbers)
+        elif status == "pruned" and last:
+            self._tell(trial, TrialState.PRUNED, reason=reason)
         else:
-            self._study.tell(trial, state=TrialState.FAIL)
+            self._tell(trial, TrialState.FAIL, reason=reason or f"no finite {self._metrics[0]} was measured")
 
-    def _enter_lost(self, records: Mapping[str, TrialRecord]) -> None:
+    def _drawn(self, attempt: int) -> tuple[Trial, Point] | None:
+        """A point of the grid, of the sampler, or, where that has none that may be run, at random."""
+        point = next(self._grid, None) if self._grid is not None else None
+        if self._grid is not None and point is None:
+            return None
+        if self._grid is None and attempt >= PATIENCE:
+            point = self._space.draw(self._random)
+        if point is not None:
+            self._study.enqueue_trial(dict(point))
+        trial = self._study.ask()
+        return trial, self._suggested(trial)
+
+    def _suggested(self, trial: Trial) -> Point:
+        """The point at which the trial stands: each path asked for whose condition holds."""
+        settings: dict[str, Any] = {}
+        for path in self._space.order:
+            if self._space.is_set(path, settings):
+                domain = self._space.root[path]
+                settings[path] = domain.choices[0] if domain.kind == "fixed" else _suggest(trial, path, domain)
+        return {path: settings[path] for path in self._space.paths if path in settings}
+
+    def _accept(self, trial: Trial, point: Point) -> str | None:
+        """The point's key if it is new and may be run; else the trial is told at once."""
+        try:
+            key = self._key_of(point)
+        except (Infeasible, ConfigError) as error:
+            self._tell(trial._trial_id, TrialState.FAIL, reason=f"infeasible: {error}")
+            return None
+        if key in self._open or key in self._values:
+            trial.set_user_attr(REPEATS, key)
+            values = self._values.get(key)
+            if values is None:
+                self._tell(trial._trial_id, TrialState.FAIL)
+            else:
+                self._tell(trial._trial_id, TrialState.COMPLETE, values)
+            return None
+        trial.set_user_attr(KEY, key)
+        self._open[key] = trial._trial_id
+        self._last[key] = {}
+        return key
+
+    def _tell(
+        self, trial: int, state: TrialState, values: Sequence[float] | None = None, reason: str | None = None
+    ) -> None:
+        storage = self._study._storage
+        if reason:
+            storage.set_trial_user_attr(trial, REASON, reason)
+        self._study.tell(storage.get_trial(trial).number, values, state=state)
+
+    def _enter_lost(self, outcomes: Mapping[str, Outcome]) -> None:
         known = {t.user_attrs.get(KEY) for t in self._study.get_trials(deepcopy=False)}
-        for key, record in records.items():
+        for key, outcome in outcomes.items():
             if key not in known:
-                params = {path: _value_at(record.config, path) for path in self._distributions}
+                distributions = {path: self._distributions[path] for path in outcome.point}
                 lost = optuna.trial.create_trial(
-                    state=TrialState.RUNNING, params=params, distributions=self._distributions, user_attrs={KEY: key}
+                    state=TrialState.RUNNING,
+                    params=dict(outcome.point),
+                    distributions=distributions,
+                    user_attrs={KEY: key},
                 )
                 self._study.add_trial(lost)
 
-    def _known(self, key: str) -> bool:
-        return any(t.user_attrs.get(KEY) == key for t in self._study.get_trials(deepcopy=False))
 
-    def _value_of(self, key: str) -> float | None:
-        for trial in self._study.get_trials(deepcopy=False):
-            if trial.user_attrs.get(KEY) == key and trial.state == TrialState.COMPLETE:
-                return trial.value
-        return None
+def _suggest(trial: Trial, path: str, domain: Domain) -> Any:
+    found = distribution(domain)
+    if isinstance(found, FloatDistribution):
+        return trial.suggest_float(path, found.low, found.high, step=found.step, log=found.log)
+    if isinstance(found, IntDistribution):
+        return trial.suggest_int(path, found.low, found.high, log=found.log)
+    return trial.suggest_categorical(path, list(domain.choices))
 
 
-def _quietly_open(sampler: optuna.samplers.BaseSampler, storage: Path | None, mode: str) -> optuna.Study:
-    optuna.logging.set_verbosity(logging.WARNING)
-    direction: Literal["maximize", "minimize"] = "maximize" if mode == "max" else "minimize"
+def _shuffled(space: Space, seed: int) -> Iterator[Point]:
+    """Every point of a grid, so that a study that is cut short has seen all of it evenly."""
+    points = list(space.grid())
+    random.Random(seed).shuffle(points)
+    return iter(points)
+
+
+def _quietly_open(sampler: BaseSampler, storage: Path | str | None, modes: Sequence[str], name: str) -> optuna.Study:
+    optuna.logging.set_verbosity(logging.ERROR)
+    directions = ["maximize" if mode == "max" else "minimize" for mode in modes]
     if storage is None:
-        return optuna.create_study(sampler=sampler, direction=direction)
-    storage.parent.mkdir(parents=True, exist_ok=True)
-    _mend(storage)
-    journal = JournalStorage(JournalFileBackend(str(storage)))
-    return optuna.create_study(
-        storage=journal, study_name="fsg", sampler=sampler, direction=direction, load_if_exists=True
-    )
+        return optuna.create_study(sampler=sampler, directions=directions)
+    memory: Any = os.path.expandvars(storage) if isinstance(storage, str) else _journal(storage)
+    try:
+        return optuna.create_study(
+            storage=memory, study_name=name, sampler=sampler, directions=directions, load_if_exists=True
+        )
+    except Exception as error:
+        if not isinstance(storage, str):
+            raise
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BackendUnavailable(
+            f"search.storage: {storage} cannot be used ({first}). Check the address and that its driver is installed, "
+            "or leave search.storage out for a journal in the study's folder."
+        ) from None
 
 
-def _mend(journal: Path) -> None:
-    """What a kill leaves: a lock that Optuna would wait 30 s for, and half a line that it would glue the next one to."""
-    journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
-    if journal.exists():
-        os.truncate(journal, journal.read_bytes().rfind(b"\n") + 1)
+def _journal(path: Path) -> JournalStorage:
+    """The journal, without what a kill leaves: a lock that Optuna would wait 30 s for, and half of a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+    if path.exists():
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+    return JournalStorage(JournalFileBackend(str(path)))
 
 
-def _value_at(config: Mapping[str, Any], path: str) -> Any:
-    value: Any = config
-    for part in path.split("."):
-        value = value[part]
-    return value
+def _need(package: str, sampler: str) -> None:
+    import importlib.util
+
+    if importlib.util.find_spec(package) is None:
+        raise BackendUnavailable(
+            f"search.sampler: {sampler} needs the package {package}, which is not installed: pip install {package}."
+        )

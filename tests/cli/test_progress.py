@@ -114,7 +114,7 @@ def test_on_a_terminal_the_display_is_redrawn_in_place_and_gone_at_the_end(progr
         train(progress, "k0")
         display._live.refresh()
         drawn = out.getvalue()
-    for piece in ("small", "1 of 4 trials done", "elapsed", "best arm so far", "MLflow: 3 events behind"):
+    for piece in ("small", "1 of 4 trials done", "elapsed", "so far: 90.00", "MLflow: 3 events behind"):
         assert piece in drawn
     assert "\x1b[2K" in out.getvalue()[len(drawn) :], "the last drawing is erased"
 

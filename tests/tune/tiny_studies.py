@@ -30,6 +30,8 @@ SWEEP = {
     "search": {"sampler": "tpe", "trials": 6, "seed": 0},
     "scheduler": {"name": "asha", "grace_epochs": 1, "reduction_factor": 2},
 }
+# One seed has no spread.
+ONE_SEED = {"seeds": [0], "analysis": {"interval": None}}
 # The training loss overflows within the first epochs.
 WILD = {
     "quantizer": "bwn",

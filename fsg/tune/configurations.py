@@ -1,0 +1,136 @@
+"""Configurations of a sweep and their seeds: what each came to, as the searcher is told. Pure functions of the ledger.
+
+Proof: ``tests/tune/test_search_logic.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import mean
+from typing import Any
+
+from fsg.config import Dorefa, FloatWeights, TrialConfig
+from fsg.study.constraints import Constraint, values_of
+from fsg.study.design import PlannedTrial, planned, sweep_trial
+from fsg.study.ledger import TrialRecord
+from fsg.study.search import BITS, constraints_of, feasible
+from fsg.study.spec import SweepSpec
+from fsg.tune.proposals import Infeasible, Outcome, Point
+from fsg.tune.racing import Values, next_seed
+
+
+@dataclass
+class Configuration:
+    """One point of the space. ``key`` is that of its trial with the first seed; ``finals``: metrics by finished seed."""
+
+    key: str
+    point: Point
+    config: TrialConfig
+    finals: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    settled: bool = False
+
+    def trial(self, spec: SweepSpec, seed: int) -> PlannedTrial:
+        """Its trial with one of the seeds."""
+        return planned(spec.name, sweep_trial(spec, self.point).arm, seed, self.config)
+
+    def values(self, spec: SweepSpec) -> Values:
+        """The metric by seed, larger being better; without seeds where it was not finite."""
+        sign = 1 if spec.metric.mode == "max" else -1
+        found = {seed: final.get(spec.metric.name) for seed, final in self.finals.items()}
+        return {seed: sign * value for seed, value in found.items() if value is not None}
+
+    def means(self, spec: SweepSpec) -> dict[str, float]:
+        """The mean over its seeds of every number the search is led by; ``bits`` as the quantizer has them."""
+        names = {o.name for o in (spec.metric, *spec.objectives)}
+        names |= {name for c in constraints_of(spec)[1] for name in c.names}
+        found: dict[str, float] = {BITS: bits(self.config)}
+        for name in names:
+            values = [final[name] for final in self.finals.values() if isinstance(final.get(name), int | float)]
+            if values and len(values) == len(self.finals):
+                found[name] = mean(values)
+        return found
+
+    def violations(self, spec: SweepSpec) -> dict[str, float]:
+        """Of each constraint on a metric, at the means of its seeds."""
+        return violations(constraints_of(spec)[1], self.config, self.means(spec))
+
+
+def violations(
+    constraints: tuple[Constraint, ...], config: TrialConfig, metrics: Mapping[str, float]
+) -> dict[str, float]:
+    """By how much each constraint is broken; 0 or less where it holds."""
+    data = config.model_dump()
+    return {c.text: c.violation(values_of(data, metrics, c.names)) for c in constraints}
+
+
+def bits(config: TrialConfig) -> float:
+    """Bits per quantised weight."""
+    match config.quantizer:
+        case Dorefa(bits=number):
+            return float(number)
+        case FloatWeights():
+            return 64.0 if config.dtype == "float64" else 32.0
+        case _:
+            return 1.0
+
+
+def configuration(spec: SweepSpec, point: Point) -> Configuration:
+    """The configuration at a point. Infeasible where it breaks a constraint; ConfigError for no valid trial."""
+    trial = sweep_trial(spec, point)
+    for constraint in constraints_of(spec)[0]:
+        if not feasible((constraint,), trial.config):
+            raise Infeasible(constraint.text)
+    return Configuration(trial.key, point, trial.config)
+
+
+def group(spec: SweepSpec, records: Mapping[str, TrialRecord]) -> dict[str, dict[int, TrialRecord]]:
+    """The ledger's trials by configuration (the key of its first seed) and seed."""
+    found: dict[str, dict[int, TrialRecord]] = {}
+    for key, record in records.items():
+        if record.seed == spec.seed:
+            found.setdefault(key, {})[record.seed] = record
+        else:
+            config = TrialConfig.model_validate(record.config)
+            found.setdefault(planned(spec.name, record.arm, spec.seed, config).key, {})[record.seed] = record
+    return found
+
+
+def recalled(spec: SweepSpec, records: Mapping[str, TrialRecord]) -> dict[str, Configuration]:
+    """The configurations of a ledger with the results of their finished seeds."""
+    found = {}
+    for key, seeds in group(spec, records).items():
+        data = next(iter(seeds.values())).config
+        configuration = Configuration(key, spec.space.point_of(data), TrialConfig.model_validate(data))
+        finished = sorted((seed, r.final) for seed, r in seeds.items() if r.status == "finished" and r.final)
+        configuration.finals.update(finished)
+        found[key] = configuration
+    return found
+
+
+def outcome(
+    spec: SweepSpec, configuration: Configuration, seeds: Mapping[int, TrialRecord], others: list[Values]
+) -> Outcome:
+    """What became of a configuration, from its trials; ``others``: the values of all configurations, its own too."""
+    first = seeds.get(spec.seed)
+    epochs = first.epochs if first else []
+    for record in seeds.values():
+        if record.status in ("pruned", "failed"):
+            return Outcome(configuration.point, record.status, epochs, reason=record.reason)
+    if any(record.status != "finished" for record in seeds.values()) or first is None:
+        return Outcome(configuration.point, "open", epochs)
+    if following(spec, configuration, others) is not None:
+        return Outcome(configuration.point, "open", epochs)
+    told = (configuration.means(spec), configuration.violations(spec))
+    return Outcome(configuration.point, "finished", epochs, *told, seeds=len(configuration.finals))
+
+
+def following(spec: SweepSpec, configuration: Configuration, others: list[Values]) -> int | None:
+    """The seed that a configuration runs next; None if it has all it needs. Several objectives are not raced."""
+    if spec.objectives:
+        return next((seed for seed in spec.seeds if seed not in configuration.finals), None)
+    values = configuration.values(spec)
+    if len(values) < len(configuration.finals):
+        return None  # a metric that was not finite makes it a failure, whatever the other seeds
+    own = next((v for v in others if v == values), values)
+    return next_seed(own, others, spec.seeds)

@@ -1,0 +1,116 @@
+"""The report of a study: sequential seeds, blocks, published numbers, effects, the page."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fsg.errors import StudyError
+from fsg.report.diagnostics import draw_diagnostics
+from fsg.report.published import published_grid
+from fsg.report.study_report import make_report
+from fsg.stats.sequential import plan_looks
+from fsg.study.spec import parse_study
+from fsg.yaml_source import YamlSource
+from tests.report.handmade import arms, state, trial
+
+METRIC = {"name": "val_accuracy", "mode": "max", "unit": "%"}
+
+
+def study(**over):
+    data = {"name": "s", "question": "Q?", "base": {"gradient": "fsg"}, "seeds": [0, 1, 2], "metric": METRIC, **over}
+    return parse_study(YamlSource(Path("s.yaml"), data))
+
+
+FACTORIAL = {"design": {"kind": "full_factorial", "switches": ["hgs", "lre"]}, "baselines": ["ste"]}
+
+
+def factorial_state():
+    return arms(
+        full=(92.0, 93.0, 94.5), no_lre=(91.0, 92.5, 93.0), no_hgs=(90.0, 91.0, 92.0), no_hgs_lre=(90.0, 90.5, 92.0), ste=(89.0, 90.0, 91.5)
+    )  # fmt: skip
+
+
+def test_every_rendering_is_written_and_the_page_holds_its_drawings_itself(tmp_path):
+    paths = make_report(study(**FACTORIAL), factorial_state()).write(tmp_path)
+    names = {p.name for p in paths}
+    assert {"comparison.md", "comparison.tex", "comparison.csv", "seeds.csv", "report.html"} <= names
+    assert {"forest_full.svg", "forest_ste.svg", "effects.svg", "curves_val_accuracy.svg", "curves_train_loss.svg"} <= names
+    page = (tmp_path / "report.html").read_text()
+    assert page.count('src="data:image/svg+xml;base64,') == 5
+    assert "http://" not in page and "https://" not in page and "<script" not in page
+    assert "Q?" in page
+
+
+def test_text_from_a_study_cannot_become_markup():
+    from fsg.report.html import html_page
+
+    page = html_page("<b>x</b>", "<script>alert(1)</script>", [], [])
+    assert "<script>" not in page and "<b>" not in page
+
+
+def test_a_factorial_reports_its_effects_and_the_switch_that_helps():
+    report = make_report(study(**FACTORIAL), factorial_state())
+    (block,) = report.blocks
+    effects = {effect.name: effect.interval.estimate for effect in block.factors.effects}
+    assert effects["hgs"] == pytest.approx((92.0 + 93 + 94.5 + 91 + 92.5 + 93) / 6 - (90 + 91 + 92 + 90 + 90.5 + 92) / 6)
+    assert len(report.terminal) == 2
+
+
+def test_sequential_seeds_get_intervals_that_account_for_every_look_and_no_fixed_sample_test():
+    spec = study(seeds={"min": 3, "max": 10, "until": "half_width <= 0.5"}, arms={"full": {}}, baselines=["ste"])
+    report = make_report(spec, arms(full=(92.0, 93.0, 94.5), ste=(89.0, 90.5, 91.0)))
+    row = next(r for r in report.comparison.rows if r.arm == "full")
+    expected = plan_looks(3, 10).interval([3.0, 2.5, 3.5])
+    assert row.vs_baseline == expected
+    assert row.verdict_baseline is None
+    assert any("one by one, from 3 to at most 10" in note for note in report.grids[0].notes)
+
+
+def test_a_cross_makes_one_table_per_block_with_its_own_reference():
+    spec = study(
+        design={"kind": "cross", "of": {"kind": "full_factorial", "switches": ["lre"]}, "quantizers": ["dorefa", "bwn"]},
+        baselines=["ste"],
+    )
+    values = {f"{q}/{a}": (90.0 + i, 91.0, 92.5) for i, q in enumerate(("dorefa", "bwn")) for a in ("full", "no_lre", "ste")}
+    report = make_report(spec, arms(**values))
+    assert [block.comparison.reference for block in report.blocks] == ["dorefa/full", "bwn/full"]
+    assert all(len(block.comparison.rows) == 3 for block in report.blocks)
+    assert len(report.rows) == 6 and len(report.arm_metrics) == 6
+
+
+def test_published_numbers_stand_beside_the_arm_they_belong_to(tmp_path):
+    table = tmp_path / "p.csv"
+    table.write_text("model,quantizer,optimizer,method,mean_last10,std\nresnet20,dorefa,sgd,ste,80,1\ndigits_cnn,dorefa,adam,ste,90.5,1\n")
+    config = {"model": {"name": "digits_cnn"}, "quantizer": {"name": "dorefa"}, "optimizer": {"name": "adam"}, "gradient": {"name": "ste"}}
+    trials = [trial("ste", s, v, config=config) for s, v in enumerate((89.0, 90.0, 91.0))]
+    for t, v in zip(trials, (89.0, 90.0, 91.0), strict=True):
+        t.final["test_accuracy_last10"] = v
+    from fsg.study.published import read_published
+
+    grid = published_grid(state(*trials), ["ste"], read_published(table))
+    (line,) = [[c.text for c in row] for row in grid.rows]
+    assert line == ["ste", "mean_last10", "test_accuracy_last10", "3", "90.00", "90.50", "−0.50", "85.0 to 95.0", "yes"]
+
+
+def test_what_no_published_row_matches_gets_no_table():
+    assert published_grid(arms(ste=(1.0, 2.0)), [], [{"method": "ste"}]) is None
+
+
+def test_diagnostics_draw_one_panel_for_each_quantity_and_refuse_an_arm_without_any():
+    known = arms(full=(90.0, 91.0))
+    events = [
+        {"event": "layers", "key": key, "epoch": e, "layers": {"conv": {"gain": 1.0, "flip_ratio": 0.1 / e}}}
+        for key in known.trials
+        for e in (1, 2)
+    ]
+    figure = draw_diagnostics(known, events, "full")
+    assert sum(axes.get_visible() for axes in figure.axes) == 2
+    with pytest.raises(StudyError, match='arm "ste" has recorded no layers'):
+        draw_diagnostics(known, events, "ste")
+
+
+def test_the_table_in_mlflow_has_the_cells_of_the_terminal():
+    report = make_report(study(**FACTORIAL), factorial_state())
+    assert json.loads(json.dumps(report.rows))[0]["arm"] == "full"
+    assert [row["arm"] for row in report.rows] == ["full", "no_lre", "no_hgs", "no_hgs_lre", "ste"]

@@ -1,0 +1,72 @@
+"""Tuning every arm with the same budget before it is compared."""
+
+from pathlib import Path
+
+import pytest
+
+from fsg.config import parse_trial
+from fsg.errors import StudyError
+from fsg.study.design import arms_of, plan
+from fsg.study.ledger import StudyState, TrialRecord
+from fsg.study.spec import parse_study
+from fsg.study.tuned import arm_sweeps, tuned_config, with_tuned_arms
+from fsg.yaml_source import YamlSource
+
+
+def study(**over):
+    data = {
+        "name": "s",
+        "base": {"gradient": "fsg"},
+        "seeds": [0, 4],
+        "metric": {"name": "test_accuracy", "mode": "max", "unit": "%"},
+        "arms": {"full": {}},
+        "baselines": ["ste"],
+        "retune": {"trials_per_arm": 3, "space": {"optimizer.lr": {"loguniform": [1e-4, 1e-1]}}},
+        **over,
+    }
+    return parse_study(YamlSource(Path("s.yaml"), data))
+
+
+def test_every_arm_gets_the_same_budget_on_validation_under_a_seed_of_its_own():
+    spec = study()
+    sweeps = arm_sweeps(spec)
+    assert list(sweeps) == ["full", "ste"]
+    for arm, sweep in sweeps.items():
+        assert sweep.search.trials == 3
+        assert sweep.metric.name == "val_accuracy"
+        assert sweep.seed == 5 not in spec.first_seeds
+        assert sweep.base.gradient == arms_of(spec)[arm].gradient
+
+
+def test_without_retune_nothing_is_tuned():
+    assert arm_sweeps(study(retune=None)) == {}
+
+
+def test_the_tuned_study_compares_the_found_configurations_under_the_same_names_and_seeds():
+    spec = study()
+    tuned = {
+        arm: config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"lr": lr})})
+        for (arm, config), lr in zip(arms_of(spec).items(), (0.03, 0.07), strict=True)
+    }
+    found = with_tuned_arms(spec, tuned)
+    assert {a: c.optimizer.lr for a, c in arms_of(found).items()} == {"full": 0.03, "ste": 0.07}
+    assert [t.seed for t in plan(found)] == [0, 0, 4, 4]
+    assert (found.analysis.reference, found.analysis.baseline) == ("full", "ste")
+    assert found.retune is None and found.name == spec.name
+
+
+def test_an_arm_that_its_search_left_as_it_was_is_still_an_arm():
+    spec = study()
+    assert list(arms_of(with_tuned_arms(spec, arms_of(spec)))) == ["full", "ste"]
+
+
+def test_the_best_finished_trial_of_a_search_is_taken_and_a_search_without_one_is_refused():
+    sweep = arm_sweeps(study())["ste"]
+    low, high = (parse_trial({"gradient": "ste", "optimizer": {"lr": lr}}) for lr in (0.01, 0.02))
+    records = {
+        k: TrialRecord(k, "sweep", 5, c.model_dump(mode="json"), status, final={"val_accuracy": v})
+        for k, c, status, v in (("a", low, "finished", 80.0), ("b", high, "finished", 90.0), ("c", low, "pruned", 99.0))
+    }
+    assert tuned_config(sweep, StudyState(None, records)) == high
+    with pytest.raises(StudyError, match='arm "ste" could not be tuned: none of its 0 trials finished'):
+        tuned_config(sweep, StudyState(None, {}))
