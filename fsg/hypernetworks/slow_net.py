@@ -7,11 +7,12 @@ starts at zero, so S starts at 0 and the slow gradient g + S at g. Parameter nam
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from fsg.ops.slow_scan import Backend, MambaWeights, mamba_block, slow_scan
+from fsg.ops.slow_scan import Backend, MambaWeights, mamba_block, slow_scan, slow_scan_flat
 
 
 class Mamba(nn.Module):
@@ -66,3 +67,7 @@ class MambaSlowNet(nn.Module):
     def forward(self, tokens: Tensor, outputs: int = 1) -> Tensor:
         """(B, tokens) sequences -> (B, outputs), the answers at the newest tokens."""
         return slow_scan(tokens, self.mamba.weights(), outputs, self.backend)
+
+    def flat(self, tokens: Tensor, lengths: Sequence[int], outputs: Sequence[int]) -> Tensor:
+        """Sequences of different lengths end to end, (sum of lengths,) -> (sum of outputs,): all layers in one call."""
+        return slow_scan_flat(tokens, lengths, outputs, self.mamba.weights(), self.backend)

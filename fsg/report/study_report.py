@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,7 +25,7 @@ from fsg.report.terminal import TerminalTable
 from fsg.stats.sequential import plan_looks
 from fsg.study.design import Block as DesignBlock
 from fsg.study.design import aliases, blocks_of, factor_levels, left_out
-from fsg.study.ledger import StudyState
+from fsg.study.ledger import StudyState, TrialRecord
 from fsg.study.published import read_published
 from fsg.study.seeds import SequentialSeeds
 from fsg.study.spec import AblationSpec, SweepSpec
@@ -167,13 +168,29 @@ def _block(spec: AblationSpec, state: StudyState, block: DesignBlock, device: st
     table = comparison_grid(comparison)
     design_notes = [f"Aliased in this fraction: {', '.join(found)}."] if (found := aliases(spec.design)) else []
     design_notes += [f"Left out, its rules forbid it: {why}." for why in left_out(spec)]
-    grids = [replace(table, notes=(*table.notes, *design_notes))]
+    grids = [replace(table, notes=(*table.notes, *fairness(own.values()), *design_notes))]
     if factors is not None:
         grids.append(factor_grid(comparison, factors))
     if looks is None:
         others = [o for o in (comparison.reference, comparison.baseline) if o is not None and _paired(comparison, o)]
         grids += [judgement_grid(comparison, other) for other in others]
     return Block(block.name, comparison, factors, tuple(grids))
+
+
+def fairness(records: Iterable[TrialRecord]) -> list[str]:
+    """Whether the trials of a seed started from the same weights and saw the same first batches, by their hashes."""
+    by_seed: dict[int, set[tuple[str, str]]] = defaultdict(set)
+    for record in records:
+        if record.fingerprint is not None:
+            by_seed[record.seed].add(record.fingerprint)
+    if not by_seed:
+        return []
+    notes = []
+    for part, what in enumerate(("start from the same weights", "see the same first batches")):
+        differ = [str(seed) for seed, found in sorted(by_seed.items()) if len({f[part] for f in found}) > 1]
+        if differ:
+            notes.append(f"NOT PAIRED by hash: the arms of seed {', '.join(differ)} do not {what}.")
+    return notes or ["All arms of a seed start from the same weights and see the same first batches (hashes agree)."]
 
 
 def _paired(comparison: Comparison, other: str) -> bool:

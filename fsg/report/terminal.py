@@ -41,7 +41,7 @@ class TerminalTable:
         if shown < len(self.grid.headers):
             yield Text(f"Left out, for want of width: {', '.join(self.grid.headers[shown:])}.", style="yellow")
         for note in self.grid.notes:
-            yield Text(note, style="bold yellow" if note.startswith("MISSING") else "dim")
+            yield Text(note, style="bold yellow" if note.startswith(("MISSING", "NOT PAIRED")) else "dim")
         yield Text(self.grid.caption, style="dim italic")
 
 

@@ -32,11 +32,13 @@ FIELDS: Mapping[str, frozenset[str]] = {
     "planned": frozenset({"key", "arm", "seed", "config"}),
     "started": frozenset({"key", "attempt", "node", "device"}),
     "epoch": frozenset({"key", "metrics"}),
+    "fingerprint": frozenset({"key", "weights", "batches"}),
     "layers": frozenset({"key", "epoch", "layers"}),
     "checkpoint": frozenset({"key", "epoch", "path"}),
     "pruned": frozenset({"key", "epoch", "reason"}),
     "failed": frozenset({"key", "reason"}),
     "finished": frozenset({"key", "metrics"}),
+    "stopped": frozenset({"reason"}),
 }
 
 
@@ -44,6 +46,7 @@ FIELDS: Mapping[str, frozenset[str]] = {
 class TrialRecord:
     """What happened to one trial so far. ``epochs`` has one entry for each epoch number, in order.
 
+    ``fingerprint``: hashes of its initial weights and of its first batches.
     ``started`` is when it first started and ``ended`` when it last ended, in unix seconds. ``checkpoint`` is the last
     one: its epoch and path. ``final`` holds the metrics of a finished trial.
     """
@@ -61,14 +64,19 @@ class TrialRecord:
     attempts: int = 0
     checkpoint: dict[str, Any] | None = None
     device: str | None = None
+    fingerprint: tuple[str, str] | None = None
 
 
 @dataclass(slots=True)
 class StudyState:
-    """What the events of a ledger add up to. ``header`` is its first "study" event; trials are in the order planned."""
+    """What the events of a ledger add up to. ``header`` is its first "study" event; trials are in the order planned.
+
+    ``stopped`` is why no further trial was begun, where a budget was used up.
+    """
 
     header: Event | None = None
     trials: dict[str, TrialRecord] = field(default_factory=dict)
+    stopped: str | None = None
 
 
 class Ledger:
@@ -201,6 +209,9 @@ def fold(events: Iterable[Event]) -> StudyState:
         if event["event"] == "study":
             _fold_header(state, event)
             continue
+        if event["event"] == "stopped":
+            state.stopped = event["reason"]
+            continue
         key = event["key"]
         if event["event"] == "planned":
             state.trials.setdefault(key, TrialRecord(key, event["arm"], event["seed"], event["config"]))
@@ -235,6 +246,8 @@ def _fold_trial(trial: TrialRecord, event: Event, epochs: dict[int, dict[str, An
             trial.device = event["device"]
         case "epoch":
             epochs[event["metrics"]["epoch"]] = event["metrics"]
+        case "fingerprint":
+            trial.fingerprint = (event["weights"], event["batches"])
         case "checkpoint":
             trial.checkpoint = {"epoch": event["epoch"], "path": event["path"]}
         case "finished":

@@ -80,7 +80,9 @@ class Meter:
         named = [name for name in self.prices if name != OTHERWISE and name.lower() in device.lower()]
         if not named and OTHERWISE not in self.prices:
             known = ", ".join(self.prices)
-            raise StudyError(f'budget.prices has no price for "{device}", only for {known}; add it, or a "{OTHERWISE}".')
+            raise StudyError(
+                f'budget.prices has no price for "{device}", only for {known}; add it, or a "{OTHERWISE}".'
+            )
         return self.prices[max(named, key=len) if named else OTHERWISE] * (self.gpus or self.cpus)
 
 

@@ -28,7 +28,6 @@ class Configuration:
     point: Point
     config: TrialConfig
     finals: dict[int, Mapping[str, Any]] = field(default_factory=dict)
-    settled: bool = False
 
     def trial(self, spec: SweepSpec, seed: int) -> PlannedTrial:
         """Its trial with one of the seeds."""
@@ -42,7 +41,7 @@ class Configuration:
 
     def means(self, spec: SweepSpec) -> dict[str, float]:
         """The mean over its seeds of every number the search is led by; ``bits`` as the quantizer has them."""
-        names = {o.name for o in (spec.metric, *spec.objectives)}
+        names: set[str] = {spec.metric.name, *(o.name for o in spec.objectives)}
         names |= {name for c in constraints_of(spec)[1] for name in c.names}
         found: dict[str, float] = {BITS: bits(self.config)}
         for name in names:
@@ -132,5 +131,4 @@ def following(spec: SweepSpec, configuration: Configuration, others: list[Values
     values = configuration.values(spec)
     if len(values) < len(configuration.finals):
         return None  # a metric that was not finite makes it a failure, whatever the other seeds
-    own = next((v for v in others if v == values), values)
-    return next_seed(own, others, spec.seeds)
+    return next_seed(values, others, spec.seeds)

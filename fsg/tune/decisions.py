@@ -94,11 +94,15 @@ class MedianRule:
         """Judged at every epoch from ``grace`` on, once ``least`` others have come as far."""
         own = self.values.setdefault(key, {})
         own[epoch] = value
-        others = [_mean_until(epoch, seen) for other, seen in self.values.items() if other != key and max(seen) >= epoch]
+        others = [
+            _mean_until(epoch, seen) for other, seen in self.values.items() if other != key and max(seen) >= epoch
+        ]
         if epoch < self.grace or len(others) < self.least:
             return None
         middle, best = median(others), max(own.values())
-        return f"best {best:g} below {middle:g}, the median of {len(others)} at epoch {epoch}" if best < middle else None
+        return (
+            f"best {best:g} below {middle:g}, the median of {len(others)} at epoch {epoch}" if best < middle else None
+        )
 
 
 def _mean_until(epoch: int, values: Mapping[int, float]) -> float:

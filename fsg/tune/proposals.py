@@ -28,6 +28,7 @@ from fsg.study.space import Domain, Space
 
 KEY, REASON, REPEATS, START, SEEDS = "fsg_key", "reason", "repeats", "start_from", "seeds"
 Point = Mapping[str, Any]
+Direction = Literal["maximize", "minimize"]
 Status = Literal["open", "finished", "pruned", "failed"]
 
 # So many points in a row may be old or infeasible before they are drawn at random, and so many before giving up.
@@ -211,7 +212,9 @@ class Proposals:
             numbers = [float(value) for value in values if value is not None]
             for text, violation in (violations or {}).items():
                 limited = min(float(violation), _WORST)
-                self._study._storage.set_trial_system_attr(trial, f"constraints:{text}", limited)  # Trial.set_constraint
+                self._study._storage.set_trial_system_attr(
+                    trial, f"constraints:{text}", limited
+                )  # Trial.set_constraint
             self._values[key] = numbers
             self._tell(trial, TrialState.COMPLETE, numbers)
         elif status == "pruned" and last:
@@ -300,7 +303,7 @@ def _shuffled(space: Space, seed: int) -> Iterator[Point]:
 
 def _quietly_open(sampler: BaseSampler, storage: Path | str | None, modes: Sequence[str], name: str) -> optuna.Study:
     optuna.logging.set_verbosity(logging.ERROR)
-    directions = ["maximize" if mode == "max" else "minimize" for mode in modes]
+    directions: list[Direction] = ["maximize" if mode == "max" else "minimize" for mode in modes]
     if storage is None:
         return optuna.create_study(sampler=sampler, directions=directions)
     memory: Any = os.path.expandvars(storage) if isinstance(storage, str) else _journal(storage)

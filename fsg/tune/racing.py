@@ -25,7 +25,7 @@ def spread(configurations: Iterable[Values], best: Values) -> tuple[float, int]:
     squares, freedom = 0.0, 0
     for values in configurations:
         differences = _paired(values, best)
-        if values is best or len(differences) < 2:
+        if values == best or len(differences) < 2:
             continue
         middle = sum(differences) / len(differences)
         squares += sum((d - middle) ** 2 for d in differences)
@@ -36,7 +36,7 @@ def spread(configurations: Iterable[Values], best: Values) -> tuple[float, int]:
 def hopeless(values: Values, configurations: Sequence[Values], seeds: Sequence[int], interval: float = 0.95) -> bool:
     """Whether a configuration with ``values`` so far is worse than the best of all, as far as the interval can say."""
     best = best_of(configurations, seeds)
-    if best is None or best is values:
+    if best is None or best == values:
         return False
     differences = _paired(values, best)
     deviation, freedom = spread(configurations, best)

@@ -18,7 +18,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from fsg.study.ledger import Ledger
 from fsg.tune.snapshots import NotInSnapshots
-from fsg.tune.trainable import CHECKPOINT, FAILED, LAYERS, METRICS
+from fsg.tune.trainable import CHECKPOINT, FAILED, FINGERPRINT, LAYERS, METRICS
 
 
 class Recorder(NotInSnapshots, TrialScheduler):
@@ -49,7 +49,8 @@ class Recorder(NotInSnapshots, TrialScheduler):
         self._write_epoch(trial, result)
         decision = self.inner.on_trial_result(tune_controller, trial, result)
         if decision == TrialScheduler.STOP:
-            self._end(trial, "pruned", epoch=result["epoch"], reason=type(self.inner).__name__)
+            reason = getattr(self.inner, "reason", None) or type(self.inner).__name__
+            self._end(trial, "pruned", epoch=result["epoch"], reason=reason)
         return decision
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
@@ -81,6 +82,8 @@ class Recorder(NotInSnapshots, TrialScheduler):
 
     def _write_epoch(self, trial: Trial, result: dict[str, Any]) -> None:
         key = trial.config["key"]
+        if FINGERPRINT in result:
+            self.ledger.append("fingerprint", key=key, **json.loads(result[FINGERPRINT]))
         self.ledger.append("epoch", key=key, metrics=json.loads(result[METRICS]))
         if result[LAYERS] != "{}":
             self.ledger.append("layers", key=key, epoch=result["epoch"], layers=json.loads(result[LAYERS]))

@@ -45,13 +45,13 @@ class RuleScheduler(FIFOScheduler):
 
     def __init__(self, rule: Rule, name: str, metric: str, mode: str) -> None:
         super().__init__()
-        self.rule, self.name, self.metric = rule, name, metric
+        self.rule, self.name, self.measured = rule, name, metric
         self.sign = 1 if mode == "max" else -1
         self.reason: str | None = None
 
     def judge(self, key: str, metrics: Mapping[str, Any]) -> str | None:
         """Why the trial should stop after an epoch; None if it should go on, or nothing was measured."""
-        value = metrics.get(self.metric)
+        value = metrics.get(self.measured)
         if value is None or not math.isfinite(value):
             return None
         return self.rule.stop(key, metrics["epoch"], self.sign * value)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ray.tune.search import Searcher
 
-from fsg.study.design import PlannedTrial, sweep_trial
+from fsg.study.design import PlannedTrial
 from fsg.study.folder import StudyFolder
 from fsg.study.ledger import Ledger, TrialRecord
 from fsg.study.spec import SweepSpec
-from fsg.tune.proposals import Point, Proposals, make_sampler
+from fsg.tune.budget import Meter, Tail, reached
+from fsg.tune.configurations import Configuration, configuration, following, group, outcome, recalled
+from fsg.tune.proposals import Proposals, make_sampler
+from fsg.tune.racing import Values
 from fsg.tune.snapshots import NotInSnapshots
+from fsg.tune.starting import start_points
 from fsg.tune.trainable import FAILED, tune_config
 
 
@@ -28,12 +33,21 @@ class StudySearcher(NotInSnapshots, Searcher):
         """The next trial to run, or None at the end."""
         raise NotImplementedError
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
-        """The next trial as a Tune configuration, or FINISHED."""
+    @property
+    def waiting(self) -> bool:
+        """Whether there may be a next trial later, though there is none now."""
+        return False
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        """The next trial as a Tune configuration, None to be asked again, or FINISHED."""
         trial = self.next_trial()
         if trial is None:
-            return Searcher.FINISHED
+            return None if self.waiting else Searcher.FINISHED
         self.begun(trial_id, trial)
+        return self.tune_config(trial)
+
+    def tune_config(self, trial: PlannedTrial) -> dict[str, Any]:
+        """What Ray carries to a worker."""
         return tune_config(trial.key, trial.config, self.folder.checkpoints.resolve() / trial.key / "last.pt")
 
     def begun(self, trial_id: str, trial: PlannedTrial) -> None:
@@ -62,39 +76,47 @@ class PlanSearcher(StudySearcher):
 
 
 class SweepSearcher(StudySearcher):
-    """Optuna's proposals for a sweep; every new trial is planned in the ledger before Ray hears of it."""
+    """Optuna's proposals for a sweep; every new trial is planned in the ledger before Ray hears of it.
+
+    A configuration runs its seeds one after another, so that the rest can be spared; configurations run side by side.
+    ``cpus`` and ``gpus`` are what one trial takes, for the budget.
+    """
 
     def __init__(
-        self, folder: StudyFolder, spec: SweepSpec, ledger: Ledger, records: Mapping[str, TrialRecord]
+        self,
+        folder: StudyFolder,
+        spec: SweepSpec,
+        ledger: Ledger,
+        records: Mapping[str, TrialRecord],
+        cpus: float = 1,
+        gpus: float = 0,
     ) -> None:
         super().__init__(folder)
-        self._spec = spec
-        self._ledger = ledger
-        self._running: dict[str, PlannedTrial] = {}
-        self._proposals = Proposals(
-            spec.space,
-            make_sampler(spec.search.sampler, spec.search.seed + len(records)),
-            folder.search / "optuna.journal",
-            spec.metric.name,
-            spec.metric.mode,
-            key_of=lambda point: sweep_trial(spec, point).key,
-        )
-        self._unfinished: list[tuple[str, Point]] = self._proposals.recall(records)
+        self._spec, self._ledger = spec, ledger
         self._planned = set(records)
+        self._running: dict[str, PlannedTrial] = {}
+        self._owner: dict[str, Configuration] = {}  # by the key of any of its trials
+        self._meter = Tail(ledger.path, Meter(cpus, gpus, spec.budget.prices if spec.budget else {}))
+        self._stopped = False
+        self._starts = start_points(spec, folder)
+        self._proposals = _proposals(folder, spec, len(records))
+        self._configurations = recalled(spec, records)
+        self._left = deque(self._recall(records))
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a running trial may be followed by another seed of its configuration."""
+        return self._spec.seeds_per_config > 1 and bool(self._running)
 
     def next_trial(self) -> PlannedTrial | None:
-        """First what a killed run left unfinished, then new points until the study has its number of trials."""
-        if self._unfinished:
-            _, point = self._unfinished.pop(0)
-        elif len(self._planned) >= self._spec.search.trials:
-            return None
-        else:
-            asked = self._proposals.ask()
-            if asked is None:
-                self.exhausted = True
+        """What a killed run left and seeds to come, then start points, then new points until the sweep has its number."""
+        if not self._left:
+            found = self._new()
+            if found is None:
                 return None
-            _, point = asked
-        trial = sweep_trial(self._spec, point)
+            self._configurations[found.key] = found
+            self._left.append(self._owned(found, self._spec.seed))
+        trial = self._left.popleft()
         if trial.key not in self._planned:
             self._ledger.append(
                 "planned", key=trial.key, arm=trial.arm, seed=trial.seed, config=trial.config.model_dump(mode="json")
@@ -102,22 +124,108 @@ class SweepSearcher(StudySearcher):
             self._planned.add(trial.key)
         return trial
 
+    def tune_config(self, trial: PlannedTrial) -> dict[str, Any]:
+        """Tells the scheduler which trials it does not judge."""
+        return super().tune_config(trial) | {"further_seed": trial.seed != self._spec.seed}
+
     def begun(self, trial_id: str, trial: PlannedTrial) -> None:
         """Remember it."""
         self._running[trial_id] = trial
 
     def on_trial_result(self, trial_id: str, result: dict) -> None:
         """An epoch."""
-        if "epoch" in result:
-            self._proposals.report(self._running[trial_id].key, result)
+        trial = self._running[trial_id]
+        if "epoch" in result and trial.seed == self._spec.seed:
+            self._proposals.report(trial.key, result)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """The end, as it was: finished, pruned or failed."""
+        """The end of a trial, as it was: the end of its configuration, or the turn of its next seed."""
         trial = self._running.pop(trial_id, None)
         if trial is None:
             return
+        owner = self._owner[trial.key]
         if error or not result or FAILED in result:
-            self._proposals.end(trial.key, "failed")
+            reason = (result or {}).get(FAILED) or "crashed"
+            self._proposals.end(owner.key, "failed", reason=str(reason), seeds=len(owner.finals) + 1)
             return
-        self._proposals.report(trial.key, result)
-        self._proposals.end(trial.key, "finished" if result["epoch"] >= trial.config.epochs else "pruned")
+        if trial.seed == self._spec.seed:
+            self._proposals.report(owner.key, result)
+        if result["epoch"] < trial.config.epochs:
+            self._proposals.end(owner.key, "pruned")
+            return
+        owner.finals[trial.seed] = dict(result)
+        seed = following(self._spec, owner, self._all_values())
+        if seed is not None and self._within_budget():
+            self._left.append(self._owned(owner, seed))
+        else:
+            self._finish(owner)
+
+    def _new(self) -> Configuration | None:
+        """A configuration that has never run; None at the end, and ``exhausted`` where the end came early."""
+        if len(self._configurations) >= self._spec.search.trials:
+            return None
+        if not self._within_budget():
+            self.exhausted = True
+            return None
+        while self._starts:
+            label, point = self._starts.pop(0)
+            if self._proposals.propose(point, label) is not None:
+                return configuration(self._spec, point)
+        asked = self._proposals.ask()
+        if asked is None:
+            self.exhausted = True
+            return None
+        return configuration(self._spec, asked[1])
+
+    def _within_budget(self) -> bool:
+        """Whether another trial may begin; the first time that it may not is recorded."""
+        if self._spec.budget is None:
+            return True
+        reason = reached(self._spec.budget, self._meter.spent())
+        if reason and not self._stopped:
+            self._stopped = True
+            self._ledger.append("stopped", reason=reason)
+        return reason is None
+
+    def _owned(self, owner: Configuration, seed: int) -> PlannedTrial:
+        trial = owner.trial(self._spec, seed)
+        self._owner[trial.key] = owner
+        return trial
+
+    def _finish(self, owner: Configuration) -> None:
+        told = (owner.means(self._spec), owner.violations(self._spec))
+        self._proposals.end(owner.key, "finished", *told, seeds=len(owner.finals))
+
+    def _all_values(self) -> list[Values]:
+        return [owner.values(self._spec) for owner in self._configurations.values()]
+
+    def _recall(self, records: Mapping[str, TrialRecord]) -> Iterator[PlannedTrial]:
+        """Tell Optuna what became of each configuration; the trials that are still to be run."""
+        spec, others = self._spec, self._all_values()
+        seeds = group(spec, records)
+        outcomes = {key: outcome(spec, c, seeds[key], others) for key, c in self._configurations.items()}
+        for key, point in self._proposals.recall(outcomes):
+            owner = self._configurations.setdefault(key, configuration(spec, point))
+            begun = seeds.get(key, {})
+            unfinished = [seed for seed, record in begun.items() if record.status in ("planned", "running")]
+            following_seed = following(spec, owner, others)
+            for seed in unfinished or [spec.seed if following_seed is None else following_seed]:
+                yield self._owned(owner, seed)
+
+
+def _proposals(folder: StudyFolder, spec: SweepSpec, begun: int) -> Proposals:
+    search = spec.search
+    header = folder.state().header
+    name = "fsg" if search.storage is None else f"fsg-{spec.name}-{header['study_id'] if header else spec.digest()}"
+    return Proposals(
+        spec.space,
+        make_sampler(search.sampler, search.seed + begun, spec.space.conditional),
+        search.storage or folder.search / "optuna.journal",
+        spec.metric.name,
+        spec.metric.mode,
+        key_of=lambda point: configuration(spec, point).key,
+        objectives=[(o.name, o.mode) for o in spec.objectives],
+        name=name,
+        grid=search.sampler == "grid",
+        seed=search.seed,
+    )

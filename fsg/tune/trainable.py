@@ -17,7 +17,7 @@ from fsg.config import TrialConfig
 from fsg.errors import TrialDiverged
 
 # Keys of a result besides Ray's own.
-METRICS, LAYERS, FAILED, CHECKPOINT = "metrics", "layers", "failed", "checkpoint"
+METRICS, LAYERS, FAILED, CHECKPOINT, FINGERPRINT = "metrics", "layers", "failed", "checkpoint", "fingerprint"
 
 
 def tune_config(key: str, config: TrialConfig, checkpoint: Path) -> dict[str, Any]:
@@ -54,6 +54,7 @@ class FsgTrainable(tune.Trainable):
 
         from fsg.train import Trainer
         from fsg.train.checkpoint import CheckpointStore
+        from fsg.train.fingerprint import fingerprint
 
         resources = self.trial_resources.required_resources if self.trial_resources else {}
         torch.set_num_threads(max(1, math.floor(resources.get("CPU", 1))))
@@ -62,8 +63,11 @@ class FsgTrainable(tune.Trainable):
         self.trainer = Trainer(trial.model_copy(update={"device": device}))
         self.checkpoints = CheckpointStore(Path(config["checkpoint"]))
         state = self.checkpoints.load()
+        self.fingerprint: dict[str, str] | None = None
         if state is not None:
             self.trainer.load_state_dict(state)
+        else:
+            self.fingerprint = fingerprint(self.trainer)
 
     def step(self) -> dict[str, Any]:
         """One epoch. A trial whose checkpoint already holds its last epoch reports that epoch again."""
@@ -75,7 +79,9 @@ class FsgTrainable(tune.Trainable):
             return {"done": True, FAILED: f"diverged: {error}"}
         assert result is not None
         self.checkpoints.save(self.trainer.state_dict())
+        fingerprint, self.fingerprint = self.fingerprint, None  # with the first epoch only
         return {
+            **({FINGERPRINT: json.dumps(fingerprint)} if fingerprint else {}),
             METRICS: json.dumps(finite(result.metrics)),
             LAYERS: json.dumps({name: finite(values) for name, values in result.layers.items()}),
             CHECKPOINT: str(self.checkpoints.path),

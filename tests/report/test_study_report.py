@@ -35,7 +35,13 @@ def test_every_rendering_is_written_and_the_page_holds_its_drawings_itself(tmp_p
     paths = make_report(study(**FACTORIAL), factorial_state()).write(tmp_path)
     names = {p.name for p in paths}
     assert {"comparison.md", "comparison.tex", "comparison.csv", "seeds.csv", "report.html"} <= names
-    assert {"forest_full.svg", "forest_ste.svg", "effects.svg", "curves_val_accuracy.svg", "curves_train_loss.svg"} <= names
+    assert {
+        "forest_full.svg",
+        "forest_ste.svg",
+        "effects.svg",
+        "curves_val_accuracy.svg",
+        "curves_train_loss.svg",
+    } <= names
     page = (tmp_path / "report.html").read_text()
     assert page.count('src="data:image/svg+xml;base64,') == 5
     assert "http://" not in page and "https://" not in page and "<script" not in page
@@ -53,7 +59,9 @@ def test_a_factorial_reports_its_effects_and_the_switch_that_helps():
     report = make_report(study(**FACTORIAL), factorial_state())
     (block,) = report.blocks
     effects = {effect.name: effect.interval.estimate for effect in block.factors.effects}
-    assert effects["hgs"] == pytest.approx((92.0 + 93 + 94.5 + 91 + 92.5 + 93) / 6 - (90 + 91 + 92 + 90 + 90.5 + 92) / 6)
+    assert effects["hgs"] == pytest.approx(
+        (92.0 + 93 + 94.5 + 91 + 92.5 + 93) / 6 - (90 + 91 + 92 + 90 + 90.5 + 92) / 6
+    )
     assert len(report.terminal) == 2
 
 
@@ -69,10 +77,16 @@ def test_sequential_seeds_get_intervals_that_account_for_every_look_and_no_fixed
 
 def test_a_cross_makes_one_table_per_block_with_its_own_reference():
     spec = study(
-        design={"kind": "cross", "of": {"kind": "full_factorial", "switches": ["lre"]}, "quantizers": ["dorefa", "bwn"]},
+        design={
+            "kind": "cross",
+            "of": {"kind": "full_factorial", "switches": ["lre"]},
+            "quantizers": ["dorefa", "bwn"],
+        },
         baselines=["ste"],
     )
-    values = {f"{q}/{a}": (90.0 + i, 91.0, 92.5) for i, q in enumerate(("dorefa", "bwn")) for a in ("full", "no_lre", "ste")}
+    values = {
+        f"{q}/{a}": (90.0 + i, 91.0, 92.5) for i, q in enumerate(("dorefa", "bwn")) for a in ("full", "no_lre", "ste")
+    }
     report = make_report(spec, arms(**values))
     assert [block.comparison.reference for block in report.blocks] == ["dorefa/full", "bwn/full"]
     assert all(len(block.comparison.rows) == 3 for block in report.blocks)
@@ -81,8 +95,15 @@ def test_a_cross_makes_one_table_per_block_with_its_own_reference():
 
 def test_published_numbers_stand_beside_the_arm_they_belong_to(tmp_path):
     table = tmp_path / "p.csv"
-    table.write_text("model,quantizer,optimizer,method,mean_last10,std\nresnet20,dorefa,sgd,ste,80,1\ndigits_cnn,dorefa,adam,ste,90.5,1\n")
-    config = {"model": {"name": "digits_cnn"}, "quantizer": {"name": "dorefa"}, "optimizer": {"name": "adam"}, "gradient": {"name": "ste"}}
+    table.write_text(
+        "model,quantizer,optimizer,method,mean_last10,std\nresnet20,dorefa,sgd,ste,80,1\ndigits_cnn,dorefa,adam,ste,90.5,1\n"
+    )
+    config = {
+        "model": {"name": "digits_cnn"},
+        "quantizer": {"name": "dorefa"},
+        "optimizer": {"name": "adam"},
+        "gradient": {"name": "ste"},
+    }
     trials = [trial("ste", s, v, config=config) for s, v in enumerate((89.0, 90.0, 91.0))]
     for t, v in zip(trials, (89.0, 90.0, 91.0), strict=True):
         t.final["test_accuracy_last10"] = v
@@ -114,3 +135,14 @@ def test_the_table_in_mlflow_has_the_cells_of_the_terminal():
     report = make_report(study(**FACTORIAL), factorial_state())
     assert json.loads(json.dumps(report.rows))[0]["arm"] == "full"
     assert [row["arm"] for row in report.rows] == ["full", "no_lre", "no_hgs", "no_hgs_lre", "ste"]
+
+
+def test_the_table_says_whether_hashes_show_fair_pairs():
+    known = arms(full=(92.0, 93.0), ste=(89.0, 90.0))
+    for record in known.trials.values():
+        record.fingerprint = (f"w{record.seed}", f"b{record.seed}")
+    notes = make_report(study(arms={"full": {}}, baselines=["ste"], seeds=[0, 1]), known).grids[0].notes
+    assert any("hashes agree" in note for note in notes)
+    known.trials["ste-1"].fingerprint = ("other", "b1")
+    notes = make_report(study(arms={"full": {}}, baselines=["ste"], seeds=[0, 1]), known).grids[0].notes
+    assert any(note.startswith("NOT PAIRED by hash: the arms of seed 1 do not start") for note in notes)

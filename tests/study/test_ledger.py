@@ -119,7 +119,7 @@ def test_a_metric_that_is_no_finite_number_is_null(ledger):
 @pytest.mark.parametrize(
     ("event", "fields", "message"),
     [
-        ("stopped", {"key": "k"}, "\"event\" is 'stopped', expected one of study, planned, started"),
+        ("halted", {"key": "k"}, "\"event\" is 'halted', expected one of study, planned, started"),
         ("failed", {"key": "k"}, '"failed" has key, expected key, reason'),
         ("failed", {"key": "k", "reason": "r", "more": 1}, '"failed" has key, more, reason, expected key, reason'),
         ("epoch", {"key": "k", "metrics": {"val_loss": 1.0}}, 'needs its number in metrics["epoch"]'),

@@ -3,10 +3,10 @@
 import optuna
 import pytest
 
-from fsg.config import TrialConfig, digest, merge, nested
-from fsg.study.ledger import TrialRecord
+from fsg.config import digest
+from fsg.errors import BackendUnavailable
 from fsg.study.space import Space
-from fsg.tune.proposals import KEY, Proposals, make_sampler
+from fsg.tune.proposals import KEY, REASON, REPEATS, SEEDS, START, Infeasible, Outcome, Proposals, make_sampler
 
 STATE = optuna.trial.TrialState
 SPACE = Space.model_validate(
@@ -20,12 +20,31 @@ SPACE = Space.model_validate(
         "epochs": 9,
     }
 )
+STEPS = Space.model_validate(
+    {
+        "gradient.beta": {"quniform": [0.0, 1.0, 0.1]},
+        "gradient.length": {"randint": [1, 8]},
+        "gradient.gain": {"choice": ["bounded", "locked"]},
+    }
+)
+CONDITIONAL = Space.model_validate(
+    {
+        "gradient.slow_net": {"choice": ["mamba", "fir"]},
+        "gradient.slow.d_state": {"randint": [1, 8], "when": {"gradient.slow_net": "mamba"}},
+        "gradient.length": {"randint": [1, 8]},
+    }
+)
 ENDS = {"finished": STATE.COMPLETE, "pruned": STATE.PRUNED, "failed": STATE.FAIL}
-samplers = pytest.mark.parametrize("sampler", ["random", "tpe"])
+SAMPLERS = ["random", "tpe", "gp", "cmaes", "qmc", "nsga2", "grid"]
+samplers = pytest.mark.parametrize("sampler", SAMPLERS)
+learners = pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "nsga2"])
 
 
-def proposals(sampler="tpe", journal=None, space=SPACE, seed=3, mode="max"):
-    return Proposals(space, make_sampler(sampler, seed), journal, "val_accuracy", mode, key_of=digest)
+def proposals(sampler="tpe", journal=None, space=None, seed=3, mode="max", key_of=digest, **options):
+    space = space or (STEPS if sampler == "grid" else SPACE)
+    made = make_sampler(sampler, seed, space.conditional)
+    grid = sampler == "grid"
+    return Proposals(space, made, journal, "val_accuracy", mode, key_of, grid=grid, seed=seed, **options)
 
 
 def epochs(count, best=90.0):
@@ -38,26 +57,25 @@ def told(journal):
     return optuna.load_study(storage=storage, study_name="fsg").trials
 
 
-def record(key, point, status, metrics):
-    """A trial as the ledger has it."""
-    config = TrialConfig().model_dump(mode="json")
-    for path, value in point.items():
-        config = merge(config, nested(path, value))
-    return TrialRecord(key, "sweep", 0, config, status, metrics)
+def run(searcher, count, value=lambda point: 100 * point["gradient.beta"]):
+    """Ask and finish so many trials; their points."""
+    asked = []
+    for _ in range(count):
+        key, point = searcher.ask()
+        asked.append(point)
+        searcher.report(key, {"epoch": 1, "val_accuracy": value(point)})
+        searcher.end(key, "finished")
+    return asked
 
 
 @samplers
 def test_every_proposed_point_lies_in_the_space(sampler):
     searcher = proposals(sampler)
-    for _ in range(30):
-        key, point = searcher.ask()
-        assert set(point) == set(SPACE.paths)
+    space = STEPS if sampler == "grid" else SPACE
+    for point in run(searcher, 24):
+        assert list(point) == list(space.paths)
         for path, value in point.items():
-            domain = SPACE.domains[path]
-            assert value in domain.choices if domain.choices else domain.low <= value <= domain.high
-            assert type(value) is int if domain.kind in ("randint", "lograndint") else True
-        searcher.report(key, epochs(1)[0])
-        searcher.end(key, "finished")
+            assert space.domains[path].holds(value), (path, value)
 
 
 @samplers
@@ -67,11 +85,12 @@ def test_each_end_is_told_as_it_was_with_its_intermediate_values(sampler, status
     key, _ = searcher.ask()
     for metrics in epochs(3):
         searcher.report(key, metrics)
-    searcher.end(key, status)
+    searcher.end(key, status, reason="why")
     (trial,) = told(tmp_path / "journal")
     assert trial.state == ENDS[status]
     assert trial.intermediate_values == {1: 80.0, 2: 85.0, 3: 90.0 - 10 / 3}
     assert trial.value == (90.0 - 10 / 3 if status == "finished" else trial.value)
+    assert trial.user_attrs.get(REASON) == (None if status == "finished" else "why")
 
 
 @samplers
@@ -81,40 +100,58 @@ def test_a_trial_that_ended_without_any_value_is_told_as_failed(sampler, status,
     key, _ = searcher.ask()
     searcher.report(key, {"epoch": 1, "val_accuracy": None})
     searcher.end(key, status)
-    assert told(tmp_path / "journal")[0].state == STATE.FAIL
+    (trial,) = told(tmp_path / "journal")
+    assert trial.state == STATE.FAIL
+    assert trial.user_attrs[REASON] == "no finite val_accuracy was measured"
+
+
+@samplers
+def test_every_sampler_goes_on_through_all_kinds_of_ends_and_leaves_nothing_running(sampler, tmp_path):
+    """Twelve at a time in flight: stopped, failed, finished and killed ones side by side; then a restart."""
+    journal = tmp_path / "journal"
+    searcher = proposals(sampler, journal)
+    outcomes = {}
+    for wave in range(3):
+        asked = [searcher.ask() for _ in range(12)]
+        assert len({key for key, _ in asked}) == 12
+        for n, (key, point) in enumerate(asked):
+            status = ["finished", "pruned", "failed", "finished"][n % 4]
+            for metrics in epochs(1 + n % 3, best=90 + point["gradient.beta"]):
+                searcher.report(key, metrics)
+            outcomes[key] = Outcome(point, status, epochs(1 + n % 3), reason="lost")
+            if wave < 2:
+                searcher.end(key, status)
+    again = proposals(sampler, journal)
+    assert again.recall(outcomes) == []
+    states = [trial.state for trial in told(journal)]
+    assert STATE.RUNNING not in states and STATE.WAITING not in states
+    assert [states.count(s) for s in (STATE.COMPLETE, STATE.PRUNED, STATE.FAIL)] == [18, 9, 9]
+    assert again.ask()[0] not in outcomes
 
 
 @samplers
 def test_the_same_seed_proposes_the_same_points(sampler):
     def points(seed):
-        searcher = proposals(sampler, seed=seed)
-        asked = []
-        for _ in range(14):  # beyond TPE's random start
-            key, point = searcher.ask()
-            asked.append(point)
-            searcher.report(key, {"epoch": 1, "val_accuracy": 100 * point["gradient.beta"]})
-            searcher.end(key, "finished")
-        return asked
+        return run(proposals(sampler, seed=seed), 14)  # beyond TPE's and GP's random start
 
     assert points(3) == points(3) != points(4)
 
 
-def test_tpe_learns_in_the_direction_that_is_better():
-    def mean_beta(mode):
-        searcher = proposals("tpe", mode=mode)
-        betas = []
-        for _ in range(40):
-            key, point = searcher.ask()
-            betas.append(point["gradient.beta"])
-            searcher.report(key, {"epoch": 1, "val_accuracy": 100 * point["gradient.beta"]})
-            searcher.end(key, "finished")
-        return sum(betas[20:]) / 20
+@learners
+def test_a_sampler_learns_in_the_direction_that_is_better(sampler):
+    space = Space.model_validate({"gradient.beta": {"uniform": [0.0, 1.0]}, "optimizer.lr": {"loguniform": [1e-3, 1]}})
 
-    assert mean_beta("max") > 0.7 > 0.3 > mean_beta("min")
+    def mean_beta(mode):
+        betas = [point["gradient.beta"] for point in run(proposals(sampler, space=space, mode=mode), 60)]
+        return sum(betas[40:]) / 20
+
+    assert mean_beta("max") > 0.6 > 0.4 > mean_beta("min")
 
 
 @samplers
 def test_a_point_that_has_been_run_is_told_its_value_at_once_and_not_run_again(sampler, tmp_path):
+    if sampler == "cmaes":
+        pytest.skip("searches no choices")
     space = Space.model_validate({"gradient.gain": {"choice": ["bounded", "locked", "free"]}})
     searcher = proposals(sampler, tmp_path / "journal", space)
     values = {"bounded": 90.0, "locked": 80.0}
@@ -126,11 +163,114 @@ def test_a_point_that_has_been_run_is_told_its_value_at_once_and_not_run_again(s
     assert searcher.ask() is None, "three points are all there are"
     trials = told(tmp_path / "journal")
     assert len([t for t in trials if KEY in t.user_attrs]) == 3
-    repeats = [t for t in trials if "repeats" in t.user_attrs]
-    assert repeats
+    repeats = [t for t in trials if REPEATS in t.user_attrs]
+    assert bool(repeats) != (sampler == "grid"), "a grid repeats nothing"
     for trial in repeats:
         value = values.get(trial.params["gradient.gain"])
         assert (trial.state, trial.value) == (STATE.COMPLETE if value else STATE.FAIL, value)
+
+
+def test_a_grid_runs_every_point_once_in_an_order_of_its_seed():
+    space = Space.model_validate({"gradient.length": {"randint": [1, 5]}, "gradient.hgs": {"choice": [True, False]}})
+
+    def points(seed):
+        searcher, asked = proposals("grid", space=space, seed=seed), []
+        while (found := searcher.ask()) is not None:
+            asked.append(tuple(found[1].values()))
+            searcher.end(found[0], "failed")
+        return asked
+
+    assert len(points(1)) == len(set(points(1))) == 10
+    assert points(1) != points(2) and sorted(points(1)) == sorted(points(2))
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "grid"])
+def test_a_conditional_path_is_asked_only_where_its_condition_holds(sampler, tmp_path):
+    searcher = proposals(sampler, tmp_path / "journal", CONDITIONAL)
+    asked = run(searcher, 30, lambda point: point["gradient.length"])
+    assert {point["gradient.slow_net"] for point in asked} == {"mamba", "fir"}
+    for point, trial in zip(asked, [t for t in told(tmp_path / "journal") if KEY in t.user_attrs], strict=True):
+        assert ("gradient.slow.d_state" in point) == (point["gradient.slow_net"] == "mamba")
+        assert set(trial.params) == set(point)
+
+
+@samplers
+def test_an_infeasible_point_is_told_as_failed_with_the_constraint_and_another_is_asked(sampler, tmp_path):
+    def key_of(point):
+        if point["gradient.beta"] > 0.35:
+            raise Infeasible("gradient.beta <= 0.35")
+        return digest(point)
+
+    searcher = proposals(sampler, tmp_path / "journal", key_of=key_of)
+    assert all(point["gradient.beta"] <= 0.35 for point in run(searcher, 15))
+    refused = [t for t in told(tmp_path / "journal") if KEY not in t.user_attrs]
+    assert refused
+    assert {(t.state, t.user_attrs[REASON]) for t in refused} == {(STATE.FAIL, "infeasible: gradient.beta <= 0.35")}
+
+
+@samplers
+def test_a_space_without_a_feasible_point_ends_after_bounded_tries(sampler, tmp_path):
+    def key_of(point):
+        raise Infeasible("never")
+
+    searcher = proposals(sampler, tmp_path / "journal", key_of=key_of)
+    assert searcher.ask() is None
+    states = [t.state for t in told(tmp_path / "journal")]
+    assert len(states) <= 200 and set(states) == {STATE.FAIL}
+
+
+@samplers
+def test_a_named_point_is_tried_as_it_is_and_once(sampler, tmp_path):
+    point = {"gradient.beta": 0.3, "gradient.length": 2, "gradient.gain": "locked"}
+    searcher = proposals(sampler, tmp_path / "journal", STEPS)
+    key = searcher.propose(point, "paper")
+    assert key == digest(point)
+    assert searcher.propose(point, "again") is None
+    searcher.report(key, epochs(1)[0])
+    searcher.end(key, "finished")
+    first = told(tmp_path / "journal")[0]
+    assert (first.params, first.value, first.user_attrs[START]) == (point, 80.0, "paper")
+    assert run(searcher, 3)
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp", "qmc", "nsga2", "grid"])
+def test_several_objectives_are_told_together(sampler, tmp_path):
+    searcher = proposals(sampler, tmp_path / "journal", STEPS, objectives=[("step_ms", "min")])
+    for _ in range(14):
+        key, point = searcher.ask()
+        searcher.report(key, {"epoch": 1, "val_accuracy": point["gradient.beta"], "step_ms": point["gradient.length"]})
+        searcher.report(key, {"epoch": 2, "val_accuracy": None})
+        searcher.end(key, "finished")
+    study = optuna.load_study(storage=searcher._study._storage, study_name="fsg")
+    assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    for trial in (t for t in study.trials if KEY in t.user_attrs):
+        assert trial.values == [trial.params["gradient.beta"], trial.params["gradient.length"]]
+    assert study.best_trials
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2"])
+def test_a_sampler_learns_from_a_constraint_on_a_metric(sampler, tmp_path):
+    """The best accuracy is where the step is too long."""
+    space = Space.model_validate({"gradient.beta": {"uniform": [0.0, 1.0]}, "optimizer.lr": {"loguniform": [1e-3, 1]}})
+    searcher = proposals(sampler, tmp_path / "journal", space)
+    betas = []
+    for _ in range(60):
+        key, point = searcher.ask()
+        betas.append(point["gradient.beta"])
+        searcher.report(key, {"epoch": 1, "val_accuracy": point["gradient.beta"]})
+        searcher.end(key, "finished", violations={"step_ms < 5": point["gradient.beta"] - 0.4})
+    assert told(tmp_path / "journal")[0].constraints.keys() == {"step_ms < 5"}
+    assert sum(beta <= 0.4 for beta in betas[40:]) >= 10
+
+
+def test_a_mean_over_seeds_is_what_the_sampler_is_told(tmp_path):
+    searcher = proposals("tpe", tmp_path / "journal")
+    key, _ = searcher.ask()
+    for metrics in epochs(2):
+        searcher.report(key, metrics)
+    searcher.end(key, "finished", {"val_accuracy": 70.0}, seeds=3)
+    (trial,) = told(tmp_path / "journal")
+    assert (trial.value, trial.intermediate_values[2], trial.user_attrs[SEEDS]) == (70.0, 85.0, 3)
 
 
 @samplers
@@ -140,21 +280,21 @@ def test_a_restart_tells_what_the_driver_died_before_telling(sampler, status, tm
     key, point = proposals(sampler, journal).ask()
     assert told(journal)[0].state == STATE.RUNNING
     again = proposals(sampler, journal)
-    assert again.recall({key: record(key, point, status, epochs(2))}) == []
+    assert again.recall({key: Outcome(point, status, epochs(2), reason="lost")}) == []
     (trial,) = told(journal)
     assert trial.state == ENDS[status]
     assert trial.intermediate_values == {1: 80.0, 2: 85.0}
 
 
 @samplers
-@pytest.mark.parametrize("status", ["planned", "running", None])
+@pytest.mark.parametrize("status", ["open", None])
 def test_a_restart_returns_what_has_not_ended_to_be_run(sampler, status, tmp_path):
     """None: named in the journal, and killed before the ledger was written."""
     journal = tmp_path / "journal"
     key, point = proposals(sampler, journal).ask()
     again = proposals(sampler, journal)
-    records = {key: record(key, point, status, epochs(1))} if status else {}
-    assert again.recall(records) == [(key, point)]
+    outcomes = {key: Outcome(point, status, epochs(1))} if status else {}
+    assert again.recall(outcomes) == [(key, point)]
     for metrics in epochs(2):
         again.report(key, metrics)
     again.end(key, "finished")
@@ -164,23 +304,32 @@ def test_a_restart_returns_what_has_not_ended_to_be_run(sampler, status, tmp_pat
 
 def test_a_point_killed_before_it_had_its_name_never_ran(tmp_path):
     journal = tmp_path / "journal"
-    before = proposals("random", journal)
-    before._study.ask(before._distributions)
+    proposals("random", journal)._study.ask()
     assert proposals("random", journal).recall({}) == []
     assert told(journal)[0].state == STATE.FAIL
+
+
+def test_a_restart_remembers_which_points_have_been_run(tmp_path):
+    space = Space.model_validate({"gradient.gain": {"choice": ["bounded", "locked"]}})
+    journal = tmp_path / "journal"
+    first = proposals("random", journal, space)
+    run(first, 2, lambda point: 50.0)
+    again = proposals("random", journal, space)
+    again.recall({})
+    assert again.ask() is None
 
 
 @samplers
 def test_a_lost_journal_is_made_again_from_the_ledger(sampler, tmp_path):
     asked = [proposals(sampler, seed=n).ask() for n in range(4)]
-    statuses = ["finished", "pruned", "failed", "running"]
-    records = {k: record(k, p, s, epochs(2)) for (k, p), s in zip(asked, statuses, strict=True)}
+    statuses = ["finished", "pruned", "failed", "open"]
+    outcomes = {k: Outcome(p, s, epochs(2)) for (k, p), s in zip(asked, statuses, strict=True)}
     again = proposals(sampler, tmp_path / "journal")
-    assert again.recall(records) == [asked[3]]
+    assert again.recall(outcomes) == [asked[3]]
     trials = told(tmp_path / "journal")
     assert [t.state for t in trials] == [STATE.COMPLETE, STATE.PRUNED, STATE.FAIL, STATE.RUNNING]
     assert [t.params for t in trials] == [point for _, point in asked]
-    assert again.ask()[0] not in records
+    assert again.ask()[0] not in outcomes
 
 
 def test_a_journal_that_a_kill_cut_off_and_left_locked_goes_on_at_once(tmp_path):
@@ -194,3 +343,23 @@ def test_a_journal_that_a_kill_cut_off_and_left_locked_goes_on_at_once(tmp_path)
     again.report(key, epochs(1)[0])
     again.end(key, "finished")
     assert told(journal)[0].state == STATE.COMPLETE
+
+
+def test_a_database_holds_several_studies_and_an_address_from_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEARCH_DB", str(tmp_path / "all.db"))
+    url = "sqlite:///${SEARCH_DB}"
+    for name in ("one", "two"):
+        run(proposals("tpe", url, name=name), 2)
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/all.db")
+    assert {s.study_name: s.n_trials for s in optuna.get_all_study_summaries(storage)} == {"one": 2, "two": 2}
+
+
+def test_a_database_that_is_not_there_is_refused_by_its_key():
+    with pytest.raises(BackendUnavailable, match=r"^search\.storage: sqlite:////nowhere/x\.db cannot be used"):
+        proposals("tpe", "sqlite:////nowhere/x.db")
+
+
+def test_a_sampler_whose_package_is_missing_says_which(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(BackendUnavailable, match="cmaes needs the package cmaes"):
+        make_sampler("cmaes", 0)

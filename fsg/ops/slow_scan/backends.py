@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Literal, cast
@@ -34,6 +34,30 @@ def slow_scan(tokens_BL: Tensor, weights: MambaWeights, outputs: int = 1, backen
     check(tokens_BL, weights, outputs)
     chosen = choose(backend, tokens_BL.device.type)
     return implementation(chosen)(tokens_BL, weights, outputs)
+
+
+def slow_scan_flat(
+    tokens: Tensor, lengths: Sequence[int], outputs: Sequence[int], weights: MambaWeights, backend: Backend = "auto"
+) -> Tensor:
+    """As ``slow_scan``, over sequences of different lengths laid end to end: (sum of lengths,) -> (sum of outputs,).
+
+    Each gives its last ``outputs``. The CPU twin computes all in one call; the others have one per sequence.
+    """
+    if tokens.dim() != 1 or sum(lengths) != len(tokens) or len(lengths) != len(outputs):
+        raise ValueError(
+            f"slow_scan: tokens have shape {tuple(tokens.shape)}, expected ({sum(lengths)},) for {len(lengths)} sequences "
+            f"with {len(outputs)} numbers of outputs."
+        )
+    parts = tokens.split(list(lengths))
+    for part, wanted in zip(parts, outputs, strict=True):
+        check(part[None], weights, wanted)
+    chosen = choose(backend, tokens.device.type)
+    if chosen == "cpu":
+        return cast(
+            Tensor, import_module("fsg.ops.slow_scan.cpu_flat").slow_scan_flat(tokens, lengths, outputs, weights)
+        )
+    run = implementation(chosen)
+    return torch.cat([run(part[None], weights, n)[0] for part, n in zip(parts, outputs, strict=True)])
 
 
 def check(tokens_BL: Tensor, weights: MambaWeights, outputs: int) -> None:

@@ -28,14 +28,14 @@ from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fsg.ops.slow_scan import reference
 from fsg.ops.slow_scan.lanes import (
     BITS,
-    LOWEST,
     LN2,
     LOG2E,
+    LOWEST,
     exp2_of_product,
     load,
+    outlined,
     scalar,
     sigmoid,
     softplus,
@@ -65,6 +65,12 @@ class Sizes(NamedTuple):
     def parameters(self) -> int:
         """Numbers in a packed block."""
         return self.channels * (self.taps + self.rows + self.states + 6)
+
+
+def sizes_of(weights: MambaWeights, length: int) -> Sizes:
+    """The sizes of a block over L tokens."""
+    channels, states = weights.A_log.shape
+    return Sizes(length, weights.conv_weight.shape[-1], channels, states)
 
 
 def pack(weights: MambaWeights) -> Tensor:
@@ -113,6 +119,7 @@ def _read(tokens, block, blocks, length, taps, window):  # type: ignore[no-untyp
 @njit(nogil=True)
 def _convolve(packed, sizes, window, u, slope):  # type: ignore[no-untyped-def]
     """u = SiLU(b + taps * tokens) and its derivative."""
+    outlined()
     length, taps, channels, states = sizes
     stride = taps + 3 * states + 7
     for d in range(channels):
@@ -128,13 +135,14 @@ def _convolve(packed, sizes, window, u, slope):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _project(packed, sizes, u, rows):  # type: ignore[no-untyped-def]
-    """rows = x_proj u: the step and B of every token, C of the last. Four rows at a time share each load of u."""
+def project(packed, sizes, first_c, u, rows):  # type: ignore[no-untyped-def]
+    """rows = x_proj u: the step and B of every token, C from ``first_c`` on. Four rows at a time share each load of u."""
+    outlined()
     length, taps, channels, states = sizes
     stride = taps + 3 * states + 7
     count = 1 + 2 * states
     for t in range(length):
-        needed = count if t == length - 1 else 1 + states
+        needed = count if t >= first_c else 1 + states
         r = 0
         while r + 4 <= needed:
             p = taps + 1 + r
@@ -167,7 +175,7 @@ def _project(packed, sizes, u, rows):  # type: ignore[no-untyped-def]
 @njit(nogil=True)
 def _couple(sizes, rows, bc):  # type: ignore[no-untyped-def]
     """bc[j * S + s] = B_js C_s; returns their sum over s at the last token, where E is 1."""
-    length, taps, channels, states = sizes
+    length, _taps, _channels, states = sizes
     count = 1 + 2 * states
     last = (length - 1) * count
     total = spread(rows, 0.0)
@@ -182,12 +190,13 @@ def _couple(sizes, rows, bc):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def _forward_block(packed, limits, sizes, block, blocks, tokens, out, window, u, slope, rows, bc, steps):  # type: ignore[no-untyped-def]
+    outlined()
     length, taps, channels, states = sizes
     stride = taps + 3 * states + 7
     count = 1 + 2 * states
     _read(tokens, block, blocks, length, taps, window)
     _convolve(packed, sizes, window, u, slope)
-    _project(packed, sizes, u, rows)
+    project(packed, sizes, length - 1, u, rows)
     newest = _couple(sizes, rows, bc)
     result = spread(out, 0.0)
     for d in range(channels):
@@ -214,16 +223,34 @@ def _forward_block(packed, limits, sizes, block, blocks, tokens, out, window, u,
 
 
 @njit(nogil=True)
-def _add(sums, index, value):  # type: ignore[no-untyped-def]
+def add(sums, index, value):  # type: ignore[no-untyped-def]
     store(sums, index, load(sums, index) + value)
 
 
 @njit(nogil=True)
 def _backward_block(  # type: ignore[no-untyped-def]
-    packed, limits, sizes, block, blocks, tokens, upstream, wanted,
-    window, u, slope, rows, bc, g_bc, g_rows, g_u, g_window, steps, sums,
+    packed,
+    limits,
+    sizes,
+    block,
+    blocks,
+    tokens,
+    upstream,
+    wanted,
+    window,
+    u,
+    slope,
+    rows,
+    bc,
+    g_bc,
+    g_rows,
+    g_u,
+    g_window,
+    steps,
+    sums,
 ):
     """Adds the block's share of the packed parameters' gradient to ``sums``, and of the tokens' to ``g_window``."""
+    outlined()
     length, taps, channels, states = sizes
     stride = taps + 3 * states + 7
     count = 1 + 2 * states
@@ -231,7 +258,7 @@ def _backward_block(  # type: ignore[no-untyped-def]
     zero = spread(u, 0.0)
     _read(tokens, block, blocks, length, taps, window)
     _convolve(packed, sizes, window, u, slope)
-    _project(packed, sizes, u, rows)
+    project(packed, sizes, length - 1, u, rows)
     newest = _couple(sizes, rows, bc)
     for i in range(length * states):
         store(g_bc, i, zero)
@@ -260,7 +287,7 @@ def _backward_block(  # type: ignore[no-untyped-def]
         y = ahead * last_u * newest + scalar(packed, p + 2 + states) * last_u
         store(g_u, d * length + last, g_y * (ahead * newest + scalar(packed, p + 2 + states)))
         store(steps, 4 * last + 2, g_y * last_u * newest)
-        _add(sums, p + 2 + states, g_y * last_u)
+        add(sums, p + 2 + states, g_y * last_u)
         for back in range(last):
             j = last - 1 - back
             dt = load(steps, 4 * j)
@@ -291,16 +318,16 @@ def _backward_block(  # type: ignore[no-untyped-def]
             g_p = (load(steps, 4 * t + 2) + g_ahead) * load(steps, 4 * t + 1)
             g_weight = g_weight + g_p * load(rows, t * count)
             g_bias = g_bias + g_p
-            _add(g_rows, t * count, g_p * scalar(packed, p))
+            add(g_rows, t * count, g_p * scalar(packed, p))
             if t < last:
                 g_ahead = g_ahead + load(steps, 4 * t + 3)
-        _add(sums, p, g_weight)
-        _add(sums, p + 1, g_bias)
+        add(sums, p, g_weight)
+        add(sums, p + 1, g_bias)
 
         g_z = g_gated * y * (gate + z * gate * (1.0 - gate))
-        _add(sums, p + 3 + states, g_z * now)
-        _add(sums, p + 4 + states, g_out * y * z * gate)
-        _add(g_window, taps - 2 + length, g_z * scalar(packed, p + 3 + states))
+        add(sums, p + 3 + states, g_z * now)
+        add(sums, p + 4 + states, g_out * y * z * gate)
+        add(g_window, taps - 2 + length, g_z * scalar(packed, p + 3 + states))
 
     for s in range(states):
         c = load(rows, last * count + 1 + states + s)
@@ -327,7 +354,7 @@ def _backward_block(  # type: ignore[no-untyped-def]
             g = g * load(slope, d * length + t)
             store(g_u, d * length + t, g)
             g_bias = g_bias + g
-        _add(sums, p + taps, g_bias)
+        add(sums, p + taps, g_bias)
         for k in range(taps):
             total = load(sums, p + k)
             for t in range(length):
@@ -337,12 +364,12 @@ def _backward_block(  # type: ignore[no-untyped-def]
             for t in range(length):
                 g = load(g_u, d * length + t)
                 for k in range(taps):
-                    _add(g_window, t + k, g * scalar(packed, p + k))
+                    add(g_window, t + k, g * scalar(packed, p + k))
 
 
 # A chunk of blocks ----------------------------------------------------------------------------------------------------
 @njit(nogil=True)
-def _cut(scratch, lanes, start, vectors):  # type: ignore[no-untyped-def]
+def cut(scratch, lanes, start, vectors):  # type: ignore[no-untyped-def]
     """The next ``vectors`` vectors of the scratch memory, and where they end."""
     return scratch[start * lanes : (start + vectors) * lanes], start + vectors
 
@@ -351,12 +378,12 @@ def _cut(scratch, lanes, start, vectors):  # type: ignore[no-untyped-def]
 def _forward_chunk(packed, limits, sizes, first, end, blocks, tokens, out, scratch):  # type: ignore[no-untyped-def]
     length, taps, channels, states = sizes
     lanes = out.size // blocks
-    window, at = _cut(scratch, lanes, 0, taps - 1 + length)
-    u, at = _cut(scratch, lanes, at, channels * length)
-    slope, at = _cut(scratch, lanes, at, channels * length)
-    rows, at = _cut(scratch, lanes, at, length * (1 + 2 * states))
-    bc, at = _cut(scratch, lanes, at, length * states)
-    steps, at = _cut(scratch, lanes, at, length)
+    window, at = cut(scratch, lanes, 0, taps - 1 + length)
+    u, at = cut(scratch, lanes, at, channels * length)
+    slope, at = cut(scratch, lanes, at, channels * length)
+    rows, at = cut(scratch, lanes, at, length * (1 + 2 * states))
+    bc, at = cut(scratch, lanes, at, length * states)
+    steps, at = cut(scratch, lanes, at, length)
     for block in range(first, end):
         _forward_block(packed, limits, sizes, block, blocks, tokens, out, window, u, slope, rows, bc, steps)
 
@@ -368,17 +395,17 @@ def _backward_chunk(  # type: ignore[no-untyped-def]
     length, taps, channels, states = sizes
     lanes = upstream.size // blocks
     wanted = g_tokens.size > 0
-    window, at = _cut(scratch, lanes, 0, taps - 1 + length)
-    u, at = _cut(scratch, lanes, at, channels * length)
-    slope, at = _cut(scratch, lanes, at, channels * length)
-    rows, at = _cut(scratch, lanes, at, length * (1 + 2 * states))
-    bc, at = _cut(scratch, lanes, at, length * states)
-    g_bc, at = _cut(scratch, lanes, at, length * states)
-    g_rows, at = _cut(scratch, lanes, at, length * (1 + 2 * states))
-    g_u, at = _cut(scratch, lanes, at, channels * length)
-    g_window, at = _cut(scratch, lanes, at, taps - 1 + length)
-    steps, at = _cut(scratch, lanes, at, 4 * length)
-    sums, at = _cut(scratch, lanes, at, g_packed.size)
+    window, at = cut(scratch, lanes, 0, taps - 1 + length)
+    u, at = cut(scratch, lanes, at, channels * length)
+    slope, at = cut(scratch, lanes, at, channels * length)
+    rows, at = cut(scratch, lanes, at, length * (1 + 2 * states))
+    bc, at = cut(scratch, lanes, at, length * states)
+    g_bc, at = cut(scratch, lanes, at, length * states)
+    g_rows, at = cut(scratch, lanes, at, length * (1 + 2 * states))
+    g_u, at = cut(scratch, lanes, at, channels * length)
+    g_window, at = cut(scratch, lanes, at, taps - 1 + length)
+    steps, at = cut(scratch, lanes, at, 4 * length)
+    sums, at = cut(scratch, lanes, at, g_packed.size)
     sums[:] = 0.0
     for block in range(first, end):
         _backward_block(
@@ -418,15 +445,22 @@ def _pool(workers: int) -> ThreadPoolExecutor:
         return _pools[key]
 
 
-def _share(chunks: int, work: Callable[[Iterator[int]], None]) -> None:
+def share(chunks: int, work: Callable[[Iterator[int]], None]) -> None:
     """Run ``work`` on as many threads as torch uses; each takes the next chunk from the iterator it is given."""
     threads = min(torch.get_num_threads(), chunks)
     queue = iter(range(chunks))  # next() on it is one step under the interpreter lock
-    if threads == 1:
-        work(queue)
-        return
-    others = [_pool(threads - 1).submit(work, queue) for _ in range(threads - 1)]
-    work(queue)
+
+    def flushed() -> None:
+        # What a state forgets shrinks below the normal numbers, where arithmetic takes a hundred times as long.
+        before = float(torch.tensor(1e-310, dtype=torch.float64) * 1.0) == 0.0
+        torch.set_flush_denormal(True)
+        try:
+            work(queue)
+        finally:
+            torch.set_flush_denormal(before)
+
+    others = [_pool(threads - 1).submit(flushed) for _ in range(threads - 1)]
+    flushed()
     for other in others:
         other.result()
 
@@ -467,7 +501,7 @@ class _LastOutput(torch.autograd.Function):
             for chunk in queue:
                 _forward_chunk(*arrays, *plan.bounds(chunk), *rest, scratch)
 
-        _share(plan.chunks, work)
+        share(plan.chunks, work)
         return out[:batch]
 
     @staticmethod
@@ -488,7 +522,7 @@ class _LastOutput(torch.autograd.Function):
             for chunk in queue:
                 _backward_chunk(*arrays, *plan.bounds(chunk), *rest, results[chunk], g_flat, scratch)
 
-        _share(plan.chunks, work)
+        share(plan.chunks, work)
         return (
             g_tokens[:, :batch].T if ctx.needs_input_grad[0] else None,
             partial.sum(0) if ctx.needs_input_grad[1] else None,
@@ -498,8 +532,11 @@ class _LastOutput(torch.autograd.Function):
 
 def slow_scan(tokens_BL: Tensor, weights: MambaWeights, outputs: int) -> Tensor:
     """(B, L) scalar tokens -> (B, outputs). float32 or float64, on the CPU."""
-    channels, states = weights.A_log.shape
-    sizes = Sizes(tokens_BL.shape[1], weights.conv_weight.shape[-1], channels, states)
+    sizes = sizes_of(weights, tokens_BL.shape[1])
     if outputs == 1:
         return _LastOutput.apply(tokens_BL, pack(weights), sizes)[:, None]
-    return reference.slow_scan(tokens_BL, weights, outputs)
+    from fsg.ops.slow_scan import cpu_flat  # which builds on this module
+
+    batch = len(tokens_BL)
+    flat = cpu_flat.slow_scan_flat(tokens_BL.reshape(-1), [sizes.length] * batch, [outputs] * batch, weights)
+    return flat.view(batch, outputs)

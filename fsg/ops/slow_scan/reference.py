@@ -44,7 +44,9 @@ def mamba_block(x_BLM: Tensor, weights: MambaWeights, outputs: int | None = None
     w = weights
     length, keep = x_BLM.shape[1], x_BLM.shape[1] if outputs is None else outputs
     if x_BLM.shape[2] != w.in_proj.shape[1]:
-        raise ValueError(f"slow_scan: tokens have width {x_BLM.shape[2]}, expected {w.in_proj.shape[1]} as in_proj has.")
+        raise ValueError(
+            f"slow_scan: tokens have width {x_BLM.shape[2]}, expected {w.in_proj.shape[1]} as in_proj has."
+        )
     if not 1 <= keep <= length:
         raise ValueError(f"slow_scan: {keep} outputs asked of {length} tokens, expected 1 to {length}.")
     channels, states = w.A_log.shape

@@ -1,0 +1,82 @@
+"""The trainable by itself, as Ray's worker calls it. No Ray running."""
+
+import json
+
+import pytest
+
+from fsg.config import parse_trial
+from fsg.train import Trainer
+from fsg.tune.trainable import FAILED, METRICS, FsgTrainable, tune_config
+
+TRIAL = {"gradient": "fsg", "epochs": 3, "data": {"name": "synthetic", "batch_size": 512}, "device": "cpu"}
+TIMES = ("step_ms", "images_per_s")
+
+
+@pytest.fixture
+def worker(tmp_path):
+    """A fresh process would build it the same way."""
+
+    def start(**changes):
+        return FsgTrainable(tune_config("k", parse_trial(TRIAL | changes), tmp_path / "last.pt"))
+
+    return start
+
+
+def numbers(result):
+    return {name: value for name, value in json.loads(result[METRICS]).items() if name not in TIMES}
+
+
+def test_one_step_is_one_epoch_and_the_last_says_done(worker):
+    trainable = worker()
+    results = [trainable.step() for _ in range(3)]
+    assert [(r["epoch"], r["done"]) for r in results] == [(1, False), (2, False), (3, True)]
+    alone = [r.metrics for r in Trainer(parse_trial(TRIAL))]
+    assert [numbers(r) for r in results] == [{n: v for n, v in m.items() if n not in TIMES} for m in alone]
+
+
+def test_a_resumed_trial_first_reports_the_epoch_its_driver_may_not_have_heard_of(worker):
+    before = worker()
+    before.step()
+    last_words = before.step()  # saved, and then the driver was killed
+    after = worker()
+    assert after.step()[METRICS] == last_words[METRICS]
+    third = after.step()
+    assert (third["epoch"], third["done"]) == (3, True)
+    assert numbers(third) == {n: v for n, v in list(Trainer(parse_trial(TRIAL)))[-1].metrics.items() if n not in TIMES}
+
+
+def test_a_trial_killed_after_its_last_epoch_only_says_so(worker, monkeypatch):
+    whole = worker()
+    results = [whole.step() for _ in range(3)]
+    monkeypatch.setattr(Trainer, "run_epoch", None)
+    again = worker().step()
+    assert again["done"] and again[METRICS] == results[-1][METRICS]
+
+
+def test_a_reused_actor_starts_the_next_trial_afresh(worker, tmp_path):
+    actor = worker()
+    actor.step()
+    assert actor.reset_config(tune_config("other", parse_trial(TRIAL | {"seed": 1}), tmp_path / "other.pt"))
+    assert numbers(actor.step()) == numbers(
+        FsgTrainable(tune_config("other", parse_trial(TRIAL | {"seed": 1}), tmp_path / "third.pt")).step()
+    )
+
+
+def test_divergence_is_a_result_that_says_so(worker):
+    wild = {"optimizer": {"name": "sgd", "lr": 100.0, "weight_decay": 1.0}, "quantizer": "bwn", "gradient": "ste"}
+    trainable = worker(**wild, epochs=20, data={"name": "synthetic", "batch_size": 32})
+    results = [trainable.step()]
+    while not results[-1].get("done"):
+        results.append(trainable.step())
+    assert results[-1].keys() == {"done", FAILED}
+    assert results[-1][FAILED].startswith("diverged: epoch ")
+
+
+def test_a_metric_that_is_not_finite_is_null_for_the_ledger_and_missing_for_the_scheduler(worker, monkeypatch):
+    from fsg.train import EpochResult
+
+    odd = EpochResult(1, {"epoch": 1, "val_loss": float("nan"), "val_accuracy": 50.0}, {})
+    monkeypatch.setattr(Trainer, "run_epoch", lambda *_: odd)
+    result = worker().step()
+    assert json.loads(result[METRICS]) == {"epoch": 1, "val_loss": None, "val_accuracy": 50.0}
+    assert "val_loss" not in result and result["val_accuracy"] == 50.0
