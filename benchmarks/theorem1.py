@@ -36,7 +36,7 @@ from fsg.train.optim import meta_optimizer
 
 METHODS: dict[str, GradientConfig] = {"sgd": Ste(), "ema": Ema(), "fsg": Fsg()}
 BATCH = 32
-RIDGE = 1e-2
+RIDGE = 1e-3
 FIRST_FITTED = 64
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # x (65, 10), inputs (B, 65), labels (B,) -> scalar
 

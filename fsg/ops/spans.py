@@ -49,11 +49,12 @@ class Spans(nn.Module):
 
     def norm(self, flat: Tensor) -> Tensor:
         """Euclidean norm of each layer, (layers,)."""
-        return torch.stack([torch.linalg.vector_norm(part) for part in self.split(flat)])
+        return torch.stack(torch._foreach_norm(self.split(flat)))
 
     def rms(self, flat: Tensor) -> Tensor:
         """Root mean square of each layer, (layers,); of a (m, N) tensor, over all its m rows."""
-        return torch.stack([torch.linalg.vector_norm(part) / part.numel() ** 0.5 for part in self.split(flat)])
+        parts = self.split(flat)
+        return torch.stack(torch._foreach_div(torch._foreach_norm(parts), [part.numel() ** 0.5 for part in parts]))
 
     def dot(self, a: Tensor, b: Tensor) -> Tensor:
         """Inner product of two (N,) vectors, layer by layer, (layers,)."""

@@ -32,7 +32,7 @@ Direction = Literal["maximize", "minimize"]
 Status = Literal["open", "finished", "pruned", "failed"]
 
 # So many points in a row may be old or infeasible before they are drawn at random, and so many before giving up.
-PATIENCE, TRIES = 20, 120
+PATIENCE, TRIES = 10, 100
 _WORST = 1e9  # a violation that could not be computed; a database holds no infinity
 
 
@@ -84,9 +84,7 @@ def make_sampler(name: str, seed: int, conditional: bool = False) -> BaseSampler
         match name:
             case "tpe":
                 # Trials run side by side: the constant liar keeps TPE from proposing the neighbourhood of one that runs.
-                return TPESampler(
-                    seed=seed, multivariate=True, group=conditional, constant_liar=True, warn_independent_sampling=False
-                )
+                return TPESampler(seed=seed, multivariate=True, group=conditional, constant_liar=True)
             case "gp":
                 return GPSampler(seed=seed, warn_independent_sampling=False)
             case "cmaes":

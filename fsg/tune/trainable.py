@@ -64,21 +64,22 @@ class FsgTrainable(tune.Trainable):
         self.checkpoints = CheckpointStore(Path(config["checkpoint"]))
         state = self.checkpoints.load()
         self.fingerprint: dict[str, str] | None = None
+        self.resumed = state is not None
         if state is not None:
             self.trainer.load_state_dict(state)
         else:
             self.fingerprint = fingerprint(self.trainer)
 
     def step(self) -> dict[str, Any]:
-        """One epoch. A trial whose checkpoint already holds its last epoch reports that epoch again."""
-        try:
-            result = (
-                self.trainer.last_result if self.trainer.finished else self.trainer.run_epoch(self.checkpoints.save)
-            )
-        except TrialDiverged as error:
-            return {"done": True, FAILED: f"diverged: {error}"}
-        assert result is not None
-        self.checkpoints.save(self.trainer.state_dict())
+        """One epoch. A resumed trial first reports its checkpoint's: the driver may have died before it heard of it."""
+        result = self.trainer.last_result if self.resumed else None
+        self.resumed = False
+        if result is None:
+            try:
+                result = self.trainer.run_epoch(self.checkpoints.save)
+            except TrialDiverged as error:
+                return {"done": True, FAILED: f"diverged: {error}"}
+            self.checkpoints.save(self.trainer.state_dict())
         fingerprint, self.fingerprint = self.fingerprint, None  # with the first epoch only
         return {
             **({FINGERPRINT: json.dumps(fingerprint)} if fingerprint else {}),

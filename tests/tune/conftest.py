@@ -57,3 +57,5 @@ def together(study, keys):
     finally:
         over.set()
         holder.join()
+        for pipe in pipes:
+            pipe.with_name("last.pt.damaged").unlink(missing_ok=True)
