@@ -19,7 +19,7 @@ def write(name: str, settings: dict[str, Any], body: dict[str, Any], packages: t
     """Write ``results/<name>.json`` and return its path; ``packages`` are listed with their versions beside torch and numpy."""
     record = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
         "versions": {"python": platform.python_version()} | {p: version(p) for p in ("torch", "numpy", *packages)},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
         "settings": settings,
@@ -39,3 +39,14 @@ def table(header: list[str], rows: list[list[str]]) -> str:
         for r in [header, *rows]
     ]
     return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """The same as a Markdown table, for the documents that quote it."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows])
+
+
+def read(name: str) -> dict[str, Any]:
+    """What ``results/<name>.json`` holds."""
+    record: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return record

@@ -5,7 +5,7 @@ and ``docs/figures/theorem1.png``, and exits with 1 where a slope's upper end is
 
     x_{t+1} = x_t - C / sqrt(t + 1) d_t,    gap(T) = f(mean of x_1 .. x_T) - f*
 
-f is the mean loss over scikit-learn's 1,797 digits of a linear model (64 centred pixels and a constant, 10 classes): half the squared
+f is the mean loss of a linear model over the 1,797 digits (64 centred pixels and a constant, 10 classes): half the squared
 error to one-hot targets, or cross-entropy; a small ridge gives both one minimum. g_t is the gradient of a batch of 32 at x_t.
 d_t is g_t (``sgd``) or what the library's estimator makes of it: W~ = W = x, slope 1, and FSG's hypernetworks learn
 from the next batch's gradient, at the point that they moved to, as in training. Nothing is quantised, so the exact stochastic

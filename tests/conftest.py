@@ -10,6 +10,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+# Ray ends workers when the machine's memory is full, whoever filled it; a test should not depend on its neighbours.
+os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
 
 import pytest
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fsg.errors import FsgError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -187,6 +189,9 @@ def _run(
     else:
         console.print(behind, style="yellow", highlight=False)
     console.print(_closing(exporter, uri, spec, folder), highlight=False, soft_wrap=True)
+    trials = list(folder.state().trials.values())
+    if trials and all(trial.status == "failed" for trial in trials):
+        raise FsgError(f"{folder.path}: all {len(trials)} trials failed, the first of them: {trials[0].reason}")
 
 
 def _tuned(folder: StudyFolder, spec: AblationSpec, uri: str, resources: Resources, console: Console) -> AblationSpec:

@@ -112,13 +112,12 @@ class FastSlowEstimator(GradientEstimator):
         return self.slow(tokens)[:, 0]
 
     def _flattened(self, rows: Tensor) -> Tensor:
-        answers = []
-        for layer, part in enumerate(self.spans.split(rows)):
-            sequence = part.flatten()
-            if self.embedding is not None:
-                sequence = torch.cat([self.embedding()[layer], sequence])
-            answers.append(self.slow(sequence[None], outputs=part.shape[1])[0])
-        return torch.cat(answers)
+        sequences = [part.flatten() for part in self.spans.split(rows)]
+        if self.embedding is not None:
+            sequences = [torch.cat(pair) for pair in zip(self.embedding(), sequences, strict=True)]
+        if isinstance(self.slow, MambaSlowNet):
+            return self.slow.flat(torch.cat(sequences), [len(s) for s in sequences], self.spans.sizes)
+        return torch.cat([self.slow(s[None], n)[0] for s, n in zip(sequences, self.spans.sizes, strict=True)])
 
 
 def _slow_net(config: Fsg, layers: int) -> nn.Module:

@@ -24,7 +24,9 @@ class Spans(nn.Module):
         super().__init__()
         self.sizes = list(sizes)
         layers = torch.arange(len(self.sizes))
-        self.register_buffer("index", layers.repeat_interleave(torch.tensor(self.sizes, dtype=torch.int64)), persistent=False)
+        self.register_buffer(
+            "index", layers.repeat_interleave(torch.tensor(self.sizes, dtype=torch.int64)), persistent=False
+        )
 
     def __len__(self) -> int:
         return len(self.sizes)

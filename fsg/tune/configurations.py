@@ -124,6 +124,18 @@ def outcome(
     return Outcome(configuration.point, "finished", epochs, *told, seeds=len(configuration.finals))
 
 
+def outcomes(spec: SweepSpec, records: Mapping[str, TrialRecord]) -> dict[str, Outcome]:
+    """What became of each configuration of a ledger, by its key."""
+    found, seeds = recalled(spec, records), group(spec, records)
+    values = [c.values(spec) for c in found.values()]
+    return {key: outcome(spec, c, seeds[key], values) for key, c in found.items()}
+
+
+def settled(spec: SweepSpec, records: Mapping[str, TrialRecord]) -> int:
+    """How many configurations have come to their end, seeds that are not worth running included."""
+    return sum(outcome.status != "open" for outcome in outcomes(spec, records).values())
+
+
 def following(spec: SweepSpec, configuration: Configuration, others: list[Values]) -> int | None:
     """The seed that a configuration runs next; None if it has all it needs. Several objectives are not raced."""
     if spec.objectives:

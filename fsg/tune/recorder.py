@@ -7,6 +7,7 @@ recorder is told before all of them, and sees the decision come back: a stop bef
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -113,8 +114,16 @@ class StartRecorder(NotInSnapshots, Callback):
 
 
 def _crash(trial: Trial) -> str:
-    """The last line of the error that Ray kept, without its traceback."""
+    """What Ray kept of the error in one line: who ended the worker, or else the last line of the traceback."""
     written = Path(trial.error_file or "")  # beside the driver; trial.get_error() looks where it is copied to later
     text = written.read_text(errors="replace") if written.is_file() else ""
+    memory = re.search(r"running low on memory.*? was (\S+) used / (\S+) limit", text, re.DOTALL)
+    if memory:
+        used = f"{memory[1]} of {memory[2]}"
+        return (
+            f"crashed: no memory was left ({used} used), so Ray ended it; more --cpus-per-trial runs fewer at a time."
+        )
+    if "worker process has died" in text:
+        return "crashed: its process died: killed from outside, out of memory, or a fault below Python."
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return f"crashed: {lines[-1] if lines else 'the worker ended without a word'}"

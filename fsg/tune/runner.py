@@ -99,7 +99,11 @@ def _run_sweep(
 
 
 def _complete(spec: SweepSpec, state: StudyState) -> bool:
-    return sum(trial.status in ENDED for trial in state.trials.values()) >= spec.search.trials
+    """Whether every configuration has come to its end, or the budget has and nothing that was begun is left."""
+    from fsg.tune.configurations import settled
+
+    ended = all(trial.status in ENDED for trial in state.trials.values())
+    return ended and (state.stopped is not None or settled(spec, state.trials) >= spec.search.trials)
 
 
 @contextmanager
@@ -188,7 +192,9 @@ def _tune(
     searcher: StudySearcher
     scheduler: TrialScheduler
     if isinstance(spec, SweepSpec):
-        searcher, scheduler = SweepSearcher(folder, spec, door, state.trials), make_scheduler(spec, state.trials)
+        share = (resources.cpus_per_trial, resources.gpus_per_trial)
+        searcher = SweepSearcher(folder, spec, door, state.trials, *share)
+        scheduler = make_scheduler(spec, state.trials)
     else:
         searcher, scheduler = PlanSearcher(folder, left), FIFOScheduler()
     attempts = {key: record.attempts for key, record in state.trials.items()}

@@ -41,6 +41,14 @@ def state_of(folder, name="small"):
     return StudyFolder(folder / "studies" / name).state()
 
 
+def table_of(said):
+    """The comparison, from its title to the caption below it."""
+    lines = said.out.splitlines()
+    first = next(n for n, line in enumerate(lines) if line.startswith("small: val_accuracy"))
+    last = max(n for n, line in enumerate(lines) if line.startswith("small · 2 epochs per trial"))
+    return lines[first : last + 1]
+
+
 def test_an_ablation_ends_with_its_table_and_the_line_that_opens_it(ablated):
     said = ablated[1]
     assert (said.code, said.err) == (0, "")
@@ -105,16 +113,14 @@ def test_a_shared_view_shows_the_arms_with_their_metric_columns(runs, ablated):
     view = json.loads(runs["experiment"].tags[key])
     assert "tags.`fsg.level` = 'arm'" in view["searchFilter"]
     shown = {name.removeprefix("metrics.`").removesuffix("`") for name in view["selectedColumns"]}
-    for arm in runs["arm"]:
-        assert shown and shown <= set(arm.data.metrics), "a column that the arm has no number for"
+    assert shown and shown <= {name for arm in runs["arm"] for name in arm.data.metrics}, "an empty column"
 
 
 def test_compare_makes_the_same_table_again(ablated, monkeypatch):
     folder, said = ablated
     again = run_main(monkeypatch, folder, "compare", "small")
-    table = [line for line in again.out.splitlines() if not line.startswith("Written: ")]
     assert again.code == 0
-    assert "\n".join(table).strip() in said.out
+    assert table_of(again) == table_of(said)
 
 
 def test_the_same_command_again_trains_nothing_and_ends_with_the_same_table(ablated, monkeypatch):
@@ -124,8 +130,7 @@ def test_the_same_command_again_trains_nothing_and_ends_with_the_same_table(abla
     assert again.code == 0
     assert "4 of them done before" in again.out
     assert (folder / "studies" / "small" / "ledger.jsonl").read_bytes() == ledger
-    table = again.out[again.out.index("learnt") : again.out.index("Browse")]
-    assert table in said.out
+    assert table_of(again) == table_of(said)
 
 
 def test_a_trial_of_the_study_is_trained_again_from_its_name(ablated, monkeypatch):
@@ -164,9 +169,9 @@ def test_a_study_of_which_nothing_finished_says_so(fsg, files, with_store, share
     for trial in plan(spec):
         (checkpoints / trial.key).write_text("a file where its checkpoints should go")
     said = fsg("ablate", "study.yaml", "--cpus-per-trial", "2")
-    assert said.code in (1, 2)
+    assert said.code == 1
     assert "Traceback" not in said.out + said.err
-    assert said.err.startswith("fsg: ")
+    assert said.err.startswith("fsg: studies/small: all 4 trials failed, the first of them: crashed: ")
 
 
 @pytest.mark.parametrize("text", [ABLATION, SWEEP], ids=["ablate", "sweep"])

@@ -82,5 +82,5 @@ def test_a_killed_worker_fails_its_trial_alone(study):
     assert killed.run(kill_worker, cpus_per_trial=2)
     record = killed.trials["slow_rate", 0]
     assert (record.status, len(record.epochs)) == ("failed", 1)
-    assert record.reason.startswith("crashed: ")
+    assert record.reason.startswith("crashed: its process died")
     assert killed.trials["ste", 0].status == "finished"

@@ -264,7 +264,7 @@ def test_a_sampler_learns_from_a_constraint_on_a_metric(sampler, count):
         searcher.report(key, {"epoch": 1, "val_accuracy": point["gradient.beta"]})
         searcher.end(key, "finished", violations={"step_ms < 5": point["gradient.beta"] - 0.4})
     assert told(searcher)[0].constraints.keys() == {"step_ms < 5"}
-    assert sum(beta <= 0.41 for beta in betas[-10:]) >= 6
+    assert sorted(betas[-10:])[5] < 0.6, "unconstrained, the last ones are near 1"
 
 
 def test_a_mean_over_seeds_is_what_the_sampler_is_told(tmp_path):

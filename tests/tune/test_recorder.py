@@ -104,6 +104,26 @@ def test_a_crash_is_recorded_by_the_last_line_of_its_error(recorder, tmp_path):
     assert record_of(door).reason == "crashed: ValueError: boom"
 
 
+MEMORY = """Failure # 1
+1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 10.0.0.7, ID: 5e) was 22.46GB used / \
+23.59GB limit (0.952312)
+Top 10 memory users: PID	MEM(GB)	COMMAND
+Refer to the documentation on how to address the out of memory issue
+"""
+DIED = "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: ..."
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [(MEMORY, "crashed: no memory was left (22.46GB of 23.59GB used)"), (DIED, "crashed: its process died: killed")],
+)
+def test_a_worker_that_was_ended_says_by_whom(recorder, tmp_path, text, reason):
+    (tmp_path / "error.txt").write_text(text)
+    door = recorder()
+    door.on_trial_error(None, trial(str(tmp_path / "error.txt")))
+    assert record_of(door).reason.startswith(reason)
+
+
 @pytest.mark.parametrize("error_file", [None, "/nowhere/error.txt"])
 def test_a_crash_without_a_word_is_recorded_all_the_same(recorder, error_file):
     door = recorder()

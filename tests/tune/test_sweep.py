@@ -16,7 +16,9 @@ def journal(study):
     storage = optuna.storages.JournalStorage(
         optuna.storages.journal.JournalFileBackend(str(study.folder.search / "optuna.journal"))
     )
-    return {t.user_attrs[KEY]: t for t in optuna.load_study(storage=storage, study_name="fsg").trials}
+    trials = optuna.load_study(storage=storage, study_name="fsg").trials
+    assert all(t.state.is_finished() for t in trials), "a trial is open for ever"
+    return {t.user_attrs[KEY]: t for t in trials if KEY in t.user_attrs}  # the others repeat a point that was run
 
 
 def assert_journal_tells_what_happened(study):
@@ -50,7 +52,7 @@ def test_every_trial_ends_once_as_finished_pruned_or_failed(searched):
         if record.status == "finished":
             assert [m["epoch"] for m in record.epochs] == [1, 2, 3, 4]
         if record.status == "pruned":
-            assert 1 <= len(record.epochs) < 4 and record.reason == "AsyncHyperBandScheduler"
+            assert 1 <= len(record.epochs) < 4 and record.reason.startswith("asha: ")
         if record.status == "failed":
             assert record.reason.startswith("diverged: ")
 

@@ -6,13 +6,16 @@ With scalar tokens and only the last output asked for, the recurrence unrolls in
     v = dt u                               T_jd = sum_{t > j} dt_td           C, u: at the last token
 
 so a token costs one exponential and one multiply-add per state forward, and one exponential and five backward. E is 1 at
-the last token, A exp(A_log) and the taps times in_proj are prepared once a call by plain autograd (``pack``).
+the last token, A exp(A_log) and the taps times in_proj are prepared once a call by plain autograd (packing.py).
 
 Parallel plan: a lane is a weight, a block is one vector of weights, a chunk is up to 1/64 of the blocks; threads take whole
 chunks. Gradients of the parameters are summed lane by lane within a chunk, then over lanes, then over chunks in order, so
 the result is the same for any number of threads. Nothing but the tokens is kept between forward and backward.
 Twin: reference.py. Derivation: README.md. Proof: tests/ops/test_slow_scan_cpu.py.
 """
+
+# Kernels are compiled from untyped functions.
+# mypy: disable-error-code="no-untyped-def,call-arg"
 
 from __future__ import annotations
 
@@ -30,8 +33,6 @@ from torch.autograd.function import once_differentiable
 
 from fsg.ops.slow_scan.lanes import (
     BITS,
-    LN2,
-    LOG2E,
     LOWEST,
     exp2_of_product,
     load,
@@ -42,56 +43,11 @@ from fsg.ops.slow_scan.lanes import (
     spread,
     store,
 )
+from fsg.ops.slow_scan.packing import LN2, Sizes, pack, sizes_of
 from fsg.ops.slow_scan.reference import MambaWeights
 
 MOST_CHUNKS = 64
 BLOCKS_PER_CHUNK = 16  # at least: below this, handing out a chunk costs more than computing it
-
-
-class Sizes(NamedTuple):
-    """L tokens, K taps, D channels, S states."""
-
-    length: int
-    taps: int
-    channels: int
-    states: int
-
-    @property
-    def rows(self) -> int:
-        """Outputs of x_proj: the step size's, B's and C's."""
-        return 1 + 2 * self.states
-
-    @property
-    def parameters(self) -> int:
-        """Numbers in a packed block."""
-        return self.channels * (self.taps + self.rows + self.states + 6)
-
-
-def sizes_of(weights: MambaWeights, length: int) -> Sizes:
-    """The sizes of a block over L tokens."""
-    channels, states = weights.A_log.shape
-    return Sizes(length, weights.conv_weight.shape[-1], channels, states)
-
-
-def pack(weights: MambaWeights) -> Tensor:
-    """The parameters as one vector, in the form and order the kernels read; differentiable.
-
-    Per channel: taps x in_proj (K), conv bias, x_proj (1 + 2S), dt weight, dt bias, A / ln 2 (S), D, z's in_proj, out_proj.
-    """
-    channels = weights.A_log.shape[0]
-    x, z = weights.in_proj[:channels], weights.in_proj[channels:]
-    columns = [
-        weights.conv_weight[:, 0] * x,
-        weights.conv_bias[:, None],
-        weights.x_proj.T,
-        weights.dt_weight,
-        weights.dt_bias[:, None],
-        weights.A_log.exp() * -LOG2E,
-        weights.D[:, None],
-        z,
-        weights.out_proj.T,
-    ]
-    return torch.cat(columns, dim=1).flatten()
 
 
 def _limits(packed: Tensor, sizes: Sizes) -> Tensor:
@@ -107,7 +63,7 @@ def _limits(packed: Tensor, sizes: Sizes) -> Tensor:
 
 
 @njit(nogil=True)
-def _read(tokens, block, blocks, length, taps, window):  # type: ignore[no-untyped-def]
+def _read(tokens, block, blocks, length, taps, window):
     """The block's tokens behind K - 1 zeros."""
     zero = spread(window, 0.0)
     for t in range(taps - 1):
@@ -117,7 +73,7 @@ def _read(tokens, block, blocks, length, taps, window):  # type: ignore[no-untyp
 
 
 @njit(nogil=True)
-def _convolve(packed, sizes, window, u, slope):  # type: ignore[no-untyped-def]
+def _convolve(packed, sizes, window, u, slope):
     """u = SiLU(b + taps * tokens) and its derivative."""
     outlined()
     length, taps, channels, states = sizes
@@ -135,7 +91,7 @@ def _convolve(packed, sizes, window, u, slope):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def project(packed, sizes, first_c, u, rows):  # type: ignore[no-untyped-def]
+def project(packed, sizes, first_c, u, rows):
     """rows = x_proj u: the step and B of every token, C from ``first_c`` on. Four rows at a time share each load of u."""
     outlined()
     length, taps, channels, states = sizes
@@ -173,7 +129,7 @@ def project(packed, sizes, first_c, u, rows):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _couple(sizes, rows, bc):  # type: ignore[no-untyped-def]
+def _couple(sizes, rows, bc):
     """bc[j * S + s] = B_js C_s; returns their sum over s at the last token, where E is 1."""
     length, _taps, _channels, states = sizes
     count = 1 + 2 * states
@@ -189,7 +145,7 @@ def _couple(sizes, rows, bc):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _forward_block(packed, limits, sizes, block, blocks, tokens, out, window, u, slope, rows, bc, steps):  # type: ignore[no-untyped-def]
+def _forward_block(packed, limits, sizes, block, blocks, tokens, out, window, u, slope, rows, bc, steps):
     outlined()
     length, taps, channels, states = sizes
     stride = taps + 3 * states + 7
@@ -223,12 +179,13 @@ def _forward_block(packed, limits, sizes, block, blocks, tokens, out, window, u,
 
 
 @njit(nogil=True)
-def add(sums, index, value):  # type: ignore[no-untyped-def]
+def add(sums, index, value):
+    """sums[index] += value, a vector."""
     store(sums, index, load(sums, index) + value)
 
 
 @njit(nogil=True)
-def _backward_block(  # type: ignore[no-untyped-def]
+def _backward_block(
     packed,
     limits,
     sizes,
@@ -369,13 +326,13 @@ def _backward_block(  # type: ignore[no-untyped-def]
 
 # A chunk of blocks ----------------------------------------------------------------------------------------------------
 @njit(nogil=True)
-def cut(scratch, lanes, start, vectors):  # type: ignore[no-untyped-def]
+def cut(scratch, lanes, start, vectors):
     """The next ``vectors`` vectors of the scratch memory, and where they end."""
     return scratch[start * lanes : (start + vectors) * lanes], start + vectors
 
 
 @njit(nogil=True, cache=True)
-def _forward_chunk(packed, limits, sizes, first, end, blocks, tokens, out, scratch):  # type: ignore[no-untyped-def]
+def _forward_chunk(packed, limits, sizes, first, end, blocks, tokens, out, scratch):
     length, taps, channels, states = sizes
     lanes = out.size // blocks
     window, at = cut(scratch, lanes, 0, taps - 1 + length)
@@ -389,9 +346,7 @@ def _forward_chunk(packed, limits, sizes, first, end, blocks, tokens, out, scrat
 
 
 @njit(nogil=True, cache=True)
-def _backward_chunk(  # type: ignore[no-untyped-def]
-    packed, limits, sizes, first, end, blocks, tokens, upstream, g_packed, g_tokens, scratch
-):
+def _backward_chunk(packed, limits, sizes, first, end, blocks, tokens, upstream, g_packed, g_tokens, scratch):
     length, taps, channels, states = sizes
     lanes = upstream.size // blocks
     wanted = g_tokens.size > 0
@@ -493,7 +448,7 @@ class _LastOutput(torch.autograd.Function):
         out = tokens.new_empty(plan.blocks * plan.lanes)
         ctx.save_for_backward(tokens, packed)
         ctx.sizes, ctx.plan, ctx.batch = sizes, plan, batch
-        arrays = packed.detach().numpy(), _limits(packed, sizes).numpy(), tuple(sizes)
+        arrays: Any = packed.detach().numpy(), _limits(packed, sizes).numpy(), tuple(sizes)
         rest = plan.blocks, tokens.view(-1).numpy(), out.numpy()
 
         def work(queue: Iterator[int]) -> None:
@@ -513,7 +468,7 @@ class _LastOutput(torch.autograd.Function):
         upstream[:batch] = grad
         partial = tokens.new_empty(plan.chunks, sizes.parameters)
         g_tokens = torch.empty_like(tokens) if ctx.needs_input_grad[0] else tokens.new_empty(0)
-        arrays = packed.detach().numpy(), _limits(packed, sizes).numpy(), tuple(sizes)
+        arrays: Any = packed.detach().numpy(), _limits(packed, sizes).numpy(), tuple(sizes)
         rest = plan.blocks, tokens.view(-1).numpy(), upstream.numpy()
         results, g_flat = partial.numpy(), g_tokens.view(-1).numpy()
 

@@ -13,6 +13,9 @@ states within once more. Memory grows with the tokens of one sequence / 128, not
 Twin: reference.py. Proof: tests/ops/test_slow_scan_flat.py.
 """
 
+# Kernels are compiled from untyped functions.
+# mypy: disable-error-code="no-untyped-def,call-arg"
+
 from __future__ import annotations
 
 import itertools
@@ -25,10 +28,9 @@ from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fsg.ops.slow_scan.cpu import Sizes, add, cut, pack, project, share, sizes_of
+from fsg.ops.slow_scan.cpu import add, cut, project, share
 from fsg.ops.slow_scan.lanes import (
     BITS,
-    LN2,
     LOWEST,
     exp2_of_product,
     load,
@@ -42,6 +44,7 @@ from fsg.ops.slow_scan.lanes import (
     store_from,
     transpose,
 )
+from fsg.ops.slow_scan.packing import LN2, Sizes, pack, sizes_of
 from fsg.ops.slow_scan.reference import MambaWeights
 
 SEGMENT = 8  # vectors of tokens: its states and decays at 100 x 16 fill half of a 2 MB second-level cache
@@ -53,7 +56,7 @@ FORGOTTEN = {32: 20.0, 64: 40.0}  # -log of what is left of a token that is cut 
 
 
 @njit(nogil=True)
-def _window(tokens, begin, end, at, sizes, lanes, window):  # type: ignore[no-untyped-def]
+def _window(tokens, begin, end, at, sizes, lanes, window):
     """The segment's tokens from ``at`` on behind the K - 1 before it; zeros outside of [begin, end)."""
     outlined()
     vectors, taps, _channels, _states = sizes
@@ -63,7 +66,7 @@ def _window(tokens, begin, end, at, sizes, lanes, window):  # type: ignore[no-un
 
 
 @njit(nogil=True)
-def _inputs(packed, sizes, first_c, lanes, window, u, slope, rows):  # type: ignore[no-untyped-def]
+def _inputs(packed, sizes, first_c, lanes, window, u, slope, rows):
     """u, its derivative, and the projections, one token a lane."""
     outlined()
     vectors, taps, channels, states = sizes
@@ -82,7 +85,7 @@ def _inputs(packed, sizes, first_c, lanes, window, u, slope, rows):  # type: ign
 
 
 @njit(nogil=True)
-def _steps(packed, sizes, u, rows, dt, rising, flow):  # type: ignore[no-untyped-def]
+def _steps(packed, sizes, u, rows, dt, rising, flow):
     """dt, its derivative, and dt u."""
     outlined()
     vectors, taps, channels, states = sizes
@@ -99,7 +102,7 @@ def _steps(packed, sizes, u, rows, dt, rising, flow):  # type: ignore[no-untyped
 
 
 @njit(nogil=True)
-def _to_channels(source, vectors, quads, lanes, target):  # type: ignore[no-untyped-def]
+def _to_channels(source, vectors, quads, lanes, target):
     outlined()
     for b in range(vectors):
         for q in range(quads):
@@ -107,7 +110,7 @@ def _to_channels(source, vectors, quads, lanes, target):  # type: ignore[no-unty
 
 
 @njit(nogil=True)
-def _to_tokens(source, vectors, quads, lanes, target):  # type: ignore[no-untyped-def]
+def _to_tokens(source, vectors, quads, lanes, target):
     outlined()
     for b in range(vectors):
         for q in range(quads):
@@ -115,7 +118,7 @@ def _to_tokens(source, vectors, quads, lanes, target):  # type: ignore[no-untype
 
 
 @njit(nogil=True)
-def _advance(rates, limits, states, quads, lanes, tokens, dt, flow, rows, h):  # type: ignore[no-untyped-def]
+def _advance(rates, limits, states, quads, lanes, tokens, dt, flow, rows, h):
     """The recurrence over the segment's tokens, for the state alone."""
     outlined()
     count = 1 + 2 * states
@@ -131,7 +134,7 @@ def _advance(rates, limits, states, quads, lanes, tokens, dt, flow, rows, h):  #
 
 
 @njit(nogil=True)
-def _answer(rates, limits, states, quads, lanes, tokens, dt, flow, rows, h, y):  # type: ignore[no-untyped-def]
+def _answer(rates, limits, states, quads, lanes, tokens, dt, flow, rows, h, y):
     """As ``_advance``, and y = C h."""
     outlined()
     count = 1 + 2 * states
@@ -151,7 +154,7 @@ def _answer(rates, limits, states, quads, lanes, tokens, dt, flow, rows, h, y): 
 
 
 @njit(nogil=True)
-def _remember(rates, limits, states, quads, lanes, tokens, dt, flow, rows, h, y, decays):  # type: ignore[no-untyped-def]
+def _remember(rates, limits, states, quads, lanes, tokens, dt, flow, rows, h, y, decays):
     """As ``_answer``, keeping every decay and state: h[(t + 1) * S * Q ..] after token t, h[0 ..] given."""
     outlined()
     count = 1 + 2 * states
@@ -173,7 +176,7 @@ def _remember(rates, limits, states, quads, lanes, tokens, dt, flow, rows, h, y,
 
 
 @njit(nogil=True)
-def _reverse(  # type: ignore[no-untyped-def]
+def _reverse(
     rates,
     states,
     quads,
@@ -233,7 +236,7 @@ def _reverse(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _sum_lanes(terms, first, step, lanes, target, index):  # type: ignore[no-untyped-def]
+def _sum_lanes(terms, first, step, lanes, target, index):
     """target[index], lane i = the sum over all lanes of terms[first + i * step]."""
     outlined()
     transpose(terms, first, step, terms, first, step)
@@ -244,7 +247,7 @@ def _sum_lanes(terms, first, step, lanes, target, index):  # type: ignore[no-unt
 
 
 @njit(nogil=True)
-def _gate(packed, sizes, lanes, window, u, y, out):  # type: ignore[no-untyped-def]
+def _gate(packed, sizes, lanes, window, u, y, out):
     """out = W_out [(y + D u) SiLU(z)], one token a lane."""
     outlined()
     vectors, taps, channels, states = sizes
@@ -261,7 +264,7 @@ def _gate(packed, sizes, lanes, window, u, y, out):  # type: ignore[no-untyped-d
 
 
 @njit(nogil=True)
-def _gate_backward(packed, sizes, lanes, window, u, y, upstream, g_y, g_u, g_window, sums):  # type: ignore[no-untyped-def]
+def _gate_backward(packed, sizes, lanes, window, u, y, upstream, g_y, g_u, g_window, sums):
     """The reverse of ``_gate``: writes y's gradient and the share of u's that goes by D, adds those of D, z and W_out."""
     outlined()
     vectors, taps, channels, states = sizes
@@ -291,7 +294,7 @@ def _gate_backward(packed, sizes, lanes, window, u, y, upstream, g_y, g_u, g_win
 
 
 @njit(nogil=True)
-def _inputs_backward(  # type: ignore[no-untyped-def]
+def _inputs_backward(
     packed, sizes, lanes, window, u, slope, rows, dt, rising, g_dt, g_flow, g_u, g_rows, g_window, sums
 ):
     """From the gradients of dt, dt u, u and the projections to those of the tokens and of all that made them."""
@@ -343,7 +346,7 @@ def _inputs_backward(  # type: ignore[no-untyped-def]
 
 # One sequence ---------------------------------------------------------------------------------------------------------
 @njit(nogil=True, cache=True)
-def _start(packed, rates, sizes, quads, tokens, begin, end, outputs, forgotten, scratch):  # type: ignore[no-untyped-def]
+def _start(packed, rates, sizes, quads, tokens, begin, end, outputs, forgotten, scratch):
     """The first token that the outputs can still see."""
     _vectors, taps, channels, states = sizes
     lanes = rates.size // (quads * states)
@@ -380,7 +383,7 @@ def _start(packed, rates, sizes, quads, tokens, begin, end, outputs, forgotten, 
 
 
 @njit(nogil=True)
-def _walk_scratch(scratch, sizes, quads, lanes):  # type: ignore[no-untyped-def]
+def _walk_scratch(scratch, sizes, quads, lanes):
     """window, u, slope, rows, dt, rising, flow | dt, flow, y in channel lanes | state; and where they end."""
     vectors, taps, channels, states = sizes
     padded = quads * lanes
@@ -402,9 +405,7 @@ def _walk_scratch(scratch, sizes, quads, lanes):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _forward_sequence(  # type: ignore[no-untyped-def]
-    packed, rates, limits, sizes, quads, tokens, begin, start, end, outputs, out, scratch
-):
+def _forward_sequence(packed, rates, limits, sizes, quads, tokens, begin, start, end, outputs, out, scratch):
     vectors, _taps, channels, states = sizes
     lanes = rates.size // (quads * states)
     window, u, slope, rows, dt, rising, flow, dt_c, flow_c, y_c, h, at = _walk_scratch(scratch, sizes, quads, lanes)
@@ -429,7 +430,7 @@ def _forward_sequence(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _backward_sequence(  # type: ignore[no-untyped-def]
+def _backward_sequence(
     packed,
     rates,
     limits,

@@ -9,6 +9,9 @@ softplus: max(p, 0) + log1p(e), e = exp(-|p|), log1p(e) = 2 artanh(e / (2 + e)),
 their digits. Imported by cpu.py alone, so numba loads when the first kernel is asked for. Proof: tests/ops/test_slow_scan_cpu.py.
 """
 
+# Kernels are compiled from untyped functions.
+# mypy: disable-error-code="no-untyped-def"
+
 from __future__ import annotations
 
 import math
@@ -25,9 +28,9 @@ from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
+from fsg.ops.slow_scan.packing import LN2, LOG2E
+
 BITS = 512
-LOG2E = math.log2(math.e)
-LN2 = math.log(2.0)
 _FLAGS = ("contract", "nsz")  # a * b + c may become one fused operation; nothing is reordered
 _INT32 = ir.IntType(32)
 _FUSES = platform.machine() in ("aarch64", "arm64") or bool(llvm.get_host_cpu_features().get("fma"))
@@ -330,13 +333,13 @@ def where_greater(typingctx: Any, x: Any, bound: Any, yes: Any, no: Any) -> Any:
 
 
 @njit(nogil=True)
-def sigmoid(x):  # type: ignore[no-untyped-def]
+def sigmoid(x):
     """1 / (1 + exp(-x))."""
     return 1.0 / (1.0 + exp(x * -1.0))
 
 
 @njit(nogil=True)
-def softplus(p):  # type: ignore[no-untyped-def]
+def softplus(p):
     """log(1 + exp(p)) and its derivative sigmoid(p), with one division; as torch's: p itself above 20."""
     zero = p - p
     positive = where_greater(p, 0.0, p, zero)
