@@ -1,6 +1,7 @@
 """How far back does the slow-net see at the start of training? The two history layouts side by side.
 
-Run: ``python -m benchmarks.horizon`` (about 4 minutes on two cores; ``--largest 9216`` leaves out the longest sequences).
+Run: ``python -m benchmarks.horizon`` (about 10 minutes: long sequences in plain PyTorch; ``--backend auto`` takes the fast twin, which leaves
+out tokens that nothing remembers; ``--largest 9216`` leaves out the longest).
 Prints two tables and writes ``benchmarks/results/horizon.json``.
 
 The gradients are real: a 1-bit ResNet-20 (dorefa) takes L straight-through SGD steps on the synthetic images, and the history of
@@ -28,7 +29,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.record import table, write
-from fsg.config import Fsg, SlowNetConfig, TrialConfig
+from fsg.config import Fsg, TrialConfig
 from fsg.gradients import make_estimator
 from fsg.gradients.fsg import FastSlowEstimator
 from fsg.layers import quantized_layers
@@ -46,6 +47,7 @@ def main() -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description="How far back the slow-net sees, in both layouts.")
     parser.add_argument("--largest", type=int, default=SIZES[-1], help="largest layer size (default: %(default)s)")
+    parser.add_argument("--backend", choices=("reference", "auto"), default="reference", help="of the flattened layout")
     parser.add_argument("--seeds", type=int, default=3, help="freshly drawn slow-nets (default: %(default)s)")
     arguments = parser.parse_args()
     torch.set_num_threads(2)
@@ -53,21 +55,33 @@ def main() -> int:
     histories = {n: window for n, window in layer_histories().items() if n <= arguments.largest}
     rows: list[dict[str, Any]] = []
     for n, window in histories.items():
+        print(f"n = {n:,}", flush=True)
         for seed in range(arguments.seeds):
             for taps in TAPS:
                 rows.append(
                     {"layout": f"per_weight, {taps} taps", "n": n, "seed": seed, **per_weight(window, seed, taps)}
                 )
             if n < SIZES[-1]:
-                rows.append({"layout": "flattened", "n": n, "seed": seed, **flattened(window, seed)})
+                rows.append(
+                    {"layout": "flattened", "n": n, "seed": seed, **flattened(window, seed, backend=arguments.backend)}
+                )
             if n < SIZES[-2]:
-                rows.append({"layout": "flattened, g / 10", "n": n, "seed": seed, **flattened(window / 10, seed)})
+                rows.append(
+                    {
+                        "layout": "flattened, g / 10",
+                        "n": n,
+                        "seed": seed,
+                        **flattened(window / 10, seed, backend=arguments.backend),
+                    }
+                )
     if arguments.largest >= SIZES[-1]:
         n = SIZES[-1]
-        rows.append({"layout": "flattened", "n": n, "seed": 0, **window_length(histories[n], 0)})
-    print(report(rows))
+        rows.append(
+            {"layout": "flattened", "n": n, "seed": 0, **window_length(histories[n], 0, backend=arguments.backend)}
+        )
+    print("\n\n".join([table(HEADER, cells(rows)), *longest(rows)]))
     settings = {
-        "d_inner": D_INNER, "d_state": D_STATE, "d_conv": TAPS[0], "length": LENGTH, "dtype": "float64",
+        "d_inner": D_INNER, "d_state": D_STATE, "d_conv": TAPS[0], "length": LENGTH, "dtype": "float64", "backend": arguments.backend,
         "rms_of_newest_gradient": {n: rms(window[-1]) for n, window in histories.items()},
     }  # fmt: skip
     path = write("horizon", settings, {"seconds": round(time.perf_counter() - started, 1), "rows": rows})
@@ -98,11 +112,11 @@ def layer_histories(steps: int = LENGTH, batch: int = 128) -> dict[int, Tensor]:
     return {n: parts[sizes.index(n)].contiguous() for n in SIZES}
 
 
-def fresh(layout: str, seed: int, d_conv: int, n: int) -> FastSlowEstimator:
+def fresh(layout: str, seed: int, d_conv: int, n: int, backend: str) -> FastSlowEstimator:
     """The library's estimator for one layer of n weights, freshly drawn, in float64."""
     config = Fsg.model_validate({
         "layout": layout, "normalization": "rms" if layout == "per_weight" else "none", "init": "random", "length": LENGTH,
-        "slow": SlowNetConfig(d_inner=D_INNER, d_state=D_STATE, d_conv=d_conv),
+        "slow": {"d_inner": D_INNER, "d_state": D_STATE, "d_conv": d_conv, "backend": backend},
     })  # fmt: skip
     torch.manual_seed(seed)
     estimator = make_estimator(config, Spans([n]))
@@ -111,10 +125,10 @@ def fresh(layout: str, seed: int, d_conv: int, n: int) -> FastSlowEstimator:
 
 
 @torch.no_grad()
-def flattened(window: Tensor, seed: int, d_conv: int = TAPS[0]) -> dict[str, float]:
+def flattened(window: Tensor, seed: int, d_conv: int = TAPS[0], backend: str = "reference") -> dict[str, float]:
     """Own, older and LRE of one layer's (L, n) history as one sequence of 1 + L n tokens."""
     n = window.shape[1]
-    estimator = fresh("flattened", seed, d_conv, n)
+    estimator = fresh("flattened", seed, d_conv, n, backend)
     assert estimator.embedding is not None
     embedding = estimator.embedding()[0]
     plain = torch.cat([embedding, window.flatten()])
@@ -133,10 +147,12 @@ def flattened(window: Tensor, seed: int, d_conv: int = TAPS[0]) -> dict[str, flo
 
 
 @torch.no_grad()
-def window_length(window: Tensor, seed: int, d_conv: int = TAPS[0]) -> dict[str, float | bool]:
+def window_length(
+    window: Tensor, seed: int, d_conv: int = TAPS[0], backend: str = "reference"
+) -> dict[str, float | bool]:
     """L = 2 against L = 5 in ``flattened``, and whether the layer embedding is seen at L = 2."""
     n = window.shape[1]
-    estimator = fresh("flattened", seed, d_conv, n)
+    estimator = fresh("flattened", seed, d_conv, n, backend)
     assert estimator.embedding is not None
     embedding = estimator.embedding()[0]
     (whole,) = answer(estimator, [torch.cat([embedding, window.flatten()])], n)
@@ -148,10 +164,10 @@ def window_length(window: Tensor, seed: int, d_conv: int = TAPS[0]) -> dict[str,
 
 
 @torch.no_grad()
-def per_weight(window: Tensor, seed: int, d_conv: int = TAPS[0]) -> dict[str, float]:
+def per_weight(window: Tensor, seed: int, d_conv: int = TAPS[0], backend: str = "auto") -> dict[str, float]:
     """The same of a history read weight by weight, 1 + L tokens each."""
     n = window.shape[1]
-    estimator = fresh("per_weight", seed, d_conv, n)
+    estimator = fresh("per_weight", seed, d_conv, n, backend)
     assert estimator.embedding is not None
 
     def s(history: Tensor) -> Tensor:
@@ -192,22 +208,32 @@ def relative(changed: Tensor, base: Tensor) -> float:
     return float((changed - base).norm() / base.norm())
 
 
-def report(rows: list[dict[str, Any]]) -> str:
-    """Medians over seeds, with the range."""
+HEADER = ["layout", "n", "own previous / newest", "older permuted", "LRE + 1"]
+
+
+def cells(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """Medians over seeds with their ranges, a line per layout and size."""
     lines = []
     for layout in sorted({r["layout"] for r in rows}):
         for n in SIZES:
             found = [r for r in rows if r["layout"] == layout and r["n"] == n and "own" in r]
             if found:
-                cells = [[r[k] for r in found] for k in ("own", "older", "lre")]
-                lines.append([layout, f"{n:,}", *(f"{median(c):.1e} ({min(c):.0e} .. {max(c):.0e})" for c in cells)])
-    text = table(["layout", "n", "own previous / newest", "older permuted", "LRE + 1"], lines)
+                columns = [[r[k] for r in found] for k in ("own", "older", "lre")]
+                lines.append([layout, f"{n:,}", *(f"{median(c):.1e} ({min(c):.0e} .. {max(c):.0e})" for c in columns)])
+    return lines
+
+
+def longest(rows: list[dict[str, Any]]) -> list[str]:
+    """What the comparison of window lengths says."""
+    lines = []
     for row in rows:
         if "L2_to_L5" in row:
             equal = "equal to the last bit" if row["L2_equals_L5_to_the_last_bit"] else "not equal to the last bit"
-            text += f"\n\nflattened, n = {row['n']:,}: L = 2 and L = 5 differ by {row['L2_to_L5']:.1e} ({equal}); "
-            text += f"LRE + 1 at L = 2 changes {row['lre_at_L2']:.1e}"
-    return text
+            lines.append(
+                f"flattened, n = {row['n']:,}: L = 2 and L = 5 differ by {row['L2_to_L5']:.1e} ({equal}); "
+                f"LRE + 1 at L = 2 changes {row['lre_at_L2']:.1e}"
+            )
+    return lines
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def main() -> int:
     for model, arms, warm_up, rounds in parts:
         found = measure(model, arms, warm_up, rounds)
         rows += found
-        print(report(model, found), end="\n\n", flush=True)
+        print(f"{model}\n{table(HEADER, cells(found))}\n", flush=True)
     seconds = time.perf_counter() - started
     settings = {
         "batch": BATCH,
@@ -149,15 +149,16 @@ def row_of(
     }  # fmt: skip
 
 
-def report(model: str, rows: list[dict[str, Any]]) -> str:
-    """One network's table."""
-    header = [model, "step ms", "x ste", "quartiles", "peak GB", "over ste GB"]
-    lines = [
+HEADER = ["arm", "step ms", "x ste", "quartiles", "peak GB", "over ste GB"]
+
+
+def cells(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """The table's lines."""
+    return [
         [r["arm"], f"{r['step_ms']:.1f}", f"{r['ratio']:.2f}", "{:.2f} .. {:.2f}".format(*r["ratio_quartiles"]),
          f"{r['peak_gb']:.2f}", f"{r['peak_over_ste_gb']:+.2f}"]
         for r in rows
     ]  # fmt: skip
-    return table(header, lines)
 
 
 if __name__ == "__main__":

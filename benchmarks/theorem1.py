@@ -81,7 +81,7 @@ def main() -> int:
             runs = [descend(problem, config, times, seed) for seed in range(arguments.seeds)]
             rows.append(row_of(problem, method, times, runs))
             print(f"{problem.name}, {method}: slope {rows[-1]['slope']:.3f}", flush=True)
-    print("\n" + report(rows))
+    print("\n" + table(HEADER, cells(rows)))
     figure = draw(rows, times)
     seconds = round(time.perf_counter() - started, 1)
     settings = {
@@ -198,15 +198,16 @@ def row_of(problem: Problem, method: str, times: list[int], runs: list[Run]) -> 
     }  # fmt: skip
 
 
-def report(rows: list[dict[str, Any]]) -> str:
-    """The table."""
-    header = ["problem", "d", "slope", "95 % interval", "last gap", "95 % interval", "cosine(d, g)", "|d| / |g|"]
-    lines = [
+HEADER = ["problem", "d", "slope", "95 % interval", "last gap", "95 % interval", "cosine(d, g)", "norm d / norm g"]
+
+
+def cells(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """The table's lines."""
+    return [
         [r["problem"], r["method"], f"{r['slope']:.3f}", "{:.3f} .. {:.3f}".format(*r["slope_interval"]),
          f"{r['last_gap']:.2e}", "{:.2e} .. {:.2e}".format(*r["last_gap_interval"]), f"{r['cosine']:.2f}", f"{r['gain']:.2f}"]
         for r in rows
     ]  # fmt: skip
-    return table(header, lines)
 
 
 def draw(rows: list[dict[str, Any]], times: list[int]) -> Any:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fsg.report.progress import clock
 from fsg.study.design import aliases, arms_of, left_out
+from fsg.study.search import describe_budget
 from fsg.study.space import describe
 from fsg.study.spec import AblationSpec, SweepSpec
 
@@ -47,7 +48,12 @@ def describe_plan(spec: AblationSpec | SweepSpec, cpus_per_trial: float, gpus_pe
     ]
     if isinstance(spec, SweepSpec):
         lines.append("Searched: " + "; ".join(f"{path} {domain}" for path, domain in describe(spec.space)))
-        lines.append("Early stopping ends it sooner.")
+        lines += [f"Tried first: {start.label}." for start in spec.start_from]
+        lines += [f"Only where {constraint}." for constraint in spec.constraints]
+        if spec.seeds_per_config > 1:
+            lines.append(f"Up to {spec.seeds_per_config} times that: a configuration runs on as many seeds if it keeps up.")
+        lines += [describe_budget(spec.budget)] if spec.budget else []
+        lines += ["Early stopping ends it sooner."] if spec.scheduler.name != "none" else []
     else:
         lines.append(f"Seeds {', '.join(map(str, spec.first_seeds))}, the same in every arm.")
         lines += [f"Aliased in this fraction: {', '.join(found)}." for found in [aliases(spec.design)] if found]

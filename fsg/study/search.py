@@ -153,6 +153,17 @@ class BudgetSpec(Section):
         return self
 
 
+def describe_budget(budget: BudgetSpec) -> str:
+    """The caps in one line, for a dry run."""
+    caps = {
+        "trials": budget.trials and f"{budget.trials} trials",
+        "wall_time": budget.wall_time and f"{budget.wall_time / 3600:.3g} h of wall time",
+        "gpu_hours": budget.gpu_hours and f"{budget.gpu_hours:g} GPU-hours",
+        "cost": budget.cost and f"a cost of {budget.cost:g}",
+    }
+    return "No trial is begun beyond " + ", ".join(text for text in caps.values() if text) + "."
+
+
 # What cannot be -------------------------------------------------------------------------------------------------------
 def problems(spec: SweepSpec, metrics: tuple[str, ...]) -> Iterator[Problem]:
     """(place, reason) of all that makes this sweep impossible, its space being sound. ``metrics``: those of an epoch."""

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, RootModel, model_serializer
+from pydantic import BeforeValidator, Field, RootModel, model_serializer
 
 from fsg.config import Section, TrialConfig, merge, nested, parse_trial
 from fsg.errors import ConfigError
@@ -48,7 +48,7 @@ class Domain(Section):
     high: int | float | None = None
     q: int | float | None = None
     choices: tuple[Scalar, ...] = ()
-    when: dict[str, tuple[Scalar, ...]] = {}
+    when: dict[str, tuple[Scalar, ...]] = Field(default_factory=dict)
 
     @property
     def extremes(self) -> tuple[Scalar, ...]:
@@ -390,14 +390,6 @@ def _value_at(config: Mapping[str, Any], path: str) -> Any:
     return value.get("name") if isinstance(value, Mapping) else value
 
 
-def _value_at(config: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path; of a section with kinds, its name. None where there is none."""
-    value: Any = config
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value.get("name") if isinstance(value, Mapping) else value
-
-
 def _path_problem(path: str) -> str | None:
     names = field_names(TrialConfig)
     if path in _NOT_SEARCHED:
@@ -424,18 +416,6 @@ def _conditions(value: Any) -> dict[str, tuple[Scalar, ...]]:
         raise ValueError(
             f"when is {value!r}, expected other paths and their values, as in {{gradient.slow_net: mamba}}."
         )
-    conditions = {}
-    for path, allowed in value.items():
-        values = tuple(allowed) if isinstance(allowed, list | tuple) else (allowed,)
-        if not values or not all(_is_scalar(v) for v in values):
-            raise ValueError(f"when: {path} is {allowed!r}, expected a value, or a list of them.")
-        conditions[str(path)] = values
-    return conditions
-
-
-def _conditions(value: Any) -> dict[str, tuple[Scalar, ...]]:
-    if not isinstance(value, Mapping) or not value:
-        raise ValueError(f"when is {value!r}, expected other paths and their values, as in {{gradient.slow_net: mamba}}.")
     conditions = {}
     for path, allowed in value.items():
         values = tuple(allowed) if isinstance(allowed, list | tuple) else (allowed,)

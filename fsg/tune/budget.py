@@ -97,17 +97,6 @@ def reached(budget: BudgetSpec | None, spent: Spent) -> str | None:
     return None
 
 
-def describe(budget: BudgetSpec) -> str:
-    """The caps in one line, for a dry run."""
-    caps = {
-        "trials": budget.trials and f"{budget.trials} trials",
-        "wall_time": budget.wall_time and f"{budget.wall_time / 3600:.3g} h of wall time",
-        "gpu_hours": budget.gpu_hours and f"{budget.gpu_hours:g} GPU-hours",
-        "cost": budget.cost and f"a cost of {budget.cost:g}",
-    }
-    return "No trial is begun beyond " + ", ".join(text for text in caps.values() if text) + "."
-
-
 class Tail:
     """Feeds a meter the events that were added to a ledger since it last looked."""
 

@@ -52,7 +52,8 @@ def write_insights(folder: StudyFolder, spec: SweepSpec) -> list[Path]:
             try:
                 figure = _figure(draw())
                 figure.set_size_inches(*_inches(name, spec))
-                figure.tight_layout()
+                if name == "contour":
+                    figure.subplots_adjust(wspace=0.4, hspace=0.35)  # each panel has its own names
             except (ValueError, RuntimeError, ArithmeticError):
                 continue  # a picture that these trials are too few or too equal for
             path = folder.reports / f"search_{name}.png"
@@ -156,6 +157,7 @@ def _plots(
 def _curves(study: optuna.Study, label: str) -> Any:
     """The learning curve of every configuration, by how it ended; the best on top."""
     from matplotlib import pyplot
+    from matplotlib.ticker import MaxNLocator
 
     _, axes = pyplot.subplots()
     best = study.best_trial.number
@@ -164,6 +166,7 @@ def _curves(study: optuna.Study, label: str) -> Any:
         colour, width = ("#E69F00", 2.5) if trial.number == best else (_COLOURS[trial.state.name], 0.9)
         marker = "." if len(epochs) == 1 else None
         axes.plot(epochs, [trial.intermediate_values[e] for e in epochs], color=colour, lw=width, marker=marker)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(
         xlabel="epoch",
         ylabel=label,

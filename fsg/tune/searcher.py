@@ -133,10 +133,9 @@ class SweepSearcher(StudySearcher):
         self._running[trial_id] = trial
 
     def on_trial_result(self, trial_id: str, result: dict) -> None:
-        """An epoch."""
-        trial = self._running[trial_id]
-        if "epoch" in result and trial.seed == self._spec.seed:
-            self._proposals.report(trial.key, result)
+        """An epoch. Those of further seeds are not reported: their keys are not a configuration's."""
+        if "epoch" in result:
+            self._proposals.report(self._running[trial_id].key, result)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """The end of a trial, as it was: the end of its configuration, or the turn of its next seed."""
@@ -148,8 +147,7 @@ class SweepSearcher(StudySearcher):
             reason = (result or {}).get(FAILED) or "crashed"
             self._proposals.end(owner.key, "failed", reason=str(reason), seeds=len(owner.finals) + 1)
             return
-        if trial.seed == self._spec.seed:
-            self._proposals.report(owner.key, result)
+        self._proposals.report(trial.key, result)
         if result["epoch"] < trial.config.epochs:
             self._proposals.end(owner.key, "pruned")
             return

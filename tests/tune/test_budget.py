@@ -6,8 +6,8 @@ import pytest
 
 from fsg.errors import StudyError
 from fsg.study.ledger import Ledger
-from fsg.study.search import BudgetSpec
-from fsg.tune.budget import Meter, Spent, Tail, describe, reached
+from fsg.study.search import BudgetSpec, describe_budget
+from fsg.tune.budget import Meter, Spent, Tail, reached
 
 
 def event(name, key, time, device="NVIDIA H200"):
@@ -70,7 +70,7 @@ def test_without_a_budget_nothing_is_reached():
 
 def test_a_budget_describes_itself():
     budget = BudgetSpec(trials=40, wall_time="8h", gpu_hours=10.0)
-    assert describe(budget) == "No trial is begun beyond 40 trials, 8 h of wall time, 10 GPU-hours."
+    assert describe_budget(budget) == "No trial is begun beyond 40 trials, 8 h of wall time, 10 GPU-hours."
 
 
 def test_a_ledger_is_read_on_where_it_was_left(tmp_path):
