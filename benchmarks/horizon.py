@@ -1,8 +1,8 @@
 """How far back does the slow-net see at the start of training? The two history layouts side by side.
 
-Run: ``python -m benchmarks.horizon`` (about 10 minutes: long sequences in plain PyTorch; ``--backend auto`` takes the fast twin, which leaves
-out tokens that nothing remembers; ``--largest 9216`` leaves out the longest).
-Prints two tables and writes ``benchmarks/results/horizon.json``.
+Run: ``python -m benchmarks.horizon`` (about 10 minutes: long sequences in plain PyTorch; ``--backend auto`` takes the fast
+twin, which leaves out tokens that nothing remembers; ``--largest 9216`` leaves out the longest).
+Prints a table and writes ``benchmarks/results/horizon.json``.
 
 The gradients are real: a 1-bit ResNet-20 (dorefa) takes L straight-through SGD steps on the synthetic images, and the history of
 one layer of each size is kept. The slow-net is the library's, freshly drawn (``init: random``), in float64. What is
@@ -81,7 +81,8 @@ def main() -> int:
         )
     print("\n\n".join([table(HEADER, cells(rows)), *longest(rows)]))
     settings = {
-        "d_inner": D_INNER, "d_state": D_STATE, "d_conv": TAPS[0], "length": LENGTH, "dtype": "float64", "backend": arguments.backend,
+        "d_inner": D_INNER, "d_state": D_STATE, "d_conv": TAPS[0], "length": LENGTH,
+        "dtype": "float64", "backend": arguments.backend,
         "rms_of_newest_gradient": {n: rms(window[-1]) for n, window in histories.items()},
     }  # fmt: skip
     path = write("horizon", settings, {"seconds": round(time.perf_counter() - started, 1), "rows": rows})

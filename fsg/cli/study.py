@@ -104,6 +104,24 @@ def compare(
     typer.echo(f"Written to {folder.reports}: {', '.join(path.name for path in files)}")
 
 
+def sync(
+    study: Annotated[str, typer.Argument(help="Name or path of a study.")],
+    storage: Storage = STUDIES,
+    tracking_uri: Tracking = None,
+) -> None:
+    """Bring the copy in MLflow up to date with the ledger, or make it again where it was deleted."""
+    from fsg.report.study_report import make_report
+    from fsg.study.folder import find_study
+
+    folder = find_study(study, storage)
+    exporter = _exporter(_tracking(tracking_uri), folder)
+    written = exporter.export(folder.ledger().read())
+    exporter.settle()
+    report = make_report(folder.spec(), folder.state())
+    exporter.log_report(report.rows, report.markdown, report.write(folder.reports), report.arm_metrics)
+    typer.echo(f"MLflow holds the {written} events of {folder.path}.")
+
+
 def ui(
     study: Annotated[str | None, typer.Argument(help="Open at this study's arms; all experiments if left out.")] = None,
     storage: Storage = STUDIES,

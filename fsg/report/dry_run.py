@@ -51,7 +51,9 @@ def describe_plan(spec: AblationSpec | SweepSpec, cpus_per_trial: float, gpus_pe
         lines += [f"Tried first: {start.label}." for start in spec.start_from]
         lines += [f"Only where {constraint}." for constraint in spec.constraints]
         if spec.seeds_per_config > 1:
-            lines.append(f"Up to {spec.seeds_per_config} times that: a configuration runs on as many seeds if it keeps up.")
+            lines.append(
+                f"Up to {spec.seeds_per_config} times that: a configuration runs on as many seeds if it keeps up."
+            )
         lines += [describe_budget(spec.budget)] if spec.budget else []
         lines += ["Early stopping ends it sooner."] if spec.scheduler.name != "none" else []
     else:

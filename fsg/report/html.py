@@ -39,7 +39,8 @@ def _grid(grid: Grid) -> str:
     head = "".join(f"<th>{escape(h)}</th>" for h in grid.headers)
     rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in grid.rows)
     notes = "".join(
-        f"<li{' class=missing' if note.startswith(('MISSING', 'NOT PAIRED')) else ''}>{escape(note)}</li>" for note in grid.notes
+        f"<li{' class=missing' if note.startswith(('MISSING', 'NOT PAIRED')) else ''}>{escape(note)}</li>"
+        for note in grid.notes
     )
     table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
     return f'<h2>{escape(grid.title)}</h2>{table}<ul class="notes">{notes}</ul><p class="caption">{escape(grid.caption)}</p>'
