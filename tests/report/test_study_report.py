@@ -27,8 +27,12 @@ FACTORIAL = {"design": {"kind": "full_factorial", "switches": ["hgs", "lre"]}, "
 
 def factorial_state():
     return arms(
-        full=(92.0, 93.0, 94.5), no_lre=(91.0, 92.5, 93.0), no_hgs=(90.0, 91.0, 92.0), no_hgs_lre=(90.0, 90.5, 92.0), ste=(89.0, 90.0, 91.5)
-    )  # fmt: skip
+        full=(92.0, 93.0, 94.5),
+        no_lre=(91.0, 92.5, 93.0),
+        no_hgs=(90.0, 91.0, 92.0),
+        no_hgs_lre=(90.0, 90.5, 92.0),
+        ste=(89.0, 90.0, 91.5),
+    )
 
 
 def test_every_rendering_is_written_and_the_page_holds_its_drawings_itself(tmp_path):
