@@ -50,7 +50,7 @@ def main() -> int:
     parser.add_argument("--backend", choices=("reference", "auto"), default="reference", help="of the flattened layout")
     parser.add_argument("--seeds", type=int, default=3, help="freshly drawn slow-nets (default: %(default)s)")
     arguments = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # the scan is a loop over small arrays
     started = time.perf_counter()
     histories = {n: window for n, window in layer_histories().items() if n <= arguments.largest}
     rows: list[dict[str, Any]] = []
