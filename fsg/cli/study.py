@@ -192,7 +192,7 @@ def _run(
     folder: StudyFolder, spec: AblationSpec | SweepSpec, uri: str, cpus: float, gpus: float, address: str | None
 ) -> None:
     from fsg.report.study_report import make_report
-    from fsg.study.spec import AblationSpec
+    from fsg.study.spec import AblationSpec, SweepSpec
     from fsg.tune.runner import Resources
 
     console, resources = _console(), Resources(cpus, gpus, address)
@@ -202,6 +202,10 @@ def _run(
     report = make_report(spec, folder.state())
     console.print(*report.terminal, sep="\n\n")
     files = report.write(folder.reports)
+    if isinstance(spec, SweepSpec):
+        from fsg.tune.insights import write_insights
+
+        files += write_insights(folder, spec)
     if behind is None and exporter is not None:
         exporter.log_report(report.rows, report.markdown, files, report.arm_metrics)
     else:
@@ -241,7 +245,7 @@ def _run_trials(
     from fsg.tune.runner import run_study
 
     state = folder.state()
-    trials = spec.search.trials if isinstance(spec, SweepSpec) else len(plan(spec))
+    trials = spec.search.trials * len(spec.seeds) if isinstance(spec, SweepSpec) else len(plan(spec))
     progress = Progress(spec.name, trials, spec.base.epochs, spec.metric.name, spec.metric.mode)
     progress.recall(state)
     console.print(_opening(folder, spec, trials, progress.done), highlight=False)
