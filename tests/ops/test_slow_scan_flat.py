@@ -128,7 +128,7 @@ def test_denormal_numbers_are_flushed_in_the_kernel_alone():
     tokens, weights = problem(1, 200, 4, 3, 2)
     tiny = torch.tensor([1e-310], dtype=torch.float64)
     slow_scan_flat(tokens[0], [200], [10], weights, backend="cpu")
-    assert (tiny * 1.0).item() == 1e-310
+    assert (tiny * 1.0).item() > 0  # an equality would hold of zero too: comparisons flush as well
 
 
 def test_lengths_that_do_not_add_up_are_refused_with_both():
