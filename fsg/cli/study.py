@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ from fsg.errors import FsgError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fsg.config import TrialConfig
     from fsg.study.folder import StudyFolder
     from fsg.study.seeds import Enough
     from fsg.study.spec import AblationSpec, SweepSpec
@@ -155,12 +157,14 @@ def _start(
 ) -> None:
     from fsg.errors import StudyError
     from fsg.study.folder import StudyFolder
-    from fsg.study.spec import load_study
+    from fsg.study.spec import AblationSpec, load_study
 
     spec = load_study(path)
     if spec.kind != kind:
         other = "sweep" if spec.kind == "sweep" else "ablate"
         raise StudyError(f"{path}: this is a study of kind {spec.kind}; run it with: fsg {other} {path}")
+    if isinstance(spec, AblationSpec):
+        spec = _budgeted(spec, storage, cpus, gpus)
     if dry_run:
         from fsg.report.dry_run import describe_plan
 
@@ -170,6 +174,35 @@ def _start(
     if address is None:
         _check_data(spec)
     _run(StudyFolder.create_or_open(spec, storage), spec, uri, cpus, gpus, address)
+
+
+def _budgeted(spec: AblationSpec, storage: Path, cpus: float, gpus: float) -> AblationSpec:
+    """The study with the costs that its epochs follow from: those it began with, or measured now."""
+    from fsg.study.design import arms_of
+    from fsg.study.fairness import Fairness, measured
+    from fsg.study.folder import StudyFolder
+    from fsg.study.spec import AblationSpec
+
+    if not spec.fairness.by_cost:
+        return spec
+    folder = StudyFolder(storage / spec.name)
+    began = folder.spec() if folder.spec_path.is_file() else None
+    known = began.fairness if isinstance(began, AblationSpec) else Fairness()
+
+    def measure(arms: Mapping[str, TrialConfig]) -> Mapping[str, float]:
+        import torch
+
+        from fsg.train.cost import epoch_flops, epoch_seconds
+
+        torch.set_num_threads(max(1, int(cpus)))  # as a trial's worker does
+        if spec.fairness.equal == "flops":
+            return epoch_flops(arms)
+        device = "auto" if gpus else "cpu"
+        return epoch_seconds({arm: config.model_copy(update={"device": device}) for arm, config in arms.items()})
+
+    unmeasured = spec.model_copy(update={"fairness": Fairness()})
+    fairness = measured(spec.fairness, arms_of(unmeasured), known, measure)
+    return spec.model_copy(update={"fairness": fairness})
 
 
 def _check_data(spec: AblationSpec | SweepSpec) -> None:
@@ -219,14 +252,14 @@ def _run(
 def _tuned(folder: StudyFolder, spec: AblationSpec, uri: str, resources: Resources, console: Console) -> AblationSpec:
     """Search for each arm, each a study of its own in ``retune/``, and the comparison of what they found."""
     from fsg.study.folder import StudyFolder
-    from fsg.study.tuned import arm_sweeps, tuned_config, with_tuned_arms
+    from fsg.study.tuned import arm_sweeps, tuned_config
 
     found = {}
     for arm, sweep in arm_sweeps(spec).items():
         place = StudyFolder.create_or_open(sweep, folder.path / "retune")
         _run_trials(place, sweep, uri, resources, console, _name_of(folder))
         found[arm] = tuned_config(sweep, place.state())
-    return with_tuned_arms(spec, found)
+    return spec.with_tuned(found)
 
 
 def _run_trials(

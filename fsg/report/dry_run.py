@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 TRIAL_OVERHEAD = 0.2  # seconds of Ray and ledger for each trial with a reused actor, measured
+_ALIKE = {"epochs": "epochs", "time": "training time, as measured here", "flops": "floating-point operations"}
 START_UP = 15.0  # seconds to start Ray and its first workers, measured
 
 
@@ -32,18 +33,19 @@ def describe_plan(spec: AblationSpec | SweepSpec, cpus_per_trial: float, gpus_pe
     loaded = {key: load_data(key) for key in data}
     seeds = len(spec.first_seeds) if isinstance(spec, AblationSpec) else spec.search.trials
 
-    table = Table("arm", "trials", "step", "trial", title=spec.name, title_justify="left")
-    table.columns[1].justify = table.columns[2].justify = table.columns[3].justify = "right"
+    table = Table("arm", title=spec.name, title_justify="left")
+    for name in ("trials", "epochs", "step", "trial"):
+        table.add_column(name, justify="right")
     total = 0.0
     for arm, config in arms.items():
         step, steps = seconds_per_step(config, loaded[config.data])
         seconds = step * steps * config.epochs + TRIAL_OVERHEAD
         total += seconds * seeds
-        table.add_row(arm, str(seeds), f"{1000 * step:.1f} ms", clock(seconds))
+        table.add_row(arm, str(seeds), str(config.epochs), f"{1000 * step:.1f} ms", clock(seconds))
     slots = max(1, int((os.cpu_count() or 1) / cpus_per_trial))
     trials = len(arms) * seeds
     lines = [
-        f"{trials} trials of {spec.base.epochs} epochs, {slots} side by side on {os.cpu_count()} cores: "
+        f"{trials} trials, {slots} side by side on {os.cpu_count()} cores: "
         f"about {clock(START_UP + total / min(slots, trials))}."
     ]
     if isinstance(spec, SweepSpec):
@@ -57,6 +59,8 @@ def describe_plan(spec: AblationSpec | SweepSpec, cpus_per_trial: float, gpus_pe
         lines += [describe_budget(spec.budget)] if spec.budget else []
         lines += ["Early stopping ends it sooner."] if spec.scheduler.name != "none" else []
     else:
+        if spec.fairness.equal is not None:
+            lines.append(f"Every arm has the same {_ALIKE[spec.fairness.equal]}.")
         lines.append(f"Seeds {', '.join(map(str, spec.first_seeds))}, the same in every arm.")
         lines += [f"Aliased in this fraction: {', '.join(found)}." for found in [aliases(spec.design)] if found]
         lines += [f"Left out, its rules forbid it: {why}." for why in left_out(spec)]

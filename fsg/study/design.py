@@ -106,7 +106,7 @@ def arms_of(spec: AblationSpec) -> dict[str, TrialConfig]:
         found = f'only "{next(iter(resolved))}"' if resolved else "none"
         raise spec.refuse((), f"an ablation compares at least 2 arms, found {found}; add a design, arms or baselines.")
     _check_different(spec, arms, resolved)
-    return resolved
+    return _budgeted(spec, resolved, [arm.name for arm in arms]) | spec.tuned
 
 
 def blocks_of(spec: AblationSpec) -> tuple[Block, ...]:
@@ -189,6 +189,9 @@ def _resolve(spec: AblationSpec, base: TrialConfig, arm: _Arm, name: str) -> Tri
     if "seed" in arm.overrides:
         message = f'{subject}it sets "seed", but every arm runs the seeds of "seeds"; remove it.'
         raise spec.refuse((*arm.place, "seed"), message)
+    if "epochs" in arm.overrides and spec.fairness.equal is not None:
+        message = f'{subject}it sets "epochs", but fairness.equal is {spec.fairness.equal}; remove one of them.'
+        raise spec.refuse((*arm.place, "epochs"), message)
     try:
         config = parse_trial(merge(base.model_dump(), arm.overrides), spec.source, arm.place, subject)
     except ConfigError:
@@ -199,6 +202,18 @@ def _resolve(spec: AblationSpec, base: TrialConfig, arm: _Arm, name: str) -> Tri
         message = f'{subject}it is named by its estimator, but sets gradient.name to "{config.gradient.name}".'
         raise spec.refuse((*arm.place, "gradient"), message)
     return config
+
+
+def _budgeted(spec: AblationSpec, arms: Mapping[str, TrialConfig], names: list[str]) -> dict[str, TrialConfig]:
+    """Each arm with the epochs that its block's reference pays for."""
+    if not spec.fairness.by_cost:
+        return dict(arms)
+    reference, _ = ends(spec, names)
+    found = {}
+    for name, config in arms.items():
+        block, slash, _arm = name.rpartition("/")
+        found[name] = spec.fairness.budgeted(name, config, block + slash + reference)
+    return found
 
 
 def _blame_part(spec: AblationSpec, base: TrialConfig) -> None:

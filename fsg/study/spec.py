@@ -6,6 +6,7 @@ written by ``to_yaml`` and loaded again it is the same study. Proof: ``tests/stu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -16,6 +17,7 @@ from fsg.config import ByName, Section, TrialConfig, digest
 from fsg.errors import ConfigError
 from fsg.study.design import arm_names, arms_of, ends, left_out
 from fsg.study.designs import Design
+from fsg.study.fairness import Fairness
 from fsg.study.published import read_published
 from fsg.study.retuning import Retune
 from fsg.study.search import (
@@ -143,7 +145,8 @@ class AblationSpec(StudySpec):
     """Arms compared over the same seeds: those of ``design``, the explicit ``arms``, and ``baselines``.
 
     ``arms`` and ``baselines`` map a name to what it changes in ``base``; a baseline is named by its gradient estimator.
-    ``retune`` tunes every arm before it is compared; ``published`` is the path of a table to stand beside ours.
+    ``fairness`` is what all of them may spend; ``retune`` tunes every arm before it is compared; ``published`` is the path
+    of a table to stand beside ours.
     """
 
     seeds: Annotated[tuple[int, ...] | SequentialSeeds, PlainValidator(parse_seeds), PlainSerializer(written)]
@@ -152,8 +155,21 @@ class AblationSpec(StudySpec):
     arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
     baselines: Annotated[dict[str, dict[str, Any]], BeforeValidator(_baselines)] = Field(default_factory=dict)
     analysis: AnalysisSpec = AnalysisSpec()
+    fairness: Fairness = Fairness()
     retune: Retune | None = None
     published: str | None = None
+    _tuned: dict[str, TrialConfig] = PrivateAttr(default_factory=dict)
+
+    @property
+    def tuned(self) -> dict[str, TrialConfig]:
+        """What the searches of ``retune`` found, by arm; empty before."""
+        return self._tuned
+
+    def with_tuned(self, found: Mapping[str, TrialConfig]) -> AblationSpec:
+        """The same study with its arms as the searches left them: its design, blocks and analysis stay."""
+        spec = self.model_copy(update={"retune": None})
+        spec._tuned = dict(found)
+        return spec
 
     @property
     def first_seeds(self) -> tuple[int, ...]:

@@ -6,18 +6,13 @@ then the tuned arms meet on the comparison's own seeds. Proof: ``tests/study/tes
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 from fsg.config import TrialConfig
 from fsg.errors import StudyError
 from fsg.study.design import arms_of
 from fsg.study.folder import best_trial
 from fsg.study.ledger import StudyState
 from fsg.study.seeds import SequentialSeeds
-from fsg.study.spec import EPOCH_METRICS, AblationSpec, SearchMetricSpec, SearchSpec, SweepSpec, parse_study
-from fsg.yaml_source import YamlSource
+from fsg.study.spec import EPOCH_METRICS, AblationSpec, SearchMetricSpec, SearchSpec, SweepSpec
 
 
 def arm_sweeps(spec: AblationSpec) -> dict[str, SweepSpec]:
@@ -50,20 +45,3 @@ def tuned_config(sweep: SweepSpec, state: StudyState) -> TrialConfig:
     if best is None:
         raise StudyError(f'arm "{sweep.name}" could not be tuned: none of its {len(state.trials)} trials finished.')
     return TrialConfig.model_validate(best.config)
-
-
-def with_tuned_arms(spec: AblationSpec, tuned: Mapping[str, TrialConfig]) -> AblationSpec:
-    """The comparison of the tuned arms, under the study's name and seeds, each with the name it had."""
-    if any("/" in arm for arm in tuned):
-        raise StudyError("a cross of blocks cannot be re-tuned yet; run one study for each block.")
-    data: dict[str, Any] = spec.resolved()
-    for key in ("design", "baselines", "retune", "cross"):
-        data.pop(key, None)
-    # An arm that sets all that the base has would be refused as empty; {} says that the base is meant.
-    data["arms"] = {
-        arm: {} if config.identity() == spec.base.identity() else config.model_dump(mode="json", exclude={"seed"})
-        for arm, config in tuned.items()
-    }
-    found = parse_study(YamlSource(spec.source.path if spec.source else Path(spec.name), data))
-    assert isinstance(found, AblationSpec)
-    return found

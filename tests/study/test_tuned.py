@@ -6,10 +6,10 @@ import pytest
 
 from fsg.config import parse_trial
 from fsg.errors import StudyError
-from fsg.study.design import arms_of, plan
+from fsg.study.design import arms_of, blocks_of, factor_levels, plan
 from fsg.study.ledger import StudyState, TrialRecord
 from fsg.study.spec import parse_study
-from fsg.study.tuned import arm_sweeps, tuned_config, with_tuned_arms
+from fsg.study.tuned import arm_sweeps, tuned_config
 from fsg.yaml_source import YamlSource
 
 
@@ -48,7 +48,7 @@ def test_the_tuned_study_compares_the_found_configurations_under_the_same_names_
         arm: config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"lr": lr})})
         for (arm, config), lr in zip(arms_of(spec).items(), (0.03, 0.07), strict=True)
     }
-    found = with_tuned_arms(spec, tuned)
+    found = spec.with_tuned(tuned)
     assert {a: c.optimizer.lr for a, c in arms_of(found).items()} == {"full": 0.03, "ste": 0.07}
     assert [t.seed for t in plan(found)] == [0, 0, 4, 4]
     assert (found.analysis.reference, found.analysis.baseline) == ("full", "ste")
@@ -57,7 +57,21 @@ def test_the_tuned_study_compares_the_found_configurations_under_the_same_names_
 
 def test_an_arm_that_its_search_left_as_it_was_is_still_an_arm():
     spec = study()
-    assert list(arms_of(with_tuned_arms(spec, arms_of(spec)))) == ["full", "ste"]
+    assert list(arms_of(spec.with_tuned(arms_of(spec)))) == ["full", "ste"]
+
+
+def test_a_tuned_cross_keeps_its_blocks_and_a_tuned_factorial_its_factors():
+    design = {
+        "kind": "cross",
+        "of": {"kind": "full_factorial", "switches": ["hgs", "lre"]},
+        "optimizers": ["sgd", "adam"],
+    }
+    spec = study(design=design, arms={})
+    found = spec.with_tuned(arms_of(spec))
+    assert [block.name for block in blocks_of(found)] == ["sgd", "adam"]
+    assert factor_levels(found, blocks_of(found)[0]) == factor_levels(spec, blocks_of(spec)[0])
+    assert arms_of(found) == arms_of(spec)
+    assert {sweep.name for sweep in arm_sweeps(spec).values()} >= {"sgd.full", "adam.no_hgs_lre"}
 
 
 def test_the_best_finished_trial_of_a_search_is_taken_and_a_search_without_one_is_refused():
