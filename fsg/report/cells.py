@@ -50,7 +50,9 @@ def comparison_grid(comparison: Comparison) -> Grid:
     headers = ["arm", "n", measure.label, "test [%]"]
     headers += [f"vs {name}" for name in (comparison.reference, comparison.baseline) if name is not None]
     if comparison.baseline is not None:
-        headers += ["epochs", "step ×"]
+        headers += ["to target", "step ×"]
+    spent = _spent(comparison)
+    headers += list(spent)
 
     def line(row: ArmRow) -> tuple[Cell, ...]:
         cells = [
@@ -66,6 +68,7 @@ def comparison_grid(comparison: Comparison) -> Grid:
             found = difference_cell(row.vs_baseline, row.verdict_baseline, digits, measure.mode)
             cells.append(Cell("baseline") if row.arm == comparison.baseline else found)
             cells += [_epochs(row.epochs_to_target), Cell(NONE if row.step_ratio is None else f"{row.step_ratio:.2f}")]
+        cells += [Cell(column[row.arm]) for column in spent.values()]
         return tuple(cells)
 
     return Grid(
@@ -75,6 +78,23 @@ def comparison_grid(comparison: Comparison) -> Grid:
         notes=comparison.notes,
         caption=comparison.provenance.line(),
     )
+
+
+def _spent(comparison: Comparison) -> dict[str, dict[str, str]]:
+    """What each arm was given, by column and arm: nothing where all had the same epochs, which the caption says."""
+    rows = comparison.rows
+    if len({row.epochs for row in rows if row.epochs}) < 2:
+        return {}
+    found = {"epochs": {row.arm: " to ".join(map(str, row.epochs)) or NONE for row in rows}}
+    paid = next((row.epochs for row in rows if row.arm == comparison.baseline), ())
+    if len(paid) == 1:
+        found["time ×"] = {
+            row.arm: f"{row.step_ratio * row.epochs[0] / paid[0]:.2f}"
+            if row.step_ratio is not None and len(row.epochs) == 1
+            else NONE
+            for row in rows
+        }
+    return found
 
 
 def top_grid(top: TopTrials) -> Grid:

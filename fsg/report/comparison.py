@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
@@ -150,13 +150,16 @@ def compare(
     smallest_effect: float | None = None,
     device: str = "device not recorded",
     looks: Looks | None = None,
+    equal: str | None = None,
+    apart: Collection[str] = (),
 ) -> Comparison:
     """Every arm of ``state`` against the full method (``reference``) and the baseline, paired by seed.
 
     ``reference`` or ``baseline`` None leaves its columns out. ``looks``: seeds were added one by one, so differences get
-    intervals that account for every look, and no fixed-sample test is made of them. Raises StudyError where they name no
-    arm of the study,
-    where the study has no trial, or where one seed of an arm has two finished trials.
+    intervals that account for every look, and no fixed-sample test is made of them. ``equal``: what all arms could spend
+    (epochs, time, flops), for the caption. ``apart``: arms that differ in more than a comparison can bear; no difference
+    is taken of them. Raises StudyError where reference or baseline name no arm of the study, where the study has no
+    trial, or where one seed of an arm has two finished trials.
     """
     measure = Measure(metric.name, metric.mode, metric.unit)
     arms = _by_arm(state.trials.values())
@@ -173,7 +176,7 @@ def compare(
     def against(other: str | None) -> tuple[dict[str, Interval], dict[str, Verdict]]:
         if other is None:
             return {}, {}
-        pairs = {arm: matched(values[arm], values[other])[1:] for arm in arms if arm != other}
+        pairs = {arm: matched(values[arm], values[other])[1:] for arm in arms if arm != other and arm not in apart}
         pairs = {arm: (a, b) for arm, (a, b) in pairs.items() if len(a)}
         if looks is not None:
             return {arm: _looked(a - b, looks) for arm, (a, b) in pairs.items() if len(a) >= looks.first}, {}
@@ -210,7 +213,7 @@ def compare(
         rows=rows,
         notes=tuple([_SEQUENTIAL.format(looks.first, looks.last)] if looks else [])
         + tuple(_notes(rows, measure, reference, baseline, interval, smallest_effect)),
-        provenance=provenance(state, (r for of_seed in finished.values() for r in of_seed.values()), device),
+        provenance=provenance(state, (r for of_seed in finished.values() for r in of_seed.values()), device, equal),
     )
 
 
@@ -378,8 +381,8 @@ def _notes(
     )
     if baseline is not None:
         yield (
-            f"epochs: median epochs until the training loss is at most {baseline}'s final one of the same seed "
-            f"(– never); step: time per step relative to {baseline}."
+            f"to target: median epochs until the training loss is at most {baseline}'s final one of the same seed "
+            f"(– never); step ×: time per step relative to {baseline}."
         )
     verdicts = [v for row in rows for v in (row.verdict_reference, row.verdict_baseline)]
     if any(verdicts):
@@ -396,6 +399,10 @@ def _notes(
         yield (
             f"{most} seeds: whatever the data, the exact paired test cannot give a two-sided p below {floor:.4g}; "
             f"the t interval has {most - 1} degree{'s' if most > 2 else ''} of freedom and leans on normal differences."
+        )
+    if len({row.epochs for row in rows if row.epochs}) > 1:
+        yield "epochs: how long each arm was trained; they differ" + (
+            f". time ×: epochs times time per step, relative to {baseline}." if baseline is not None else "."
         )
     for row in rows:
         if row.missing:
@@ -416,7 +423,10 @@ def _notes(
         yield "± 0: equal differences in every seed; the sample shows no spread, which is no proof that there is none."
 
 
-def provenance(state: StudyState, finished: Iterable[TrialRecord], device: str) -> Provenance:
+_ALIKE = {"time": "equal training time", "flops": "equal FLOPs"}
+
+
+def provenance(state: StudyState, finished: Iterable[TrialRecord], device: str, equal: str | None = None) -> Provenance:
     """Date, code version and budget per arm, from the ledger's header and the finished trials."""
     records = list(finished)
     header: Mapping[str, Any] = state.header or {}
@@ -434,7 +444,7 @@ def provenance(state: StudyState, finished: Iterable[TrialRecord], device: str) 
     epochs = sorted({len(record.epochs) for record in records})
     budget = "no finished trial" if not epochs else f"{epochs[0]} epochs per trial"
     if len(epochs) > 1:
-        budget = f"{epochs[0]} to {epochs[-1]} epochs per trial (unequal)"
+        budget = f"{epochs[0]} to {epochs[-1]} epochs per trial ({_ALIKE.get(equal or '', 'unequal')})"
     return Provenance(str(header.get("name", "?")), date, device, version, budget)
 
 

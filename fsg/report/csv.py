@@ -33,6 +33,7 @@ def comparison_csv(comparison: Comparison) -> str:
             "vs_baseline_p_holm": row.verdict_baseline.p_holm if row.verdict_baseline else None,
             "epochs_to_target": row.epochs_to_target.median if row.epochs_to_target else None,
             "step_ratio": row.step_ratio,
+            "epochs": " ".join(map(str, row.epochs)),
             "missing_seeds": " ".join(str(m.seed) for m in row.missing),
             "reference": comparison.reference,
             "baseline": comparison.baseline,

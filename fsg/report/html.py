@@ -49,4 +49,5 @@ def _grid(grid: Grid) -> str:
 def _cell(cell: Cell) -> str:
     classes = " ".join(filter(None, [cell.verdict, "best" if cell.best else ""]))
     spread = f' <span class="spread">± {escape(cell.spread)}</span>' if cell.spread else ""
-    return f"<td{f' class={classes!r}' if classes else ''}>{escape(cell.value)}{spread}</td>"
+    mark = f" <b>{escape(cell.mark)}</b>" if cell.mark else ""
+    return f"<td{f' class={classes!r}' if classes else ''}>{escape(cell.value)}{spread}{mark}</td>"

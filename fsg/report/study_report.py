@@ -163,18 +163,33 @@ def _block(spec: AblationSpec, state: StudyState, block: DesignBlock, device: st
         smallest_effect=spec.analysis.smallest_effect_of_interest,
         device=device,
         looks=looks,
+        equal=spec.fairness.equal,
     )
     factors = _factors(spec, block, comparison) if looks is None else None
     table = comparison_grid(comparison)
     design_notes = [f"Aliased in this fraction: {', '.join(found)}."] if (found := aliases(spec.design)) else []
     design_notes += [f"Left out, its rules forbid it: {why}." for why in left_out(spec)]
-    grids = [replace(table, notes=(*table.notes, *fairness(own.values()), *design_notes))]
+    notes = (*table.notes, *_spending(spec, block), *fairness(own.values()), *design_notes)
+    grids = [replace(table, notes=notes)]
     if factors is not None:
         grids.append(factor_grid(comparison, factors))
     if looks is None:
         others = [o for o in (comparison.reference, comparison.baseline) if o is not None and _paired(comparison, o)]
         grids += [judgement_grid(comparison, other) for other in others]
     return Block(block.name, comparison, factors, tuple(grids))
+
+
+def _spending(spec: AblationSpec, block: DesignBlock) -> list[str]:
+    """What every arm could spend, where epochs follow from costs: the rule, and the cost of an epoch of each arm."""
+    costs = {arm: spec.fairness.costs[arm] for arm in block.arms if arm in spec.fairness.costs}
+    if not spec.fairness.by_cost or block.reference not in costs:
+        return []
+    what, unit = {"time": ("training time", "s"), "flops": ("FLOPs", "")}[spec.fairness.equal or ""]
+    each = ", ".join(f"{arm.rpartition('/')[2]} {cost:.3g}{unit and ' ' + unit}" for arm, cost in costs.items())
+    return [
+        f"Equal {what}: every arm trains as many whole epochs as cost what {block.reference}'s do. "
+        f"An epoch's steps, measured before the first trial: {each}."
+    ]
 
 
 def fairness(records: Iterable[TrialRecord]) -> list[str]:
