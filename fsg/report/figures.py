@@ -7,6 +7,7 @@ colour-blind readers tell apart; every figure carries the caption of its table.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import numpy as np
 from fsg.errors import StudyError
 from fsg.report.comparison import ArmRow, Comparison, Verdict
 from fsg.report.factors import FactorReport
-from fsg.stats.curves import band
+from fsg.stats.curves import Band, band
 from fsg.stats.paired import Interval
 
 if TYPE_CHECKING:
@@ -71,11 +72,11 @@ def forest(comparison: Comparison, other: str) -> Figure:
             if not math.isnan(interval.low):
                 axes.plot([interval.low, interval.high], [place] * 2, color=colour, linewidth=2, zorder=3)
             axes.plot(interval.estimate, place, "D", color=colour, markersize=5, markeredgecolor="white", zorder=4)
-        axes.set_yticks(range(len(found)), [f"{row.arm}  n={interval.n}" for row, interval, _ in found])
+        axes.set_yticks(range(len(found)), [f"{_arm(row.arm)}  n={interval.n}" for row, interval, _ in found])
         axes.set_ylim(len(found) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        axes.set_xlabel(f"{comparison.measure.label}: arm − {other}, {comparison.confidence:.0%} t interval")
+        axes.set_xlabel(f"{comparison.measure.label}: arm − {_arm(other)}, {comparison.confidence:.0%} t interval")
         _caption(figure, comparison, "colour: differs after Holm's correction")
         if comparison.smallest_effect is not None:
             axes.legend(frameon=False, fontsize=7.5, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
@@ -102,6 +103,7 @@ def learning_curves(
     with _style():
         figure, axes = _axes(6.4, 3.8)
         ends: list[tuple[float, str, str]] = []
+        bands: list[Band] = []
         for name, colour in zip(arms, _COLOURS, strict=False):
             curves = [
                 [_float(epoch.get(metric)) for epoch in record.epochs]
@@ -117,7 +119,8 @@ def learning_curves(
             axes.plot(epochs, y.mean, color=colour, linewidth=1.6)
             there = np.isfinite(y.mean)
             if there.any():
-                ends.append((float(y.mean[there][-1]), name, colour))
+                ends.append((float(y.mean[there][-1]), _arm(name), colour))
+                bands.append(y)
         if not ends:
             raise StudyError(f'no finished trial recorded "{metric}", so there is no curve to draw.')
         axes.set_xlabel("epoch")
@@ -126,7 +129,8 @@ def learning_curves(
         axes.set_axisbelow(True)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.margins(x=0.01)
-        _label_ends(figure, axes, ends)
+        _fit_height(axes, bands, metric)
+        _label_ends(axes, ends)
         _caption(figure, comparison, f"mean over seeds, {comparison.confidence:.0%} pointwise t band")
     return figure
 
@@ -162,6 +166,72 @@ def main_effects(comparison: Comparison, report: FactorReport) -> Figure:
     return figure
 
 
+def dose_response(comparison: Comparison, path: str, doses: Mapping[str, Any]) -> Figure:
+    """The metric over the values of one option: mean with its t band, a dot per seed, and the baseline's as a line.
+
+    ``doses``: arm -> value. Numbers stand on a scale, logarithmic where all are positive and span a factor of 10 or more;
+    anything else stands side by side.
+    """
+    rows = [row for row in comparison.rows if row.arm in doses and row.metric is not None]
+    if len(rows) < 2:
+        raise StudyError(f"fewer than 2 values of {path} have a finished trial, so there is no response to draw.")
+    values = [doses[row.arm] for row in rows]
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    x = np.array(values if numeric else range(len(values)), dtype=float)
+    order = np.argsort(x)
+    rows, x = [rows[i] for i in order], x[order]
+    found = [row.metric for row in rows if row.metric is not None]
+    with _style():
+        figure, axes = _axes(6.4, 3.8)
+        line = next((row.metric for row in comparison.rows if row.arm == comparison.baseline and row.metric), None)
+        if line is not None and comparison.baseline not in doses:
+            axes.axhspan(line.low, line.high, color="#EEF1F3", zorder=0)
+            axes.axhline(
+                line.estimate, color=UNCLEAR, linewidth=1, linestyle="--", zorder=1, label=_arm(comparison.baseline)
+            )
+        low, high = [i.low for i in found], [i.high for i in found]
+        axes.fill_between(x, low, high, color=_COLOURS[0], alpha=0.15, linewidth=0)
+        axes.plot(x, [i.estimate for i in found], "o-", color=_COLOURS[0], linewidth=1.6, markersize=5, zorder=3)
+        for at, row in zip(x, rows, strict=True):
+            axes.scatter([at] * row.n, list(row.values.values()), s=8, color=_COLOURS[0], alpha=0.4, linewidths=0)
+        if numeric and x[0] > 0 and x[-1] >= 10 * x[0]:
+            axes.set_xscale("log")
+            axes.minorticks_off()
+        axes.set_xticks(x, [f"{doses[row.arm]:g}" if numeric else str(doses[row.arm]) for row in rows])
+        axes.set_xlabel(path)
+        axes.set_ylabel(comparison.measure.label)
+        axes.grid(axis="y", color=_FAINT, linewidth=0.6)
+        axes.set_axisbelow(True)
+        if line is not None and comparison.baseline not in doses:
+            axes.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
+        _caption(figure, comparison, f"mean over seeds, {comparison.confidence:.0%} pointwise t band; dots: seeds")
+    return figure
+
+
+def cost_and_quality(comparison: Comparison) -> Figure:
+    """The metric of each arm with its interval against the time of a step relative to the baseline's."""
+    rows = [row for row in comparison.rows if row.metric is not None and row.step_ratio is not None]
+    if len(rows) < 2:
+        raise StudyError("fewer than 2 arms have a step time relative to the baseline, so there is nothing to draw.")
+    with _style():
+        figure, axes = _axes(6.4, 4.2)
+        for row in rows:
+            assert row.metric is not None and row.step_ratio is not None
+            known = row.arm in (comparison.reference, comparison.baseline)
+            colour = _COLOURS[0] if known else UNCLEAR
+            if not math.isnan(row.metric.low):
+                axes.plot([row.step_ratio] * 2, [row.metric.low, row.metric.high], color=colour, linewidth=1, alpha=0.5)
+            axes.plot(row.step_ratio, row.metric.estimate, "o", color=colour, markersize=6, markeredgecolor="white")
+        axes.set_xlabel(f"time per step, relative to {_arm(comparison.baseline)}")
+        axes.set_ylabel(comparison.measure.label)
+        axes.grid(color=_FAINT, linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.margins(x=0.12)
+        _label_points(axes, [(row.step_ratio or 0.0, row.metric.estimate, _arm(row.arm)) for row in rows if row.metric])
+        _caption(figure, comparison, f"mean over seeds, {comparison.confidence:.0%} t interval")
+    return figure
+
+
 def save(figure: Figure, path: str | Path) -> Path:
     """Write the figure; its ending chooses the format (png, svg, pdf). No date inside: equal figures, equal bytes."""
     path = Path(path)
@@ -177,31 +247,57 @@ def _colour(interval: Interval, verdict: Verdict | None, mode: str) -> str:
     return BETTER if (interval.estimate > 0) == (mode == "max") else WORSE
 
 
-def _label_ends(figure: Figure, axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
+def _fit_height(axes: Axes, bands: Sequence[Band], metric: str) -> None:
+    """Show where curves part: a loss on a logarithmic scale; else the first fifth of training may run off the axis."""
+    if metric.endswith("loss") and all(np.nanmin(y.mean) > 0 for y in bands):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        return
+    late = [edge[len(edge) // 5 :] for y in bands for edge in (y.mean, y.low, y.high)]
+    low, high = min(map(np.nanmin, late)), max(map(np.nanmax, late))
+    whole = axes.get_ylim()
+    if high > low and high - low < 0.6 * (whole[1] - whole[0]):
+        axes.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
+
+
+def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
     """Name each curve at its end, pushed apart where they crowd: a legend makes the reader match colours."""
-    low, high = axes.get_ylim()
-    gap = 0.052 * (high - low)
-    ordered = sorted(ends)
+    gap = 0.055  # of the height
+    heights = axes.transData.transform([(0, value) for value, _, _ in sorted(ends)])[:, 1]
+    wanted = [float(axes.transAxes.inverted().transform((0, height))[1]) for height in heights]
     places: list[float] = []
-    for value, _, _ in ordered:
-        places.append(value if not places else max(value, places[-1] + gap))
-    middle = sum(value for value, _, _ in ordered) / len(ordered)
-    shift = min(high - places[-1], middle - sum(places) / len(places))  # the stack stays beside its curves
-    right = axes.get_xlim()[1]
-    for (value, name, colour), place in zip(ordered, places, strict=True):
-        axes.annotate(
-            name,
-            xy=(right, value),
-            xytext=(right + 0.02 * (right - axes.get_xlim()[0]), place + shift),
-            color=colour,
-            va="center",
-            fontsize=8.5,
-            annotation_clip=False,
-        )
+    for height in wanted:
+        places.append(height if not places else max(height, places[-1] + gap))
+    shift = min(1 - places[-1], sum(wanted) / len(wanted) - sum(places) / len(places))  # stays beside its curves
+    shift = max(shift, -places[0])
+    for (_, name, colour), place in zip(sorted(ends), places, strict=True):
+        axes.text(1.015, place + shift, name, transform=axes.transAxes, color=colour, va="center", fontsize=8.5)
+
+
+def _label_points(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
+    """Name each point beside it: of six places around it the first that no other name or point takes."""
+    axes.figure.canvas.draw()  # the layout decides where points lie
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in (axes.transData.transform((px, py)) for px, py, _ in points)]
+    scale = axes.figure.dpi / 72
+    for px, py, name in sorted(points):
+        x, y = axes.transData.transform((px, py))
+        width, height = 4.6 * len(name) * scale, 9 * scale
+        places = [(dx, dy) for dy in (4, -12, 14, -22, 24, -32) for dx in (6, -6 - width / scale)]
+        for dx, dy in places:
+            box = (x + dx * scale, y + dy * scale, x + dx * scale + width, y + dy * scale + height)
+            if not any(box[0] < t[2] and t[0] < box[2] and box[1] < t[3] and t[1] < box[3] for t in taken):
+                break
+        taken.append(box)
+        axes.annotate(name, (px, py), xytext=(dx, dy), textcoords="offset points", fontsize=8, va="bottom")
+
+
+def _arm(name: str | None) -> str:
+    """An arm without its block, which the title names."""
+    return (name or "").rpartition("/")[2]
 
 
 def _caption(figure: Figure, comparison: Comparison, first: str = "") -> None:
-    text = " · ".join(filter(None, (first, comparison.provenance.line())))
+    text = textwrap.fill(" · ".join(filter(None, (first, comparison.provenance.line()))), 118)
     figure.text(0.01, -0.03, text, fontsize=6.5, color=UNCLEAR, ha="left", va="top")
 
 

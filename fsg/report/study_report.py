@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from fsg.errors import StudyError
 from fsg.files import write_atomically
@@ -24,7 +25,7 @@ from fsg.report.published import published_grid
 from fsg.report.terminal import TerminalTable
 from fsg.stats.sequential import plan_looks
 from fsg.study.design import Block as DesignBlock
-from fsg.study.design import aliases, blocks_of, factor_levels, left_out
+from fsg.study.design import aliases, blocks_of, doses, factor_levels, left_out
 from fsg.study.ledger import StudyState, TrialRecord
 from fsg.study.published import read_published
 from fsg.study.seeds import SequentialSeeds
@@ -36,12 +37,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Block:
-    """One comparison: the study's, or that of one block of a cross. ``factors``: its effects, where the design has them."""
+    """One comparison: the study's, or that of one block of a cross.
+
+    ``factors``: its effects, where the design has them; ``doses``: the option it varies, and the value of each arm.
+    """
 
     name: str
     comparison: Comparison
     factors: FactorReport | None
     grids: tuple[Grid, ...]
+    doses: tuple[str, Mapping[str, Any]] = ("", MappingProxyType({}))
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ class StudyReport:
     def write(self, folder: Path, drawings: bool = True) -> list[Path]:
         """Write markdown, LaTeX, CSV, figures and one self-contained page into ``folder``; returns their paths."""
         folder.mkdir(parents=True, exist_ok=True)
-        tables = [block.grids[0] for block in self.blocks] or self.grids[:1]
+        tables = [grid for b in self.blocks for grid in b.grids[: 2 if b.factors else 1]] or self.grids[:1]
         latex = "\n".join(grid_latex(t, f"tab:{self.title}{i or ''}") for i, t in enumerate(tables))
         paths = []
         for name, text in ({"comparison.md": self.markdown, "comparison.tex": latex} | self.texts).items():
@@ -113,7 +118,7 @@ class StudyReport:
 
     def _figures(self, block: Block) -> Iterator[tuple[str, str, Callable[[], Figure]]]:
         """(title, file name, how to draw it)."""
-        from fsg.report.figures import forest, learning_curves, main_effects
+        from fsg.report.figures import cost_and_quality, dose_response, forest, learning_curves, main_effects
 
         comparison, factors = block.comparison, block.factors
         for other in (comparison.reference, comparison.baseline):
@@ -124,10 +129,16 @@ class StudyReport:
                     partial(forest, comparison, other),
                 )
         if factors is not None:
-            yield "Effects", "effects", partial(main_effects, comparison, factors)
+            yield "Effects and interactions", "effects", partial(main_effects, comparison, factors)
+        path, doses = block.doses
+        if doses:
+            yield f"Response to {path}", "dose_response", partial(dose_response, comparison, path, doses)
         for metric in dict.fromkeys((comparison.measure.name, "train_loss")):
             unit = comparison.measure.unit if metric == comparison.measure.name else ""
-            yield metric, f"curves_{metric}", partial(learning_curves, comparison, self.state, metric, unit=unit)
+            title = f"Learning curves: {metric}"
+            yield title, f"curves_{metric}", partial(learning_curves, comparison, self.state, metric, unit=unit)
+        if comparison.baseline is not None:
+            yield "Step time against quality", "cost_and_quality", partial(cost_and_quality, comparison)
 
 
 def make_report(spec: AblationSpec | SweepSpec, state: StudyState, top: int = 10) -> StudyReport:
@@ -176,7 +187,7 @@ def _block(spec: AblationSpec, state: StudyState, block: DesignBlock, device: st
     if looks is None:
         others = [o for o in (comparison.reference, comparison.baseline) if o is not None and _paired(comparison, o)]
         grids += [judgement_grid(comparison, other) for other in others]
-    return Block(block.name, comparison, factors, tuple(grids))
+    return Block(block.name, comparison, factors, tuple(grids), doses(spec, block))
 
 
 def _spending(spec: AblationSpec, block: DesignBlock) -> list[str]:

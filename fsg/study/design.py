@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from fsg.config import Fsg, TrialConfig, digest, merge, parse_trial
 from fsg.errors import ConfigError
-from fsg.study.designs import ARM_NAME, DesignBase
+from fsg.study.designs import ARM_NAME, Cross, DesignBase, DoseResponse
 from fsg.yaml_source import Location, did_you_mean
 
 if TYPE_CHECKING:
@@ -150,6 +150,15 @@ def factor_levels(spec: AblationSpec, block: Block) -> tuple[tuple[str, ...], di
         return (), {}
     prefix = f"{block.name}/" if block.name else ""
     return spec.design.factors(), {prefix + name: on for name, on in spec.design.levels().items()}
+
+
+def doses(spec: AblationSpec, block: Block) -> tuple[str, dict[str, Any]]:
+    """The option that a dose-response design varies, and its value in each of the block's arms; ("", {}) for any other."""
+    design = spec.design.of if isinstance(spec.design, Cross) else spec.design
+    if not isinstance(design, DoseResponse):
+        return "", {}
+    prefix = f"{block.name}/" if block.name else ""
+    return design.path, {prefix + name: value for name, value in design.doses().items()}
 
 
 def _blocks(spec: AblationSpec) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ import pytest
 
 from fsg.errors import StudyError
 from fsg.report.diagnostics import draw_diagnostics
+from fsg.report.figures import cost_and_quality, dose_response
 from fsg.report.published import published_grid
 from fsg.report.study_report import make_report
 from fsg.stats.sequential import plan_looks
@@ -45,11 +46,72 @@ def test_every_rendering_is_written_and_the_page_holds_its_drawings_itself(tmp_p
         "effects.svg",
         "curves_val_accuracy.svg",
         "curves_train_loss.svg",
+        "cost_and_quality.svg",
     } <= names
     page = (tmp_path / "report.html").read_text()
-    assert page.count('src="data:image/svg+xml;base64,') == 5
+    assert page.count('src="data:image/svg+xml;base64,') == 6
     assert "http://" not in page and "https://" not in page and "<script" not in page
     assert "Q?" in page
+
+
+DOSES = {"design": {"kind": "dose_response", "path": "gradient.length", "values": [20, 1, 5]}, "baselines": ["ste"]}
+
+
+def dose_report():
+    known = arms(length_20=(91.0, 92.0), length_1=(90.0, 91.0), length_5=(92.0, 93.0), ste=(89.0, 90.0))
+    return make_report(study(seeds=[0, 1], analysis={"reference": "length_1"}, **DOSES), known)
+
+
+def test_a_dose_response_is_drawn_in_the_order_of_its_doses_with_the_baseline_as_a_line():
+    (block,) = dose_report().blocks
+    axes = dose_response(block.comparison, *block.doses).axes[0]
+    (curve,) = [line for line in axes.lines if len(line.get_xdata()) == 3]
+    assert list(curve.get_xdata()) == [1, 5, 20] and list(curve.get_ydata()) == [90.5, 92.5, 91.5]
+    assert axes.get_xscale() == "log" and axes.get_xlabel() == "gradient.length"
+    assert [line.get_ydata()[0] for line in axes.lines if line.get_label() == "ste"] == [89.5]
+
+
+def test_a_dose_without_a_finished_trial_is_left_out_and_one_alone_is_no_response():
+    known = arms(length_1=(90.0, 91.0), length_5=(92.0, 93.0), ste=(89.0, 90.0))
+    known.trials["length_5-0"].status = known.trials["length_5-1"].status = "failed"
+    (block,) = make_report(study(seeds=[0, 1], analysis={"reference": "length_1"}, **DOSES), known).blocks
+    with pytest.raises(StudyError, match=r"fewer than 2 values of gradient\.length have a finished trial"):
+        dose_response(block.comparison, *block.doses)
+
+
+def test_quality_stands_against_the_time_of_a_step_relative_to_the_baseline():
+    values = {"full": (92.0, 93.0), "ste": (89.0, 90.0)}
+    known = state(
+        *(trial(arm, s, v, step_ms=(3.0, 6.0, 6.0) if arm == "full" else (9.0, 3.0, 3.0))
+          for arm, of_seed in values.items() for s, v in enumerate(of_seed))
+    )  # fmt: skip
+    (block,) = make_report(study(seeds=[0, 1], arms={"full": {}}, baselines=["ste"]), known).blocks
+    axes = cost_and_quality(block.comparison).axes[0]
+    points = {(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines if line.get_marker() == "o"}
+    assert points == {(2.0, 92.5), (1.0, 89.5)}
+    assert {text.get_text() for text in axes.texts} == {"full", "ste"}
+
+
+def test_every_mark_of_a_cell_stands_on_the_page():
+    from fsg.report.cells import Cell, Grid
+    from fsg.report.html import html_page
+
+    page = html_page("t", "q", [Grid("g", ("arm", "vs"), ((Cell("a"), Cell("+1.0", "0.2", "*≈")),), (), "c")], [])
+    assert "<b>*≈</b>" in page
+
+
+def test_equal_time_says_what_an_epoch_of_each_arm_costs_and_what_each_was_given():
+    fairness = {"equal": "time", "costs": {"full": 3.0, "ste": 1.5}}
+    spec = study(seeds=[0, 1], arms={"full": {}}, baselines=["ste"], fairness=fairness)
+    known = state(
+        *(trial("full", s, 90.0 + s, step_ms=(2.0,) * 3) for s in (0, 1)),
+        *(trial("ste", s, 89.0 + s, losses=(1.0,) * 6, step_ms=(1.0,) * 6) for s in (0, 1)),
+    )
+    grid = make_report(spec, known).grids[0]
+    assert grid.headers[-2:] == ("epochs", "time ×")
+    assert [[cell.text for cell in row[-2:]] for row in grid.rows] == [["3", "1.00"], ["6", "1.00"]]
+    assert any("Equal training time" in note and "full 3 s, ste 1.5 s" in note for note in grid.notes)
+    assert "3 to 6 epochs per trial (equal training time)" in grid.caption
 
 
 def test_text_from_a_study_cannot_become_markup():
