@@ -79,7 +79,10 @@ def resume(
 
 
 def compare(
-    study: Annotated[str, typer.Argument(help="Name or path of a study.")],
+    studies: Annotated[
+        list[str],
+        typer.Argument(metavar="STUDY...", help="Name or path of a study; of several, one table of all arms."),
+    ],
     top: Annotated[int, typer.Option(min=1, help="Of a sweep: how many of its best trials.")] = 10,
     diagnostics: Annotated[
         bool, typer.Option("--diagnostics", help="Also draw what each layer of each arm did in each epoch.")
@@ -90,7 +93,10 @@ def compare(
     from fsg.report.study_report import make_report
     from fsg.study.folder import find_study
 
-    folder = find_study(study, storage)
+    if len(studies) > 1:
+        _compare_several(studies, diagnostics, storage)
+        return
+    folder = find_study(studies[0], storage)
     state = folder.state()
     report = make_report(folder.spec(), state, top)
     _console().print(*report.terminal, sep="\n\n")
@@ -104,6 +110,21 @@ def compare(
             name = f"diagnostics_{arm.replace('/', '_')}.svg"
             files.append(save(draw_diagnostics(state, events, arm, folder.path.name), folder.reports / name))
     typer.echo(f"Written to {folder.reports}: {', '.join(path.name for path in files)}")
+
+
+def _compare_several(names: list[str], diagnostics: bool, storage: Path) -> None:
+    from fsg.errors import StudyError
+    from fsg.report.across import Source, compare_studies
+    from fsg.study.folder import find_study
+
+    if diagnostics:
+        raise StudyError("--diagnostics draws the layers of one study; name one.")
+    folders = [find_study(name, storage) for name in names]
+    report = compare_studies([Source(f.path.name, f.spec(), f.state()) for f in folders])
+    _console().print(*report.terminal, sep="\n\n")
+    place = storage / "comparisons" / "+".join(folder.path.name for folder in folders)
+    files = report.write(place)
+    typer.echo(f"Written to {place}: {', '.join(path.name for path in files)}")
 
 
 def sync(

@@ -152,14 +152,16 @@ def compare(
     looks: Looks | None = None,
     equal: str | None = None,
     apart: Collection[str] = (),
+    planned: Mapping[str, Collection[int]] | None = None,
 ) -> Comparison:
     """Every arm of ``state`` against the full method (``reference``) and the baseline, paired by seed.
 
     ``reference`` or ``baseline`` None leaves its columns out. ``looks``: seeds were added one by one, so differences get
     intervals that account for every look, and no fixed-sample test is made of them. ``equal``: what all arms could spend
     (epochs, time, flops), for the caption. ``apart``: arms that differ in more than a comparison can bear; no difference
-    is taken of them. Raises StudyError where reference or baseline name no arm of the study, where the study has no
-    trial, or where one seed of an arm has two finished trials.
+    is taken of them. ``planned``: the seeds that each arm should have; None: those that any arm has. Raises StudyError
+    where reference or baseline name no arm of the study, where the study has no trial, or where one seed of an arm has
+    two finished trials.
     """
     measure = Measure(metric.name, metric.mode, metric.unit)
     arms = _by_arm(state.trials.values())
@@ -199,7 +201,7 @@ def compare(
             epochs_to_target=_epochs_to_target(finished[arm], finished[baseline]) if baseline is not None else None,
             step_ratio=_step_ratio(finished[arm], finished[baseline]) if baseline is not None else None,
             epochs=tuple(sorted({len(record.epochs) for record in finished[arm].values()})),
-            missing=_missing(arms[arm], finished[arm], seeds, measure),
+            missing=_missing(arms[arm], finished[arm], planned[arm] if planned else seeds, measure),
             best=arm == best,
         )
         for arm in arms

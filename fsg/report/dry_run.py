@@ -44,8 +44,10 @@ def describe_plan(spec: AblationSpec | SweepSpec, cpus_per_trial: float, gpus_pe
         table.add_row(arm, str(seeds), str(config.epochs), f"{1000 * step:.1f} ms", clock(seconds))
     slots = max(1, int((os.cpu_count() or 1) / cpus_per_trial))
     trials = len(arms) * seeds
+    lengths = {config.epochs for config in arms.values()}
+    of = f" of {spec.base.epochs} epochs" if lengths == {spec.base.epochs} else ""
     lines = [
-        f"{trials} trials, {slots} side by side on {os.cpu_count()} cores: "
+        f"{trials} trials{of}, {slots} side by side on {os.cpu_count()} cores: "
         f"about {clock(START_UP + total / min(slots, trials))}."
     ]
     if isinstance(spec, SweepSpec):

@@ -72,11 +72,15 @@ def forest(comparison: Comparison, other: str) -> Figure:
             if not math.isnan(interval.low):
                 axes.plot([interval.low, interval.high], [place] * 2, color=colour, linewidth=2, zorder=3)
             axes.plot(interval.estimate, place, "D", color=colour, markersize=5, markeredgecolor="white", zorder=4)
-        axes.set_yticks(range(len(found)), [f"{_arm(row.arm)}  n={interval.n}" for row, interval, _ in found])
+        axes.set_yticks(
+            range(len(found)), [f"{_short(comparison, row.arm)}  n={interval.n}" for row, interval, _ in found]
+        )
         axes.set_ylim(len(found) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        axes.set_xlabel(f"{comparison.measure.label}: arm − {_arm(other)}, {comparison.confidence:.0%} t interval")
+        axes.set_xlabel(
+            f"{comparison.measure.label}: arm − {_short(comparison, other)}, {comparison.confidence:.0%} t interval"
+        )
         _caption(figure, comparison, "colour: differs after Holm's correction")
         if comparison.smallest_effect is not None:
             axes.legend(frameon=False, fontsize=7.5, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
@@ -119,7 +123,7 @@ def learning_curves(
             axes.plot(epochs, y.mean, color=colour, linewidth=1.6)
             there = np.isfinite(y.mean)
             if there.any():
-                ends.append((float(y.mean[there][-1]), _arm(name), colour))
+                ends.append((float(y.mean[there][-1]), _short(comparison, name), colour))
                 bands.append(y)
         if not ends:
             raise StudyError(f'no finished trial recorded "{metric}", so there is no curve to draw.')
@@ -187,7 +191,12 @@ def dose_response(comparison: Comparison, path: str, doses: Mapping[str, Any]) -
         if line is not None and comparison.baseline not in doses:
             axes.axhspan(line.low, line.high, color="#EEF1F3", zorder=0)
             axes.axhline(
-                line.estimate, color=UNCLEAR, linewidth=1, linestyle="--", zorder=1, label=_arm(comparison.baseline)
+                line.estimate,
+                color=UNCLEAR,
+                linewidth=1,
+                linestyle="--",
+                zorder=1,
+                label=_short(comparison, comparison.baseline),
             )
         low, high = [i.low for i in found], [i.high for i in found]
         axes.fill_between(x, low, high, color=_COLOURS[0], alpha=0.15, linewidth=0)
@@ -222,12 +231,15 @@ def cost_and_quality(comparison: Comparison) -> Figure:
             if not math.isnan(row.metric.low):
                 axes.plot([row.step_ratio] * 2, [row.metric.low, row.metric.high], color=colour, linewidth=1, alpha=0.5)
             axes.plot(row.step_ratio, row.metric.estimate, "o", color=colour, markersize=6, markeredgecolor="white")
-        axes.set_xlabel(f"time per step, relative to {_arm(comparison.baseline)}")
+        axes.set_xlabel(f"time per step, relative to {_short(comparison, comparison.baseline)}")
         axes.set_ylabel(comparison.measure.label)
         axes.grid(color=_FAINT, linewidth=0.6)
         axes.set_axisbelow(True)
         axes.margins(x=0.12)
-        _label_points(axes, [(row.step_ratio or 0.0, row.metric.estimate, _arm(row.arm)) for row in rows if row.metric])
+        _label_points(
+            axes,
+            [(row.step_ratio or 0.0, row.metric.estimate, _short(comparison, row.arm)) for row in rows if row.metric],
+        )
         _caption(figure, comparison, f"mean over seeds, {comparison.confidence:.0%} t interval")
     return figure
 
@@ -291,9 +303,10 @@ def _label_points(axes: Axes, points: Sequence[tuple[float, float, str]]) -> Non
         axes.annotate(name, (px, py), xytext=(dx, dy), textcoords="offset points", fontsize=8, va="bottom")
 
 
-def _arm(name: str | None) -> str:
-    """An arm without its block, which the title names."""
-    return (name or "").rpartition("/")[2]
+def _short(comparison: Comparison, name: str | None) -> str:
+    """An arm without the block that all arms of the comparison share: the title names it."""
+    blocks = {row.arm.rpartition("/")[0] for row in comparison.rows}
+    return (name or "").rpartition("/")[2] if len(blocks) == 1 else name or ""
 
 
 def _caption(figure: Figure, comparison: Comparison, first: str = "") -> None:

@@ -143,7 +143,7 @@ class StudyReport:
 
 def make_report(spec: AblationSpec | SweepSpec, state: StudyState, top: int = 10) -> StudyReport:
     """The comparison of an ablation's arms, or the ``top`` trials of a sweep. StudyError where there is nothing to report."""
-    device = ", ".join(sorted({t.device for t in state.trials.values() if t.device})) or "device not recorded"
+    device = device_of(state)
     if isinstance(spec, SweepSpec):
         best = top_trials(state, spec.metric, top, device=device)
         return StudyReport(spec.name, spec.question, (top_grid(best),), {"top.csv": top_csv(best)}, state)
@@ -158,6 +158,11 @@ def make_report(spec: AblationSpec | SweepSpec, state: StudyState, top: int = 10
         published = published_grid(state, arms, read_published(spec.published), spec.analysis.interval or 0.95)
         grids += [published] if published else []
     return StudyReport(spec.name, spec.question, tuple(grids), texts, state, blocks)
+
+
+def device_of(state: StudyState) -> str:
+    """What the trials computed on."""
+    return ", ".join(sorted({t.device for t in state.trials.values() if t.device})) or "device not recorded"
 
 
 def _block(spec: AblationSpec, state: StudyState, block: DesignBlock, device: str) -> Block:
@@ -185,7 +190,9 @@ def _block(spec: AblationSpec, state: StudyState, block: DesignBlock, device: st
     if factors is not None:
         grids.append(factor_grid(comparison, factors))
     if looks is None:
-        others = [o for o in (comparison.reference, comparison.baseline) if o is not None and _paired(comparison, o)]
+        others = [
+            o for o in (comparison.reference, comparison.baseline) if o is not None and enough_pairs(comparison, o)
+        ]
         grids += [judgement_grid(comparison, other) for other in others]
     return Block(block.name, comparison, factors, tuple(grids), doses(spec, block))
 
@@ -219,7 +226,7 @@ def fairness(records: Iterable[TrialRecord]) -> list[str]:
     return notes or ["All arms of a seed start from the same weights and see the same first batches (hashes agree)."]
 
 
-def _paired(comparison: Comparison, other: str) -> bool:
+def enough_pairs(comparison: Comparison, other: str) -> bool:
     """Whether any arm shares two finished seeds with ``other``."""
     values = {row.arm: set(row.values) for row in comparison.rows}
     return any(len(values[other] & v) > 1 for arm, v in values.items() if arm != other)
