@@ -93,7 +93,7 @@ def _ablations(sources: Sequence[Source]) -> list[AblationSpec]:
 
 def _planned(sources: Sequence[Source]) -> dict[str, list[int]]:
     """The seeds of each arm: those of its own study."""
-    found = {}
+    found: dict[str, list[int]] = {}
     for source in sources:
         records = list(source.state.trials.values())
         seeds = sorted({record.seed for record in records})
