@@ -33,7 +33,6 @@ Gpus = Annotated[float, typer.Option(min=0, help="GPUs per trial; fractions allo
 Address = Annotated[str | None, typer.Option(help="Join this running Ray cluster instead of starting one here.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print arms, trials and an estimate of time; run nothing.")]
 STUDIES = Path("studies")
-SHIPPED = ("digits", "synthetic")  # always there, and torch need not be loaded to know it
 STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 
 
@@ -194,6 +193,10 @@ def _start(
     uri = _tracking(tracking_uri)
     if address is None:
         _check_data(spec)
+    else:
+        from fsg.tune.cluster import reach
+
+        reach(address)
     _run(StudyFolder.create_or_open(spec, storage), spec, uri, cpus, gpus, address)
 
 
@@ -228,15 +231,9 @@ def _budgeted(spec: AblationSpec, storage: Path, cpus: float, gpus: float) -> Ab
 
 def _check_data(spec: AblationSpec | SweepSpec) -> None:
     """Load what the trials will load, before anything is written: DataError where it is missing or damaged."""
-    from fsg.study.design import arms_of
-    from fsg.study.spec import SweepSpec
+    from fsg.study.inputs import data_of
 
-    if isinstance(spec, SweepSpec):
-        first = {path: domain.extremes[0] for path, domain in spec.space.domains.items()}
-        configs = [spec.space.resolve(spec.base, first)]
-    else:
-        configs = list(arms_of(spec).values())
-    for data in dict.fromkeys(config.data for config in configs if config.data.name not in SHIPPED):
+    for data in data_of(spec):
         from fsg.data import load_data
 
         load_data(data)

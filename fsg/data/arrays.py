@@ -7,6 +7,7 @@ Proof: ``tests/data/test_arrays.py``.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -56,6 +57,15 @@ class DataSplits:
         """(C, H, W)."""
         _, channels, height, width = self.train.images.shape
         return channels, height, width
+
+    def digest(self) -> str:
+        """16 hex digits that two machines agree on if they have the same images, labels and split."""
+        hashed = hashlib.sha256(repr((self.classes, self.mean, self.std)).encode())
+        for part in (self.train, self.validation, self.test):
+            for tensor in (part.images, part.labels):
+                hashed.update(repr(tuple(tensor.shape)).encode())
+                hashed.update(tensor.cpu().contiguous().numpy().data)
+        return hashed.hexdigest()[:16]
 
     def to(self, device: torch.device | str) -> DataSplits:
         """These splits on ``device``."""

@@ -23,24 +23,18 @@ from typing import TYPE_CHECKING, Any
 from fsg.errors import BackendUnavailable, FsgError
 from fsg.study.design import PlannedTrial
 from fsg.study.folder import StudyFolder
+from fsg.study.inputs import data_of
 from fsg.study.ledger import Ledger, StudyState
 from fsg.study.seeds import Enough, next_seeds
 from fsg.study.spec import AblationSpec, SweepSpec
+from fsg.tune.cluster import connect, grown
+from fsg.tune.nodes import refuse_unfit_nodes
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
 
     from fsg.tune.searcher import StudySearcher
 
-# Read by ray when it is imported, which happens in functions below.
-RAY_ENVIRONMENT = {
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # `uv run` would make Ray build a second environment
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger is the record
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a traceback each; the ledger has the reason
-}
 ENDED = ("finished", "pruned", "failed")
 
 
@@ -66,7 +60,7 @@ def run_study(
     BackendUnavailable when no cluster answers, or a trial asks for more than the cluster has.
     """
     with ExitStack() as stack:
-        connect = functools.cache(lambda: stack.enter_context(_ray(resources)))
+        connect = functools.cache(lambda: stack.enter_context(_ray(folder, spec, resources)))
         if isinstance(spec, SweepSpec):
             return _run_sweep(folder, spec, resources, ledger, connect)
         while True:
@@ -74,11 +68,11 @@ def run_study(
             left = next_seeds(spec, state, enough)
             if not left:
                 return True
+            connect()
             for trial in left:
                 if trial.key not in state.trials:
                     config = trial.config.model_dump(mode="json")
                     ledger.append("planned", key=trial.key, arm=trial.arm, seed=trial.seed, config=config)
-            connect()
             _tune(folder, spec, resources, ledger, left, state)
             trials = folder.state().trials
             if not all(trials[trial.key].status in ENDED for trial in left):
@@ -107,40 +101,20 @@ def _complete(spec: SweepSpec, state: StudyState) -> bool:
 
 
 @contextmanager
-def _ray(resources: Resources) -> Iterator[None]:
-    """Connected to Ray, with as many trials made ready as there are slots."""
-    os.environ.update(RAY_ENVIRONMENT)
+def _ray(folder: StudyFolder, spec: AblationSpec | SweepSpec, resources: Resources) -> Iterator[None]:
+    """Connected to Ray, every node fit for the study, with as many trials made ready as there are slots."""
+    ours = connect(resources.address)
     import ray
 
-    ours = _connect(resources)
     try:
+        if resources.address is not None:
+            refuse_unfit_nodes(folder.path, data_of(spec))
         # Ray makes one trial at a time ready for a searcher that learns; every free core should have one waiting.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(_slots(resources))
         yield
     finally:
         if ours:
             ray.shutdown()
-
-
-def _connect(resources: Resources) -> bool:
-    """Join or start Ray; False if this process was connected already."""
-    import ray
-
-    if ray.is_initialized():
-        return False
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if resources.address is None:
-        ray.init(include_dashboard=False, **quiet)
-        return True
-    try:
-        ray.init(address=resources.address, **quiet)
-    except Exception as error:  # Ray raises a dozen kinds here, from ConnectionError to RuntimeError
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BackendUnavailable(
-            f"--address {resources.address}: no Ray cluster answers there ({first}). "
-            "Start one with `ray start --head`, or leave --address out to use this machine."
-        ) from None
-    return True
 
 
 def device_name(resources: Resources) -> str:
@@ -161,6 +135,8 @@ def _slots(resources: Resources) -> int:
     import ray
 
     have, slots = ray.cluster_resources(), []
+    if resources.address is not None:
+        have = grown(have)
     for name, wanted in (("CPU", resources.cpus_per_trial), ("GPU", resources.gpus_per_trial)):
         if wanted > have.get(name, 0):
             option = f"--{name.lower()}s-per-trial"
