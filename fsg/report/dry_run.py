@@ -21,6 +21,7 @@ START_UP = 15.0  # seconds to start Ray and its first workers, measured
 
 def describe_plan(spec: AblationSpec | SweepSpec, cpus_per_trial: float, gpus_per_trial: float) -> RenderableType:
     """Arms, trials and an estimate from a few timed steps of each arm. Trains on this machine, writes nothing."""
+    import torch
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -28,6 +29,7 @@ def describe_plan(spec: AblationSpec | SweepSpec, cpus_per_trial: float, gpus_pe
     from fsg.data import load_data
     from fsg.train.probe import seconds_per_step
 
+    torch.set_num_threads(max(1, int(cpus_per_trial)))  # as a trial's worker does
     arms = arms_of(spec) if isinstance(spec, AblationSpec) else {"the base": spec.base}
     data = {config.data: None for config in arms.values()}
     loaded = {key: load_data(key) for key in data}

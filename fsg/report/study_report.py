@@ -75,8 +75,10 @@ class StudyReport:
 
     @property
     def terminal(self) -> list[TerminalTable]:
-        """For rich to print: the tables, and the effects where the design has them."""
-        shown = [grid for b in self.blocks for grid in b.grids[: 2 if b.factors else 1]] or self.grids
+        """For rich to print: the tables, the effects where the design has them, and published numbers."""
+        shown = [grid for b in self.blocks for grid in b.grids[: 2 if b.factors else 1]]
+        of_blocks = [grid for block in self.blocks for grid in block.grids]
+        shown += [grid for grid in self.grids if grid not in of_blocks]
         return [TerminalTable(grid) for grid in shown]
 
     @property
