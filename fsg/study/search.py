@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from fsg.study.spec import SweepSpec
 
 BITS = "bits"  # an objective that is no metric: bits per quantised weight
-CONDITIONAL_SAMPLERS = ("tpe", "random", "grid")
-SEVERAL_OBJECTIVES = ("tpe", "gp", "nsga2", "random", "qmc", "grid")
+CONDITIONAL_SAMPLERS = ("tpe", "random", "grid", "curves", "auto")
+SEVERAL_OBJECTIVES = ("tpe", "gp", "nsga2", "random", "qmc", "grid", "auto")
+CURVES_MOST_PATHS, CURVES_MOST_TRIALS = 16, 300
 _FEASIBLE_DRAWS = 2_000
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -38,11 +39,13 @@ def as_tuple(value: Any) -> Any:
 class SearchSpec(Section):
     """Who proposes the points, how many configurations, the seed of the proposals, and where they are remembered.
 
+    ``sampler``: ``curves`` learns from every epoch of every trial by a Gaussian process, and tells ASHA and Hyperband which
+    trials will end well; ``auto`` is ``curves`` where its model fits (``sampler_of``), else ``tpe``; the others are Optuna's.
     ``storage`` is a database's URL, for Optuna's own dashboard; ``${NAME}`` in it is read from the environment. Left
     out, a journal in the study's folder.
     """
 
-    sampler: Literal["tpe", "random", "gp", "cmaes", "qmc", "nsga2", "grid"] = "tpe"
+    sampler: Literal["auto", "curves", "tpe", "random", "gp", "cmaes", "qmc", "nsga2", "grid"] = "auto"
     trials: Annotated[int, Field(ge=1, le=100_000)]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     storage: Annotated[str, Field(pattern=r"^[a-z0-9_+]+://")] | None = None
@@ -183,6 +186,15 @@ def longest(spec: SweepSpec) -> int:
         return spec.base.epochs
     found = [int(e) for e in epochs.extremes if isinstance(e, int)]
     return max([*found, *([spec.base.epochs] if epochs.when else [])])
+
+
+def sampler_of(spec: SweepSpec) -> str:
+    """The sampler that ``auto`` stands for: ``curves`` for one objective without constraints on metrics, up to sizes at which
+    its proposal takes less than a second and its model still knows more than TPE; else ``tpe``."""
+    if spec.search.sampler != "auto":
+        return spec.search.sampler
+    large = len(spec.space.paths) > CURVES_MOST_PATHS or spec.search.trials > CURVES_MOST_TRIALS
+    return "tpe" if large or spec.objectives or constraints_of(spec)[1] else "curves"
 
 
 def constraints_of(spec: SweepSpec) -> tuple[tuple[Constraint, ...], tuple[Constraint, ...]]:

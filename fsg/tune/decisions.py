@@ -1,7 +1,8 @@
 """When a trial stops early: results in, decision out. No Ray, no clock, no randomness.
 
 A rule is told every value of every trial, larger being better, and says why the trial should stop, or None. What it has
-been told is all it knows, so telling it an earlier run's results restores it. Proof: ``tests/tune/test_schedulers.py``.
+been told is all it knows, so telling it an earlier run's results restores it. A halving may be given a model to ask what trials
+will be worth at their last epoch (what that saves: ``benchmarks/search.py``). Proof: ``tests/tune/test_schedulers.py``.
 
 Asynchronous successive halving: Li et al., arXiv:1810.05934, the stopping variant: a trial goes on from a rung if it is
 among the best 1/factor of those that have come there, itself included; the first factor - 1 always do. (Ray's rule, by
@@ -11,9 +12,12 @@ arXiv:1603.06560. Median stopping: Golovin et al., 2017, "Google Vizier".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from statistics import mean, median
 from typing import Protocol
+
+# (epoch, value there by key) -> what each of these trials is expected to end at; None while nobody can tell.
+Expected = Callable[[int, Mapping[str, float]], Mapping[str, float] | None]
 
 
 class Rule(Protocol):
@@ -32,10 +36,15 @@ class Never:
 
 
 class Halving:
-    """The best 1/``factor`` go on from each of the epochs ``grace``, ``grace * factor``, ... below ``longest``."""
+    """The best 1/``factor`` go on from each of the epochs ``grace``, ``grace * factor``, ... below ``longest``.
+
+    Where ``expected`` can tell, a trial also goes on if it is among the best 1/``factor`` by what they are expected to end
+    at: what learns slowly and ends well is kept. A model only ever saves a trial; it stops none that the values keep.
+    """
 
     def __init__(self, grace: int, factor: int, longest: int) -> None:
         self.factor = factor
+        self.expected: Expected | None = None
         self.rungs: dict[int, dict[str, float]] = {}
         epoch = grace
         while epoch < longest:
@@ -49,10 +58,14 @@ class Halving:
             if epoch < milestone or key in rung:
                 continue
             rung[key] = value
-            keep, better = len(rung) // self.factor, sum(other > value for other in rung.values())
-            if keep and better >= keep:
-                return f"{better + 1} of {len(rung)} at epoch {milestone}, where the best {keep} go on"
-            return None
+            keep = len(rung) // self.factor
+            if not keep or _place(key, rung) <= keep:
+                return None
+            ends = self.expected(epoch, rung) if self.expected else None
+            if ends and _place(key, ends) <= keep:
+                return None
+            also = f", and {_place(key, ends)} by its expected end" if ends else ""
+            return f"{_place(key, rung)} of {len(rung)} at epoch {milestone}{also}, where the best {keep} go on"
         return None
 
 
@@ -103,6 +116,11 @@ class MedianRule:
         return (
             f"best {best:g} below {middle:g}, the median of {len(others)} at epoch {epoch}" if best < middle else None
         )
+
+
+def _place(key: str, values: Mapping[str, float]) -> int:
+    """1 for the best; equal ones share the better place."""
+    return 1 + sum(other > values[key] for other in values.values())
 
 
 def _mean_until(epoch: int, values: Mapping[int, float]) -> float:

@@ -22,7 +22,7 @@ from fsg.files import write_atomically
 from fsg.study.folder import StudyFolder
 from fsg.study.spec import SweepSpec
 from fsg.tune.configurations import outcomes
-from fsg.tune.proposals import distribution
+from fsg.tune.distributions import distribution
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,14 +17,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import Trial, TrialState
 
 from fsg.errors import BackendUnavailable, ConfigError
 from fsg.study.space import Domain, Space
+from fsg.tune.curve_sampler import CurveSampler
+from fsg.tune.distributions import distribution
 
 KEY, REASON, REPEATS, START, SEEDS = "fsg_key", "reason", "repeats", "start_from", "seeds"
 Point = Mapping[str, Any]
@@ -56,35 +59,19 @@ class Outcome:
     seeds: int = 1
 
 
-def distribution(domain: Domain) -> BaseDistribution:
-    """Optuna's distribution of a domain; both ends belong to it."""
-    low, high = domain.low, domain.high
-    match domain.kind:
-        case "uniform":
-            return FloatDistribution(low, high)  # type: ignore[arg-type]
-        case "loguniform":
-            return FloatDistribution(low, high, log=True)  # type: ignore[arg-type]
-        case "quniform":
-            return FloatDistribution(low, high, step=domain.q)  # type: ignore[arg-type]
-        case "randint":
-            return IntDistribution(low, high)  # type: ignore[arg-type]
-        case "lograndint":
-            return IntDistribution(low, high, log=True)  # type: ignore[arg-type]
-        case _:
-            return CategoricalDistribution(domain.choices)
+def make_sampler(name: str, seed: int, space: Space, longest: int = 1) -> BaseSampler:
+    """The sampler of that name (not ``auto``). A grid is gone through by ``Proposals``: here it is a random one.
 
-
-def make_sampler(name: str, seed: int, conditional: bool = False) -> BaseSampler:
-    """The sampler that a specification names. A grid is gone through by ``Proposals``: here it is a random one.
-
-    BackendUnavailable if the sampler needs a package that is not installed.
+    ``longest``: epochs of the longest trial. BackendUnavailable if the sampler needs a package that is not installed.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         match name:
+            case "curves":
+                return CurveSampler(space, longest, seed)
             case "tpe":
                 # Trials run side by side: the constant liar keeps TPE from proposing the neighbourhood of one that runs.
-                return TPESampler(seed=seed, multivariate=True, group=conditional, constant_liar=True)
+                return TPESampler(seed=seed, multivariate=True, group=space.conditional, constant_liar=True)
             case "gp":
                 return GPSampler(seed=seed, warn_independent_sampling=False)
             case "cmaes":
@@ -129,6 +116,7 @@ class Proposals:
         self._open: dict[str, int] = {}  # key -> Optuna's id of the trial
         self._last: dict[str, dict[str, Any]] = {}  # key -> newest value of each metric
         self._values: dict[str, list[float] | None] = {}  # key -> what it was told; None if not as finished
+        self._points: dict[str, Point] = {}  # key -> its point
 
     def recall(self, outcomes: Mapping[str, Outcome]) -> list[tuple[str, Point]]:
         """After a restart: tell Optuna what the ledger knows, and return what is still to be run.
@@ -139,6 +127,8 @@ class Proposals:
         open_ones: list[tuple[str, Point]] = []
         for frozen in self._study.get_trials(deepcopy=False):
             key = frozen.user_attrs.get(KEY)
+            if key is not None:
+                self._points[key] = frozen.params
             if frozen.state.is_finished():
                 if key is not None:
                     self._values[key] = list(frozen.values) if frozen.state == TrialState.COMPLETE else None
@@ -187,6 +177,24 @@ class Proposals:
         value = metrics.get(self._metrics[0])
         if value is not None and len(self._metrics) == 1:  # Optuna keeps no intermediate values of several objectives
             self._study._storage.set_trial_intermediate_value(self._open[key], int(metrics["epoch"]), float(value))
+
+    def expected(self, epoch: int, values: Mapping[str, float]) -> Mapping[str, float] | None:
+        """What configurations are expected to be worth at their last epoch, larger being better; None if no model tells.
+
+        ``values``: theirs at ``epoch``, larger being better. Ray asks its scheduler before it tells its searcher, so those
+        of running ones are taken down here; being told again changes nothing.
+        """
+        sampler = self._study.sampler
+        if not isinstance(sampler, CurveSampler):
+            return None
+        sign = 1.0 if self._study.direction == StudyDirection.MAXIMIZE else -1.0
+        for key in values.keys() & self._open.keys():
+            trial = self._study._storage.get_trial(self._open[key])
+            if epoch not in trial.intermediate_values and epoch > (trial.last_step or 0):
+                self.report(key, {"epoch": epoch, self._metrics[0]: sign * values[key]})
+        keys = [key for key in values if key in self._points]
+        found = sampler.expected(self._study, [self._points[key] for key in keys])
+        return None if found is None or len(keys) < len(values) else dict(zip(keys, found.tolist(), strict=True))
 
     def end(
         self,
@@ -257,6 +265,7 @@ class Proposals:
                 self._tell(trial._trial_id, TrialState.COMPLETE, values)
             return None
         trial.set_user_attr(KEY, key)
+        self._points[key] = point
         self._open[key] = trial._trial_id
         self._last[key] = {}
         return key

@@ -170,7 +170,7 @@ def _tune(
     if isinstance(spec, SweepSpec):
         share = (resources.cpus_per_trial, resources.gpus_per_trial)
         searcher = SweepSearcher(folder, spec, door, state.trials, *share)
-        scheduler = make_scheduler(spec, state.trials)
+        scheduler = make_scheduler(spec, state.trials, searcher.expected)
     else:
         searcher, scheduler = PlanSearcher(folder, left), FIFOScheduler()
     attempts = {key: record.attempts for key, record in state.trials.items()}

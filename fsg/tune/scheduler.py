@@ -11,7 +11,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from fsg.study.ledger import TrialRecord
 from fsg.study.search import Asha, Hyperband, Median, longest
 from fsg.study.spec import SweepSpec
-from fsg.tune.decisions import Brackets, Halving, MedianRule, Never, Rule
+from fsg.tune.decisions import Brackets, Expected, Halving, MedianRule, Never, Rule
 
 
 def make_rule(spec: SweepSpec) -> Rule:
@@ -27,13 +27,19 @@ def make_rule(spec: SweepSpec) -> Rule:
             return Never()
 
 
-def make_scheduler(spec: SweepSpec, records: Mapping[str, TrialRecord]) -> TrialScheduler:
-    """The scheduler of a sweep. It judges as one that saw the ``records`` that ended."""
-    scheduler = RuleScheduler(make_rule(spec), spec.scheduler.name, spec.metric.name, spec.metric.mode)
+def make_scheduler(
+    spec: SweepSpec, records: Mapping[str, TrialRecord], expected: Expected | None = None
+) -> TrialScheduler:
+    """The scheduler of a sweep. It judges as one that saw the ``records`` that ended, by ``expected`` ends if it can."""
+    rule = make_rule(spec)
+    scheduler = RuleScheduler(rule, spec.scheduler.name, spec.metric.name, spec.metric.mode)
     for key, record in records.items():
         if record.status in ("finished", "pruned") and record.seed == spec.seed:
             for metrics in record.epochs:
                 scheduler.judge(key, metrics)
+    for halving in rule.halvings if isinstance(rule, Brackets) else [rule]:
+        if isinstance(halving, Halving):
+            halving.expected = expected
     return scheduler
 
 

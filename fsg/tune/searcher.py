@@ -11,9 +11,11 @@ from ray.tune.search import Searcher
 from fsg.study.design import PlannedTrial
 from fsg.study.folder import StudyFolder
 from fsg.study.ledger import Ledger, TrialRecord
+from fsg.study.search import longest, sampler_of
 from fsg.study.spec import SweepSpec
 from fsg.tune.budget import Meter, Tail, reached
 from fsg.tune.configurations import Configuration, configuration, following, group, outcome, recalled
+from fsg.tune.decisions import Expected
 from fsg.tune.proposals import Proposals, make_sampler
 from fsg.tune.racing import Values
 from fsg.tune.snapshots import NotInSnapshots
@@ -107,6 +109,11 @@ class SweepSearcher(StudySearcher):
     def waiting(self) -> bool:
         """Whether a running trial may be followed by another seed of its configuration."""
         return self._spec.seeds_per_config > 1 and bool(self._running)
+
+    @property
+    def expected(self) -> Expected:
+        """What the scheduler may ask of the model behind the proposals."""
+        return self._proposals.expected
 
     def next_trial(self) -> PlannedTrial | None:
         """What a killed run left and seeds to come, then start points, then new points until the sweep has its number."""
@@ -217,7 +224,7 @@ def _proposals(folder: StudyFolder, spec: SweepSpec, begun: int) -> Proposals:
     name = "fsg" if search.storage is None else f"fsg-{spec.name}-{header['study_id'] if header else spec.digest()}"
     return Proposals(
         spec.space,
-        make_sampler(search.sampler, search.seed + begun, spec.space.conditional),
+        make_sampler(sampler_of(spec), search.seed + begun, spec.space, longest(spec)),
         search.storage or folder.search / "optuna.journal",
         spec.metric.name,
         spec.metric.mode,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fsg.study.search import Hyperband, Median, constraints_of, longest, seconds, start_point
+from fsg.study.search import Hyperband, Median, constraints_of, longest, sampler_of, seconds, start_point
 from fsg.study.spec import load_study, to_yaml
 
 WHOLE = """\
@@ -156,3 +156,18 @@ def test_cmaes_searches_numbers(files, sweep_text):
     choices = ("optimizer.lr: {loguniform: [1e-4, 1e-1]}\n  gradient.length: {randint: [1, 8]}\n  ", "")
     message = files.refused(sweep_text, choices, ("{trials: 3}", "{trials: 3, sampler: cmaes}"))
     assert "this space has choices alone; use tpe" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "sampler"),
+    [
+        ([("sampler: tpe, ", "")], "curves"),
+        ([], "tpe"),
+        ([("sampler: tpe, trials: 30", "trials: 301")], "tpe"),
+        ([("sampler: tpe, ", ""), ("start_from:", "  - step_ms < 50\nstart_from:")], "tpe"),
+    ],
+)
+def test_auto_is_the_model_of_curves_where_the_search_is_small(files, changes, sampler):
+    """Not where a constraint is on a metric, of which it knows nothing."""
+    small = WHOLE.replace("  - step_ms < 50\n", "")
+    assert sampler_of(files.load(small, *changes)) == sampler

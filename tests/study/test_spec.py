@@ -31,7 +31,7 @@ def test_an_ablation_is_read_whole(ablation):
 def test_a_sweep_is_read_whole(sweep):
     assert isinstance(sweep, SweepSpec)
     assert (sweep.kind, sweep.seed, sweep.seeds) == ("sweep", 4, (4,))
-    assert (sweep.search.sampler, sweep.search.trials, sweep.search.seed) == ("tpe", 3, 0)
+    assert (sweep.search.sampler, sweep.search.trials, sweep.search.seed) == ("auto", 3, 0)
     assert sweep.scheduler == Asha(grace_epochs=2, reduction_factor=3)
     assert sweep.space.paths == ("optimizer.lr", "gradient.length", "gradient.gain")
 
@@ -344,7 +344,7 @@ REFUSED_SWEEPS = [
         "an unknown sampler",
         ("{trials: 3}", "{trials: 3, sampler: tep}"),
         11,
-        'allowed: tpe, random, gp, cmaes, qmc, nsga2, grid. Did you mean "tpe"?',
+        'allowed: auto, curves, tpe, random, gp, cmaes, qmc, nsga2, grid. Did you mean "tpe"?',
     ),
     ("a negative search seed", ("{trials: 3}", "{trials: 3, seed: -1}"), 11, '"search.seed" is -1'),
     ("no search", ("search: {trials: 3}", ""), 1, '"search" is missing.'),

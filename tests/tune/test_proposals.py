@@ -35,14 +35,14 @@ CONDITIONAL = Space.model_validate(
     }
 )
 ENDS = {"finished": STATE.COMPLETE, "pruned": STATE.PRUNED, "failed": STATE.FAIL}
-SAMPLERS = ["random", "tpe", "gp", "cmaes", "qmc", "nsga2", "grid"]
+SAMPLERS = ["curves", "random", "tpe", "gp", "cmaes", "qmc", "nsga2", "grid"]
 samplers = pytest.mark.parametrize("sampler", SAMPLERS)
-learners = pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "nsga2"])
+learners = pytest.mark.parametrize("sampler", ["curves", "tpe", "gp", "cmaes", "nsga2"])
 
 
 def proposals(sampler="tpe", journal=None, space=None, seed=3, mode="max", key_of=digest, **options):
     space = space or (STEPS if sampler == "grid" else SPACE)
-    made = make_sampler(sampler, seed, space.conditional)
+    made = make_sampler(sampler, seed, space, longest=3)
     grid = sampler == "grid"
     return Proposals(space, made, journal, "val_accuracy", mode, key_of, grid=grid, seed=seed, **options)
 
@@ -143,7 +143,7 @@ def test_the_same_seed_proposes_the_same_points(sampler):
 def test_a_sampler_learns_in_the_direction_that_is_better(sampler):
     space = Space.model_validate({"gradient.beta": {"uniform": [0.0, 1.0]}, "optimizer.lr": {"loguniform": [1e-3, 1]}})
 
-    count = {"gp": 18, "nsga2": 160}.get(sampler, 60)
+    count = {"curves": 18, "gp": 18, "nsga2": 160}.get(sampler, 60)
 
     def mean_beta(mode):
         betas = [point["gradient.beta"] for point in run(proposals(sampler, space=space, mode=mode), count)]
@@ -188,7 +188,7 @@ def test_a_grid_runs_every_point_once_in_an_order_of_its_seed():
     assert points(1) != points(2) and sorted(points(1)) == sorted(points(2))
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", "grid"])
+@pytest.mark.parametrize("sampler", ["curves", "random", "tpe", "grid"])
 def test_a_conditional_path_is_asked_only_where_its_condition_holds(sampler):
     searcher = proposals(sampler, space=CONDITIONAL)
     asked = run(searcher, 30, lambda point: point["gradient.length"])
@@ -366,4 +366,4 @@ def test_a_database_that_is_not_there_is_refused_by_its_key():
 def test_a_sampler_whose_package_is_missing_says_which(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(BackendUnavailable, match="cmaes needs the package cmaes"):
-        make_sampler("cmaes", 0)
+        make_sampler("cmaes", 0, SPACE)

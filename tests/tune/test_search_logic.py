@@ -45,8 +45,8 @@ class Run:
     def go(self, value=None, stop_after=10**9, workers=2):
         value = value or (lambda config, epoch: 50 + 40 * config.gradient.beta - 9 / epoch + 0.1 * config.seed)
         ledger, records = self.folder.ledger(), self.folder.state().trials
-        scheduler = make_scheduler(self.spec, records)
         self.searcher = SweepSearcher(self.folder, self.spec, ledger, records)
+        scheduler = make_scheduler(self.spec, records, self.searcher.expected)
         alive = {}
         for _ in range(stop_after):
             while len(alive) < workers:
@@ -96,7 +96,7 @@ def run(tmp_path):
 
 
 @pytest.mark.parametrize("scheduler", ["none", "asha", "hyperband", "median"])
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "nsga2", "grid"])
+@pytest.mark.parametrize("sampler", ["auto", "curves", "tpe", "random", "qmc", "nsga2", "grid"])
 def test_every_sampler_with_every_scheduler_ends_and_agrees_with_the_ledger(run, sampler, scheduler):
     done = run(search={"sampler": sampler, "trials": 12}, scheduler=scheduler).go()
     ends = {"finished": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
