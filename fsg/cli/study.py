@@ -140,7 +140,7 @@ def sync(
     written = exporter.export(folder.ledger().read())
     exporter.settle()
     report = make_report(folder.spec(), folder.state())
-    exporter.log_report(report.rows, report.markdown, report.write(folder.reports), report.arm_metrics)
+    exporter.log_report(report.rows, report.markdown, report.write(folder.reports), report.arm_metrics, report.seeds)
     typer.echo(f"MLflow holds the {written} events of {folder.path}.")
 
 
@@ -258,7 +258,7 @@ def _run(
 
         files += write_insights(folder, spec)
     if behind is None and exporter is not None:
-        exporter.log_report(report.rows, report.markdown, files, report.arm_metrics)
+        exporter.log_report(report.rows, report.markdown, files, report.arm_metrics, report.seeds)
     else:
         console.print(behind, style="yellow", highlight=False)
     console.print(_closing(exporter, uri, spec, folder), highlight=False, soft_wrap=True)

@@ -50,6 +50,11 @@ def comparison_csv(comparison: Comparison) -> str:
 
 
 def seeds_csv(comparison: Comparison) -> str:
+    """``seed_rows`` as CSV."""
+    return _text(seed_rows(comparison))
+
+
+def seed_rows(comparison: Comparison) -> list[dict[str, Any]]:
     """One row per arm and seed: the metric's final value, or why it is missing."""
     rows = []
     for row in comparison.rows:
@@ -59,7 +64,7 @@ def seeds_csv(comparison: Comparison) -> str:
             {"arm": row.arm, "seed": seed, comparison.measure.name: value, "missing": why}
             for seed, value, why in sorted(found, key=lambda r: r[0])
         ]
-    return _text(rows)
+    return rows
 
 
 def top_csv(top: TopTrials) -> str:

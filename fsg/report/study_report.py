@@ -15,7 +15,7 @@ from fsg.errors import StudyError
 from fsg.files import write_atomically
 from fsg.report.cells import Grid, comparison_grid, top_grid
 from fsg.report.comparison import Comparison, arm_metrics, compare, top_trials
-from fsg.report.csv import comparison_csv, seeds_csv, top_csv
+from fsg.report.csv import comparison_csv, seed_rows, seeds_csv, top_csv
 from fsg.report.factors import FactorReport, factor_grid, factor_report
 from fsg.report.html import html_page
 from fsg.report.judgement import judgement_grid
@@ -91,6 +91,11 @@ class StudyReport:
         """The tables as MLflow stores them: one mapping of header to cell per line."""
         tables = [block.grids[0] for block in self.blocks] or self.grids[:1]
         return [dict(zip(t.headers, (c.text for c in row), strict=True)) for t in tables for row in t.rows]
+
+    @property
+    def seeds(self) -> list[dict[str, Any]]:
+        """What each seed of each arm gave, or why it gave nothing."""
+        return [row for block in self.blocks for row in seed_rows(block.comparison)]
 
     def write(self, folder: Path, drawings: bool = True) -> list[Path]:
         """Write markdown, LaTeX, CSV, figures and one self-contained page into ``folder``; returns their paths."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # MLflow takes 1000 entities a request: metrics, params (at most 100) and tags together.
 POINTS_A_CALL = 850
 PARAMS_A_CALL = 100
-TABLE_FILE, MARKDOWN_FILE = "comparison.json", "comparison.md"
+TABLE_FILE, SEEDS_FILE, MARKDOWN_FILE = "comparison.json", "seeds.json", "comparison.md"
 KEY_TAG = {"study": "fsg.study_id", "arm": "fsg.arm", "seed": "fsg.trial_key"}
 
 
@@ -94,12 +94,14 @@ class Exporter:
         markdown: str,
         files: Iterable[Path],
         arm_metrics: Mapping[str, Mapping[str, float | None]],
+        seeds: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         """Store the comparison with the study run and its numbers with the arm runs; replaces what an earlier call stored.
 
-        ``table`` is rows or columns and becomes ``comparison.json`` (``mlflow.load_table`` reads it); ``files`` go to
-        the folder ``report``. ``arm_metrics`` maps arm to {short name: number}: the columns of the shared view, in this
-        order, sorted by the first; rounded for reading, and left out where they are no finite number. Export first.
+        ``table`` is rows or columns and becomes ``comparison.json`` (``mlflow.load_table`` reads it); ``seeds``, what each
+        seed of each arm gave, becomes ``seeds.json``; ``files`` go to the folder ``report``. ``arm_metrics`` maps arm to
+        {short name: number}: the columns of the shared view, in this order, sorted by the first; rounded for reading, and
+        left out where they are no finite number. Export first.
         """
         numbers = rounded({arm: _finite(values) for arm, values in arm_metrics.items()})
         unknown = [arm for arm in numbers if ("arm", arm) not in self._study.runs]
@@ -108,7 +110,7 @@ class Exporter:
             raise StudyError(f"No run of arm {', '.join(unknown)} has been exported; there are: {known}.")
         with self._forgetting_on_error():
             client, study = self._store(), self._ensure(self._study.runs[self._study.root])
-            self._log_files(client, study, table, markdown, files)
+            self._log_files(client, study, {TABLE_FILE: table, SEEDS_FILE: seeds}, markdown, files)
             for arm, values in numbers.items():
                 self._log_numbers(client, self._ensure(self._study.runs["arm", arm]).run_id, values)
             shown = {name for values in numbers.values() for name in values}
@@ -245,14 +247,18 @@ class Exporter:
             remote.status, remote.end_ms = status, end_ms
 
     # The report -------------------------------------------------------------------------------------------------------
-    def _log_files(self, client: MlflowClient, study: Remote, table: Any, markdown: str, files: Iterable[Path]) -> None:
-        # mlflow's log_table would append to the table of the report before; this is its format, replaced as a whole.
-        client.log_text(study.run_id, json.dumps(_split(table), allow_nan=False), TABLE_FILE)
+    def _log_files(
+        self, client: MlflowClient, study: Remote, tables: Mapping[str, Any], markdown: str, files: Iterable[Path]
+    ) -> None:
+        tables = {name: table for name, table in tables.items() if table or name == TABLE_FILE}
+        for name, table in tables.items():
+            # mlflow's log_table would append to the table of the report before; this is its format, replaced as a whole.
+            client.log_text(study.run_id, json.dumps(_split(table), allow_nan=False), name)
         client.log_text(study.run_id, markdown, MARKDOWN_FILE)
         for file in files:
             client.log_artifact(study.run_id, str(file), "report")
         shown = {
-            "mlflow.loggedArtifacts": json.dumps([{"path": TABLE_FILE, "type": "table"}]),
+            "mlflow.loggedArtifacts": json.dumps([{"path": name, "type": "table"} for name in tables]),
             "mlflow.note.content": markdown[:8000],
         }
         for name, value in shown.items():

@@ -242,13 +242,21 @@ def test_report_stands_with_the_study_run_and_its_numbers_with_the_arms(uri, cli
     page = tmp_path / "report.html"
     page.write_text("<p>report</p>")
     for mean in (1.0, 96.12):  # a second report replaces the first
-        exporter.log_report([{"arm": "full", "mean": mean, "p": float("nan")}], "# Table", [page], ARM_METRICS)
+        seeds = [{"arm": "full", "seed": 0, "acc": mean, "missing": ""}]
+        exporter.log_report([{"arm": "full", "mean": mean, "p": float("nan")}], "# Table", [page], ARM_METRICS, seeds)
     runs = runs_of(client)
     whole = runs["components"].info
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # load_table reads this, not its client's store
     table = client.load_table(whole.experiment_id, "comparison.json", run_ids=[whole.run_id])
     assert table.to_dict("records") == [{"arm": "full", "mean": 96.12, "p": pytest.approx(float("nan"), nan_ok=True)}]
-    assert {file.path for file in client.list_artifacts(whole.run_id)} == {"comparison.json", "comparison.md", "report"}
+    each = client.load_table(whole.experiment_id, "seeds.json", run_ids=[whole.run_id])
+    assert each.to_dict("records") == [{"arm": "full", "seed": 0, "acc": 96.12, "missing": ""}]
+    assert {file.path for file in client.list_artifacts(whole.run_id)} == {
+        "comparison.json",
+        "seeds.json",
+        "comparison.md",
+        "report",
+    }
     assert runs["components"].data.tags["mlflow.note.content"] == "# Table"
     assert runs["full"].data.metrics == {"acc": 96.12, "vs_ste": 1.23, "n": 3}
     assert runs["ste"].data.metrics == {"acc": 94.89, "vs_full": -1.23, "n": 3}
