@@ -65,6 +65,14 @@ def quantized_layers(model: nn.Module) -> dict[str, QuantLayer]:
     }
 
 
+def join(tensors: Sequence[Tensor]) -> Tensor:
+    """Lay tensors end to end in one flat vector, of which each becomes a view: who moves the vector moves them all."""
+    flat = torch.cat([t.detach().flatten() for t in tensors])
+    for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        tensor.data = part.view(tensor.shape)
+    return flat
+
+
 @contextmanager
 def using(layers: Sequence[QuantLayer], weights: Sequence[Tensor]) -> Iterator[None]:
     """Inside, each layer multiplies with the weight given here instead of its own."""

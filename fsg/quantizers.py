@@ -1,8 +1,9 @@
 """Weight quantisers: latent weight W -> pre-quantised W~ = p(W) -> quantised Wq = q(W~), and the slopes around the step.
 
-A quantiser is a pure function of one layer's latent weight. The derivative of its step does not exist; what stands in for
-it is stated, not computed: ``calibration`` is c = dW~/dW (max|tanh W| and alpha held constant), ``slope`` is what the
-straight-through estimator takes for dWq/dW: c where its gate |W~| <= 1 is open, 0 elsewhere.
+A quantiser is a pure function of one layer's latent weight, or of all layers end to end: a ``Scope`` says which weights share
+a scale. The derivative of its step does not exist; what stands in for it is stated, not computed: ``calibration`` is
+c = dW~/dW (max|tanh W| and alpha held constant), ``slope`` is what the straight-through estimator takes for dWq/dW: c where
+its gate |W~| <= 1 is open, 0 elsewhere.
 
 | name          | p(W)                            | Wq                                      | c                              |
 |---------------|---------------------------------|-----------------------------------------|--------------------------------|
@@ -16,18 +17,19 @@ In bwn sign(0) = +1. Sources: DoReFa-Net (arXiv:1606.06160), XNOR-Net (arXiv:160
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fsg.config import Bwn, Dorefa, FloatWeights, QuantizerConfig
+from fsg.ops.spans import Spans, means
 
 
 class Quantized(NamedTuple):
-    """One layer's weight and the stages of its quantisation, each of W's shape and dtype, none with a graph."""
+    """A weight and the stages of its quantisation, each of W's shape and dtype, none with a graph."""
 
     pre: Tensor
     value: Tensor
@@ -35,7 +37,71 @@ class Quantized(NamedTuple):
     slope: Tensor
 
 
-Quantizer = Callable[[Tensor], Quantized]
+class Scope(Protocol):
+    """Which weights of a tensor share a scale. Every answer broadcasts against the tensor."""
+
+    def largest(self, magnitude: Tensor) -> Tensor:
+        """The largest magnitude of a weight's layer."""
+
+    def mean(self, magnitude: Tensor) -> Tensor:
+        """The mean magnitude of a weight's layer."""
+
+    def channel_mean(self, magnitude: Tensor) -> Tensor:
+        """The mean magnitude of a weight's output channel."""
+
+
+class OneLayer:
+    """The tensor is one layer's weight, its first dimension the output channel."""
+
+    def largest(self, magnitude: Tensor) -> Tensor:
+        """A scalar."""
+        return magnitude.amax()
+
+    def mean(self, magnitude: Tensor) -> Tensor:
+        """A scalar."""
+        return self._means(magnitude, 1)[0]
+
+    def channel_mean(self, magnitude: Tensor) -> Tensor:
+        """(out, 1, ...)."""
+        return self._means(magnitude, len(magnitude)).view(-1, *[1] * (magnitude.dim() - 1))
+
+    def _means(self, magnitude: Tensor, parts: int) -> Tensor:
+        lengths = torch.full((parts,), magnitude.numel() // parts, device=magnitude.device)
+        return means(magnitude.flatten(), lengths)
+
+
+class AllLayers(nn.Module):
+    """The tensor is a flat vector of all layers, each in one call what it would be alone, bit for bit."""
+
+    channels: Tensor  # weights of each output channel of each layer
+
+    def __init__(self, shapes: Sequence[torch.Size]) -> None:
+        super().__init__()
+        self.layers = Spans([shape.numel() for shape in shapes])
+        channels = [shape.numel() // shape[0] for shape in shapes for _ in range(shape[0])]
+        self.register_buffer("channels", torch.tensor(channels, dtype=torch.int64), persistent=False)
+
+    def largest(self, magnitude: Tensor) -> Tensor:
+        """(N,)."""
+        return self.layers.expand(self.layers.largest(magnitude))
+
+    def mean(self, magnitude: Tensor) -> Tensor:
+        """(N,)."""
+        return self.layers.expand(means(magnitude, self.layers.lengths))
+
+    def channel_mean(self, magnitude: Tensor) -> Tensor:
+        """(N,)."""
+        return means(magnitude, self.channels).repeat_interleave(self.channels, output_size=len(magnitude))
+
+
+ONE_LAYER = OneLayer()
+
+
+class Quantizer(Protocol):
+    """Equal configurations are equal, so that a network's layers can be seen to share one."""
+
+    def __call__(self, weight: Tensor, scope: Scope = ONE_LAYER) -> Quantized:
+        """Quantise one layer's latent weight, or with ``AllLayers`` those of all of them, end to end."""
 
 
 @dataclass(frozen=True)
@@ -45,21 +111,16 @@ class DorefaQuantizer:
     bits: int = 1
 
     @torch.no_grad()
-    def __call__(self, weight: Tensor) -> Quantized:
+    def __call__(self, weight: Tensor, scope: Scope = ONE_LAYER) -> Quantized:
         """Quantise a latent weight of any shape. An all-zero layer counts max|tanh W| as 1."""
         levels = 2**self.bits - 1
         squashed = torch.tanh(weight)
-        largest = squashed.abs().amax()
+        largest = scope.largest(squashed.abs())
         largest = torch.where(largest == 0, torch.ones_like(largest), largest)
         pre = squashed / largest * 0.5 + 0.5
         value = 2 * torch.round(pre * levels) / levels - 1
         calibration = (1 - squashed * squashed) / largest
         return Quantized(pre, value, calibration, calibration)
-
-
-def _channel_means(magnitude: Tensor) -> Tensor:
-    """The mean of each output channel, (out, 1, ...)."""
-    return magnitude.flatten(1).mean(1).reshape(-1, *[1] * (magnitude.dim() - 1))
 
 
 @dataclass(frozen=True)
@@ -69,10 +130,10 @@ class BwnQuantizer:
     per_channel: bool = False
 
     @torch.no_grad()
-    def __call__(self, weight: Tensor) -> Quantized:
+    def __call__(self, weight: Tensor, scope: Scope = ONE_LAYER) -> Quantized:
         """Quantise a latent weight whose first dimension is the output channel."""
         magnitude = weight.abs()
-        alpha = _channel_means(magnitude) if self.per_channel else magnitude.mean()
+        alpha = scope.channel_mean(magnitude) if self.per_channel else scope.mean(magnitude)
         value = torch.where(weight >= 0, alpha, -alpha)
         gate = (magnitude <= 1).to(weight.dtype)
         return Quantized(weight.detach().clone(), value, torch.ones_like(weight), gate)
@@ -88,14 +149,14 @@ class ReferenceBwnQuantizer:
     scale: Literal["none", "layer", "channel"] = "none"
 
     @torch.no_grad()
-    def __call__(self, weight: Tensor, scale_from: Tensor | None = None) -> Quantized:
+    def __call__(self, weight: Tensor, scope: Scope = ONE_LAYER, scale_from: Tensor | None = None) -> Quantized:
         """Quantise; the scale is that of ``scale_from`` where it is given."""
         magnitude = (weight if scale_from is None else scale_from).abs()
         alpha = torch.ones_like(magnitude)
         if self.scale == "layer":
-            alpha = alpha * magnitude.mean()
+            alpha = alpha * scope.mean(magnitude)
         elif self.scale == "channel":
-            alpha = alpha * _channel_means(magnitude)
+            alpha = alpha * scope.channel_mean(magnitude)
         slope = alpha * (weight.abs() <= 1)
         return Quantized(weight.detach().clone(), alpha * torch.sign(weight), torch.ones_like(weight), slope)
 

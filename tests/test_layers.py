@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fsg.layers import QuantConv2d, QuantLinear, SignActivation, quantized_layers, using
+from fsg.layers import QuantConv2d, QuantLinear, SignActivation, join, quantized_layers, using
 from fsg.quantizers import BwnQuantizer, DorefaQuantizer
 
 
@@ -51,3 +51,12 @@ def test_sign_activation_is_plus_minus_one_and_its_gradient_the_clipped_identity
     y.backward(torch.arange(1.0, 8.0))
     assert y.tolist() == [-1, -1, -1, 1, 1, 1, 1]
     assert x.grad.tolist() == [0, 2, 3, 4, 5, 6, 0]
+
+
+def test_joined_weights_are_views_of_one_vector():
+    layers = [QuantLinear(3, 2, quantizer=BwnQuantizer()), QuantConv2d(2, 2, 3, quantizer=BwnQuantizer())]
+    before = [layer.weight.detach().clone() for layer in layers]
+    flat = join([layer.weight for layer in layers])
+    assert all(torch.equal(layer.weight, w) for layer, w in zip(layers, before, strict=True))
+    flat += 1
+    assert all(torch.equal(layer.weight, w + 1) for layer, w in zip(layers, before, strict=True))

@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from fsg.config import Bwn, Dorefa, FloatWeights
-from fsg.quantizers import BwnQuantizer, DorefaQuantizer, make_quantizer, straight_through
+from fsg.quantizers import (
+    AllLayers,
+    BwnQuantizer,
+    DorefaQuantizer,
+    ReferenceBwnQuantizer,
+    make_quantizer,
+    straight_through,
+)
 
 ALL = [DorefaQuantizer(k) for k in range(1, 9)] + [BwnQuantizer(False), BwnQuantizer(True)]
 
@@ -75,3 +82,13 @@ def test_quantizers_are_named_as_in_the_configuration():
     assert make_quantizer(Bwn(name="bwn")) == BwnQuantizer(False)
     assert make_quantizer(Bwn(name="bwn_channel")) == BwnQuantizer(True)
     assert make_quantizer(FloatWeights()) is None
+
+
+@pytest.mark.parametrize("quantizer", [*ALL[:2], *ALL[8:], ReferenceBwnQuantizer("channel")], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_all_layers_in_one_call_are_each_layer_alone_bit_for_bit(quantizer, dtype):
+    layers = [weights(dtype, s, seed=i) for i, s in enumerate([(16, 1, 3, 3), (7, 5), (1, 1), (10, 301)])]
+    layers.append(torch.zeros(3, 2, dtype=dtype))
+    together = quantizer(torch.cat([w.flatten() for w in layers]), AllLayers([w.shape for w in layers]))
+    for part, alone in zip(together, zip(*(quantizer(w) for w in layers), strict=True), strict=True):
+        assert torch.equal(part, torch.cat([x.flatten() for x in alone]))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from fsg.config import DataConfig
-from fsg.data.arrays import DataSplits, Images, class_balanced, epoch_order, normalise
+from fsg.data.arrays import DataSplits, Images, class_balanced, epoch_order, normalise, upload
 from fsg.data.augment import augment
 from fsg.data.cifar import load_cifar
 from fsg.data.digits import load_digits
@@ -26,6 +26,7 @@ __all__ = [
     "epoch_order",
     "load_data",
     "normalise",
+    "upload",
 ]
 
 LOADERS: Mapping[str, Callable[[DataConfig], DataSplits]] = MappingProxyType(

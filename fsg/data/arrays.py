@@ -153,12 +153,20 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     return tuple((mean / 255).tolist()), tuple(v**0.5 / 255 if v > 0 else 1.0 for v in variance)
 
 
-def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype) -> Tensor:
+def normalise(
+    images: Tensor, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor, dtype: torch.dtype
+) -> Tensor:
     """(N, C, H, W) uint8 -> (x / 255 - mean) / std of each channel, in ``dtype``, on the images' device."""
     shape = (1, len(mean), 1, 1)
-    mean_C = torch.tensor(mean, dtype=dtype, device=images.device).view(shape)
-    std_C = torch.tensor(std, dtype=dtype, device=images.device).view(shape)
+    mean_C = torch.as_tensor(mean, dtype=dtype, device=images.device).view(shape)
+    std_C = torch.as_tensor(std, dtype=dtype, device=images.device).view(shape)
     return (images.to(dtype) / 255 - mean_C) / std_C
+
+
+def upload(values: Tensor, device: torch.device) -> Tensor:
+    """Values of the CPU on ``device``, without waiting for the copy: to CUDA from pinned memory, as others are waited for."""
+    values = values.pin_memory() if device.type == "cuda" else values
+    return values.to(device, non_blocking=True)
 
 
 def epoch_order(n: int, generator: torch.Generator) -> Tensor:

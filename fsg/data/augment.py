@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fsg.data.arrays import upload
+
 PADDING = 4
 
 
@@ -19,12 +21,13 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     that a trial sees the same crops on every device.
     """
     n, channels, height, width = images.shape
-    tops, lefts = torch.randint(2 * PADDING + 1, (2, n, 1), generator=generator)
-    flips = torch.randint(2, (n, 1), generator=generator).bool()
-    rows_NH = tops + torch.arange(height)
-    columns_NW = lefts + torch.arange(width)
-    columns_NW = torch.where(flips, columns_NW.flip(1), columns_NW)
+    shifts = torch.randint(2 * PADDING + 1, (2, n, 1), generator=generator)
+    mirrored = torch.randint(2, (1, n, 1), generator=generator)
+    tops, lefts, flips = upload(torch.cat([shifts, mirrored]), images.device)
+    rows_NH = tops + torch.arange(height, device=images.device)
+    columns_NW = lefts + torch.arange(width, device=images.device)
+    columns_NW = torch.where(flips.bool(), columns_NW.flip(1), columns_NW)
     pixels = rows_NH[:, :, None] * (width + 2 * PADDING) + columns_NW[:, None, :]
-    pixels = pixels.view(n, 1, height * width).to(images.device).expand(n, channels, -1)
+    pixels = pixels.view(n, 1, height * width).expand(n, channels, -1)
     padded = functional.pad(images, (PADDING,) * 4).flatten(2)
     return padded.gather(2, pixels).view(images.shape)

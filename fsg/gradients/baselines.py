@@ -45,9 +45,10 @@ class MovingAverage(GradientEstimator):
     def generate(self, signal: Signal) -> Tensor:
         """The average after this gradient."""
         previous = torch.where(self.started, self.average, signal.grad)
-        self.average = torch.lerp(signal.grad, previous, self.beta)
+        average = torch.lerp(signal.grad, previous, self.beta)
+        self.average.copy_(average)
         self.started.fill_(True)
-        return self.average
+        return average
 
 
 class LearnedScale(GradientEstimator):

@@ -40,7 +40,7 @@ class _Gated(GradientEstimator):
 
     def layer_mean_one(self, k: Tensor) -> Tensor:
         """Gates scaled to mean 1 in each layer, then cut at LIMIT; a layer of zeros becomes ones."""
-        means = torch.stack([part.mean() for part in self.spans.split(k)])
+        means = self.spans.mean(k)
         scaled = k / self.spans.expand(unit(means))
         return torch.where(self.spans.expand(means) > 0, scaled, torch.ones_like(k)).clamp(max=LIMIT)
 

@@ -84,6 +84,8 @@ class LstmFcEstimator(_MetaQuantEstimator):
 
     def generate(self, signal: Signal) -> Tensor:
         """g times the factor read off the LSTM's new state."""
-        hidden, cell = self.lstm(scaled(signal.pre, self.spans)[:, None], (self.hidden, self.cell))
-        self.hidden, self.cell = hidden.detach(), cell.detach()
+        before = self.hidden.clone(), self.cell.clone()  # the backward pass reads them
+        hidden, cell = self.lstm(scaled(signal.pre, self.spans)[:, None], before)
+        self.hidden.copy_(hidden.detach())
+        self.cell.copy_(cell.detach())
         return signal.grad * positive(self.outer(hidden))[:, 0]

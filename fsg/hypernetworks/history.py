@@ -19,7 +19,11 @@ class GradientHistory(nn.Module):
     def append(self, grad: Tensor) -> Tensor:
         """Store (N,) and return the window, (min(steps so far, length), N), newest last."""
         older = self.window[max(0, len(self.window) - self.length + 1) :]
-        self.window = torch.cat([older, grad[None]])
+        window = torch.cat([older, grad[None]])
+        if len(window) == len(self.window):
+            self.window.copy_(window)  # in place once it is full: a CUDA graph reads it where it was
+        else:
+            self.window = window
         return self.window
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:

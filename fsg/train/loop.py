@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fsg.config import Fsg, MetaQuant, TrialConfig
-from fsg.data import AUGMENTED, DataSplits, augment, class_balanced, epoch_order, load_data, normalise
+from fsg.data import AUGMENTED, DataSplits, augment, class_balanced, epoch_order, load_data, normalise, upload
 from fsg.errors import CheckpointCorrupt
 from fsg.gradients import make_estimator
 from fsg.layers import quantized_layers, using
@@ -27,7 +27,7 @@ from fsg.train.optim import meta_schedule, rate_factor
 from fsg.train.pretrained import load_pretrained
 from fsg.train.reference_step import FastSlowNets, MetaQuantNets, ReferenceNets, ReferenceStep
 from fsg.train.seeds import generator, seeded
-from fsg.train.step import FloatStep, LookAheadStep, TrainingStep, flat
+from fsg.train.step import FloatStep, LookAheadStep, TrainingStep
 from fsg.train.tally import EpochTally
 
 EVALUATION_BATCH = 500
@@ -57,7 +57,12 @@ class Trainer:
         self.device = resolve_device(config.device)
         make_deterministic(self.device, config.deterministic)
         self.dtype = getattr(torch, config.dtype)
-        self.data = (data if data is not None else load_data(config.data)).to(self.device)
+        data = data if data is not None else load_data(config.data)
+        self.data = data.to(self.device)
+        # On the device: a step that made them from numbers would wait for the copy.
+        self._mean, self._std = (
+            torch.tensor(x, dtype=self.dtype, device=self.device) for x in (self.data.mean, self.data.std)
+        )
         with seeded(config.seed, "weights"):
             model = build_model(config, self.data.image_shape, self.data.classes)
         if config.model.pretrained is not None:
@@ -79,8 +84,8 @@ class Trainer:
         self.test_scores: list[float] = []
         self._permutation: Tensor | None = None  # of the epoch under way
         self._tally: EpochTally | None = None
-        count = min(REESTIMATION_IMAGES, len(self.data.train))
-        self._balanced = class_balanced(self.data.train, count, config.data.split_seed)
+        count = min(REESTIMATION_IMAGES, len(data.train))
+        self._balanced = class_balanced(data.train, count, config.data.split_seed).to(self.device)
 
     def __iter__(self) -> Iterator[EpochResult]:
         while not self.finished:
@@ -106,6 +111,8 @@ class Trainer:
         schedule = meta_schedule(config.schedule, getattr(config.gradient, "meta_schedule", "base"))
         self.step.set_rates(factor, rate_factor(schedule, self.epoch, config.epochs))
         tally = self._train(save)
+        tally.check(self.epoch + 1, dict(zip(self.layer_names, [x.weight for x in self.step.layers], strict=True)))
+        tally.stop()
         self.epoch += 1
         self._permutation = self._tally = None
 
@@ -136,7 +143,7 @@ class Trainer:
 
     def inputs(self, images: Tensor) -> Tensor:
         """Normalised network inputs of uint8 images, in the trial's dtype."""
-        return normalise(images, self.data.mean, self.data.std, self.dtype)
+        return normalise(images, self._mean, self._std, self.dtype)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, whether between two epochs or within one."""
@@ -164,7 +171,7 @@ class Trainer:
         self.epoch = state["epoch"]
         self.model.load_state_dict(state["model"])
         self.step.load_state_dict(state["step"])
-        self.averaged = state["averaged"].to(self.device) if state["averaged"] is not None else None
+        self.averaged = state["averaged"].to(self.device).clone() if state["averaged"] is not None else None
         self.order.set_state(state["order"])
         self.augmentation.set_state(state["augmentation"])
         self._permutation = state["permutation"]
@@ -176,12 +183,12 @@ class Trainer:
         self.last_result = EpochResult(self.epoch, *state["last_result"]) if state["last_result"] else None
 
     def _train(self, save: Save | None) -> EpochTally:
-        """The steps of an epoch that are left."""
+        """The steps of an epoch that are left; on a GPU none of them is waited for."""
         batch, train, every = self.config.data.batch_size, self.data.train, self.config.checkpoint_every_steps
         if self._permutation is None or self._tally is None:
             self._permutation = epoch_order(len(train), self.order)
             self._tally = EpochTally(len(self.spans), self.device)
-        tally, permutation = self._tally, self._permutation.to(self.device)
+        tally, permutation = self._tally, upload(self._permutation, self.device)
         total = self.steps_per_epoch * self.config.epochs
         autocast = (
             torch.autocast(self.device.type, torch.bfloat16) if self.config.autocast == "bfloat16" else nullcontext()
@@ -204,8 +211,6 @@ class Trainer:
                 tally.stop()
                 save(self.state_dict())
                 tally.start()
-        tally.check(self.epoch + 1, dict(zip(self.layer_names, [x.weight for x in self.step.layers], strict=True)))
-        tally.stop()
         return tally
 
     def _average(self) -> None:
@@ -213,8 +218,10 @@ class Trainer:
         decay = self.config.evaluate.ema_weights
         if not decay or not self.step.layers:
             return
-        latent = flat([layer.weight for layer in self.step.layers])
-        self.averaged = latent if self.averaged is None else torch.lerp(latent, self.averaged, decay)
+        if self.averaged is None:
+            self.averaged = self.step.latent.clone()
+        else:
+            torch.lerp(self.step.latent, self.averaged, decay, out=self.averaged)
 
     def _evaluate(self) -> dict[str, float]:
         """Validation every epoch; test in the last ones, shown only at the end, where no choice can be made by it."""

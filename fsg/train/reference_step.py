@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from fsg.hypernetworks.slow_net import Mamba
-from fsg.layers import QuantLayer, QuantLinear, using
+from fsg.layers import QuantLayer, QuantLinear, join, using
 from fsg.ops.spans import Spans
 from fsg.quantizers import Quantized, ReferenceBwnQuantizer, straight_through
 from fsg.train.optim import Rates
@@ -224,6 +224,7 @@ class ReferenceStep(TrainingStep):
     ) -> None:
         self.model, self.nets, self.beta = model, nets, beta
         self.layers = list(layers.values())
+        self.latent = join([layer.weight for layer in self.layers])
         self.lr = self.first_lr = lr
         self.set_to_none = set_to_none
         self.spans = Spans([layer.weight.numel() for layer in self.layers]).to(self.layers[0].weight.device)
@@ -259,7 +260,9 @@ class ReferenceStep(TrainingStep):
         self.meta_optimizer.step()
         if generated:
             self._keep(generated, kept)
-        return StepResult(loss.detach(), correct_of(logits, labels), self.flips([w.detach() for w in weights]))
+        return StepResult(
+            loss.detach(), correct_of(logits, labels), self.flips(torch.cat([w.detach().flatten() for w in weights]))
+        )
 
     def _ahead(self, generated: list[dict[str, Tensor]], kept: list[Quantized]) -> list[Tensor]:
         """Where the loss is measured, with a graph to W and to the hypernetworks."""
@@ -318,7 +321,7 @@ class ReferenceStep(TrainingStep):
         self.signals = [(g.to(device), pre.to(device)) for g, pre in state["signals"]]
         for p, grad in zip(self.model.parameters(), state["grads"], strict=True):
             p.grad = grad.to(device) if grad is not None else None
-        self.flips.signs = state["signs"].to(device) if state["signs"] is not None else None
+        self.flips.signs = state["signs"].to(device).clone() if state["signs"] is not None else None
 
 
 class _biases:

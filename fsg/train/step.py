@@ -12,6 +12,7 @@ training loop with each weight update done at the start of the next step. method
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +22,9 @@ from torch import Tensor, nn
 
 from fsg.config import OptimizerConfig
 from fsg.gradients import GradientEstimator, Signal, Update
-from fsg.layers import QuantLayer, using
+from fsg.layers import QuantLayer, join, using
 from fsg.ops.spans import Spans
+from fsg.quantizers import AllLayers, Quantizer
 from fsg.train.optim import Rates, base_optimizer, meta_optimizer
 
 
@@ -46,6 +48,7 @@ class TrainingStep(ABC):
 
     spans: Spans
     layers: list[QuantLayer]
+    latent: Tensor  # (N,) latent weights of all layers, end to end
     progress: float = 0.0  # t / T, set by the trainer
 
     @abstractmethod
@@ -75,6 +78,7 @@ class FloatStep(TrainingStep):
     def __init__(self, model: nn.Module, optimizer: OptimizerConfig) -> None:
         self.model = model
         self.layers = []
+        self.latent = torch.zeros(0)
         self.spans = Spans([]).to(next(model.parameters()).device)
         self.optimizer = base_optimizer(optimizer, model.parameters())
         self.rates = Rates([self.optimizer])
@@ -102,7 +106,11 @@ class FloatStep(TrainingStep):
 
 
 class LookAheadStep(TrainingStep):
-    """Trains a quantised network with a gradient estimator."""
+    """Trains a quantised network with a gradient estimator.
+
+    All latent weights are views of one flat vector, and so are their gradients: whatever is done layer by layer elsewhere is one
+    call here. The base optimizer still sees each layer, as some read its shape.
+    """
 
     def __init__(
         self, model: nn.Module, layers: dict[str, QuantLayer], estimator: GradientEstimator, optimizer: OptimizerConfig
@@ -111,15 +119,26 @@ class LookAheadStep(TrainingStep):
         self.layers = list(layers.values())
         self.estimator = estimator
         self.spans = estimator.spans
-        self.latents = [layer.weight for layer in self.layers]
-        latent = {id(p) for p in self.latents}
-        self.latent_optimizer = base_optimizer(optimizer, self.latents)
+        self.quantizer = shared_quantizer(self.layers)
+        latents = [layer.weight for layer in self.layers]
+        self.shapes = [weight.shape for weight in latents]
+        self.latent = join(latents)
+        self.scope = AllLayers(self.shapes).to(self.latent.device)
+        self.grad = torch.zeros_like(self.latent)
+        for weight, part in zip(latents, self.parts(self.grad), strict=True):
+            weight.grad = part
+        latent = {id(p) for p in latents}
+        self.latent_optimizer = base_optimizer(optimizer, latents)
         self.float_optimizer = base_optimizer(optimizer, [p for p in model.parameters() if id(p) not in latent])
         self.meta_optimizer = meta_optimizer(estimator.meta_groups())
         self.base_rates = Rates([self.latent_optimizer, self.float_optimizer])
         self.meta_rates = Rates([self.meta_optimizer] if self.meta_optimizer else [])
         self.signal: Signal | None = None
         self.flips = Flips(self.spans)
+
+    def parts(self, flat: Tensor) -> list[Tensor]:
+        """Views of a (N,) tensor in the shapes of the layers' weights."""
+        return [part.view(shape) for part, shape in zip(self.spans.split(flat), self.shapes, strict=True)]
 
     def __call__(self, inputs: Tensor, labels: Tensor) -> StepResult:
         """Generate and move (but for the first step), measure, learn."""
@@ -128,42 +147,45 @@ class LookAheadStep(TrainingStep):
             direction = self.estimator(self.signal)
             self._move(direction.value.detach(), self.signal)
 
-        quantized = [layer.quantizer(layer.weight) for layer in self.layers]  # type: ignore[misc]
-        weights = [q.value.requires_grad_() for q in quantized]
-        self.model.zero_grad(set_to_none=True)
-        with using(self.layers, weights):
+        quantized = self.quantizer(self.latent, self.scope)
+        weights = quantized.value.requires_grad_()
+        self.float_optimizer.zero_grad(set_to_none=True)
+        with using(self.layers, self.parts(weights)):
             logits = self.model(inputs)
             loss = F.cross_entropy(logits.to(inputs.dtype), labels)
             loss.backward()
 
-        self.signal = Signal(
-            grad=torch.cat([w.grad.flatten() for w in weights]),  # type: ignore[union-attr]
-            pre=torch.cat([q.pre.flatten() for q in quantized]),
-            slope=torch.cat([q.slope.flatten() for q in quantized]),
-        )
+        assert weights.grad is not None
+        measured = Signal(weights.grad, quantized.pre, quantized.slope)
         if direction is not None and self.meta_optimizer is not None:
             self.meta_optimizer.zero_grad(set_to_none=True)
-            if self.estimator.learn(direction, self.signal):
+            if self.estimator.learn(direction, measured):
                 self.meta_optimizer.step()
+        self._remember(measured)
         self.float_optimizer.step()
-        flips = self.flips([w.detach() for w in weights])
-        result = StepResult(loss.detach(), correct_of(logits, labels), flips)
+        result = StepResult(loss.detach(), correct_of(logits, labels), self.flips(weights.detach()))
         if direction is not None:
             result.gain, result.cosine = direction.gain.detach(), direction.cosine.detach()
         return result
 
+    def _remember(self, measured: Signal) -> None:
+        """For the next step, in place: what a step reads stays where it is, as a CUDA graph needs it."""
+        if self.signal is None:
+            self.signal = measured
+        else:
+            torch._foreach_copy_(list(self.signal), list(measured))
+
+    @torch.no_grad()
     def _move(self, direction: Tensor, signal: Signal) -> None:
         """W <- W - eta pi(d) by the base optimizer, then back by what the gate holds of it."""
-        before = flat(self.latents) if self.estimator.gates else None
-        for weight, part in zip(self.latents, self.spans.split(direction), strict=True):
-            weight.grad = part.view_as(weight)
+        self.grad.copy_(direction)
+        if not self.estimator.gates:
+            self.latent_optimizer.step()
+            return
+        before = self.latent.clone()
         self.latent_optimizer.step()
-        if before is not None:
-            step = before - flat(self.latents)
-            k = self.estimator.gate(Update(before, step, self.progress), signal)
-            with torch.no_grad():
-                for weight, part in zip(self.latents, self.spans.split(before - k * step), strict=True):
-                    weight.copy_(part.view_as(weight))
+        step = before - self.latent
+        self.latent.copy_(before - self.estimator.gate(Update(before, step, self.progress), signal) * step)
 
     def set_rates(self, base: float, meta: float) -> None:
         """Base optimizers and meta-optimizer."""
@@ -187,15 +209,15 @@ class LookAheadStep(TrainingStep):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """As it was, on this model's device."""
-        device = self.latents[0].device
+        device = self.latent.device
         self.estimator.load_state_dict(state["estimator"])
         self.latent_optimizer.load_state_dict(state["latent_optimizer"])
         self.float_optimizer.load_state_dict(state["float_optimizer"])
         if self.meta_optimizer:
             self.meta_optimizer.load_state_dict(state["meta_optimizer"])
         signal = state["signal"]
-        self.signal = Signal(**{name: value.to(device) for name, value in signal.items()}) if signal else None
-        self.flips.signs = state["signs"].to(device) if state["signs"] is not None else None
+        self.signal = Signal(**{name: value.to(device).clone() for name, value in signal.items()}) if signal else None
+        self.flips.signs = state["signs"].to(device).clone() if state["signs"] is not None else None
 
 
 class Flips:
@@ -205,20 +227,24 @@ class Flips:
         self.spans = spans
         self.signs: Tensor | None = None
 
-    def __call__(self, weights: list[Tensor]) -> Tensor:
-        """(layers,) counts; zeros at the first call."""
-        signs = torch.cat([w.flatten() for w in weights]) > 0
-        previous, self.signs = self.signs, signs
-        if previous is None:
-            return torch.zeros(len(self.spans), dtype=torch.int64, device=signs.device)
-        return torch.stack([part.sum() for part in self.spans.split(signs != previous)])
+    def __call__(self, weights: Tensor) -> Tensor:
+        """(N,) -> (layers,) counts, exact up to 2^24 weights a layer; zeros at the first call."""
+        signs = weights > 0
+        if self.signs is None:
+            self.signs = signs
+        flips = self.spans.sum((signs != self.signs).float())
+        self.signs.copy_(signs)
+        return flips
+
+
+def shared_quantizer(layers: Sequence[QuantLayer]) -> Quantizer:
+    """The one quantiser of a network's layers; ValueError where there are several."""
+    first, *others = (layer.quantizer for layer in layers)
+    if first is None or any(other != first for other in others):
+        raise ValueError("the quantised layers of a network must share one quantiser, but they have different ones.")
+    return first
 
 
 def correct_of(logits: Tensor, labels: Tensor) -> Tensor:
     """How many of a batch are classified right, a scalar on the device."""
     return (logits.detach().argmax(1) == labels).sum()
-
-
-def flat(tensors: list[Tensor] | list[nn.Parameter]) -> Tensor:
-    """All end to end, without a graph."""
-    return torch.cat([t.detach().flatten() for t in tensors])

@@ -13,6 +13,9 @@ def test_reductions_equal_those_of_each_layer_alone():
     assert torch.equal(torch.cat(SPANS.split(X)), X)
     torch.testing.assert_close(SPANS.norm(X), torch.stack([p.norm() for p in parts]))
     torch.testing.assert_close(SPANS.rms(X), torch.stack([p.square().mean().sqrt() for p in parts]))
+    assert SPANS.largest(X).tolist() == [p.max() for p in parts]
+    torch.testing.assert_close(SPANS.sum(X), torch.stack([p.sum() for p in parts]))
+    torch.testing.assert_close(SPANS.mean(X), torch.stack([p.mean() for p in parts]))
     torch.testing.assert_close(SPANS.dot(X, 2 * X), torch.stack([2 * p.square().sum() for p in parts]))
 
 
@@ -29,3 +32,8 @@ def test_expand_gives_every_weight_its_layers_value():
 
 def test_unit_replaces_zero_scales_alone():
     assert unit(torch.tensor([0.0, 2.0])).tolist() == [1, 2]
+
+
+def test_the_cosine_of_a_vector_with_itself_is_exactly_one():
+    x = torch.randn(8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(SPANS.dot(x, x) / SPANS.norm(x).square(), torch.ones(3))

@@ -280,7 +280,7 @@ def test_a_diverging_loss_names_step_layer_and_last_good_value():
     def poisoned(closure=None):
         step(closure)
         with torch.no_grad():
-            trainer.step.latents[1].fill_(float("nan"))
+            trainer.step.layers[1].weight.fill_(float("nan"))
 
     trainer.step.latent_optimizer.step = poisoned
     with pytest.raises(TrialDiverged, match=r"epoch 1: the loss is not finite at step 2; the last finite loss was .* at step 1; "

@@ -89,7 +89,7 @@ def test_meta_gradient_is_the_derivative_of_the_loss_along_the_generated_directi
     """With float weights standing in for Wq the straight-through slope is the truth, so finite differences can judge."""
 
     class Identity:
-        def __call__(self, w):
+        def __call__(self, w, scope=None):
             from fsg.quantizers import Quantized
 
             w = w.detach()
@@ -149,3 +149,10 @@ def test_the_evaluated_network_needs_no_hypernetwork():
     fresh.load_state_dict(model.state_dict())
     x, _ = batches(1)[0]
     assert torch.equal(model.eval()(x), fresh.eval()(x))
+
+
+def test_layers_with_different_quantisers_are_refused():
+    model = network(DorefaQuantizer(1))
+    model[4].quantizer = BwnQuantizer()
+    with pytest.raises(ValueError, match="must share one quantiser"):
+        look_ahead(model, Ste(), OPTIMIZERS[0])
