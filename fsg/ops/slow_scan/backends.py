@@ -22,6 +22,7 @@ from fsg.ops.slow_scan.reference import MambaWeights
 Backend = Literal["auto", "reference", "cpu", "triton", "mamba_ssm"]
 
 _MODULES = {"reference": "reference", "cpu": "cpu", "triton": "triton", "mamba_ssm": "mamba"}
+_FLAT_MODULES = {"cpu": "cpu_flat", "triton": "triton_flat"}
 _log = logging.getLogger("fsg")
 
 
@@ -41,7 +42,7 @@ def slow_scan_flat(
 ) -> Tensor:
     """As ``slow_scan``, over sequences of different lengths laid end to end: (sum of lengths,) -> (sum of outputs,).
 
-    Each gives its last ``outputs``. The CPU twin computes all in one call; the others have one per sequence.
+    Each gives its last ``outputs``. The twins ``cpu`` and ``triton`` compute all in one call; the others have one per sequence.
     """
     if tokens.dim() != 1 or sum(lengths) != len(tokens) or len(lengths) != len(outputs):
         raise ValueError(
@@ -52,10 +53,9 @@ def slow_scan_flat(
     for part, wanted in zip(parts, outputs, strict=True):
         check(part[None], weights, wanted)
     chosen = choose(backend, tokens.device.type)
-    if chosen == "cpu":
-        return cast(
-            Tensor, import_module("fsg.ops.slow_scan.cpu_flat").slow_scan_flat(tokens, lengths, outputs, weights)
-        )
+    if chosen in _FLAT_MODULES:
+        module = import_module(f"fsg.ops.slow_scan.{_FLAT_MODULES[chosen]}")
+        return cast(Tensor, module.slow_scan_flat(tokens, lengths, outputs, weights))
     run = implementation(chosen)
     return torch.cat([run(part[None], weights, n)[0] for part, n in zip(parts, outputs, strict=True)])
 
