@@ -15,6 +15,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fsg.errors import StudyError
+from fsg.stats.curves import area
 from fsg.stats.paired import Interval, Vector, equivalence_test, holm, matched, mean_interval, paired_interval, t_test
 from fsg.stats.sequential import Looks
 
@@ -89,7 +90,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class ArmRow:
-    """One arm. A field is None where it does not apply (an arm against itself) or nothing could be paired."""
+    """One arm. A field is None where it does not apply (an arm against itself) or nothing could be paired.
+
+    ``areas``: by seed, the area under the metric's learning curve per epoch, which is the curve's mean height; none for a
+    metric that is measured at the end alone.
+    """
 
     arm: str
     values: Mapping[int, float]
@@ -103,6 +108,7 @@ class ArmRow:
     step_ratio: float | None
     epochs: tuple[int, ...]
     missing: tuple[MissingTrial, ...]
+    areas: Mapping[int, float]
     best: bool = False
 
     @property
@@ -202,6 +208,7 @@ def compare(
             step_ratio=_step_ratio(finished[arm], finished[baseline]) if baseline is not None else None,
             epochs=tuple(sorted({len(record.epochs) for record in finished[arm].values()})),
             missing=_missing(arms[arm], finished[arm], planned[arm] if planned else seeds, measure),
+            areas=_areas(finished[arm], measure),
             best=arm == best,
         )
         for arm in arms
@@ -293,6 +300,11 @@ def _mean_test(records: Iterable[TrialRecord]) -> float | None:
 def _series(record: TrialRecord, name: str) -> list[float]:
     found = (epoch.get(name) for epoch in record.epochs)
     return [float(v) if v is not None else math.nan for v in found]
+
+
+def _areas(finished: Mapping[int, TrialRecord], measure: Measure) -> dict[int, float]:
+    curves = {seed: _series(record, measure.name) for seed, record in finished.items()}
+    return {seed: float(area([y])[0]) for seed, y in curves.items() if y and all(map(math.isfinite, y))}
 
 
 def _epochs_to_target(arm: Mapping[int, TrialRecord], baseline: Mapping[int, TrialRecord]) -> EpochsToTarget | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -67,6 +68,28 @@ def factor_report(
         anova=table,
         seeds=seeds,
         dropped=dropped,
+    )
+
+
+def anova_grid(comparison: Comparison, report: FactorReport) -> Grid:
+    """The analysis of variance behind the effects: seeds as blocks, one line per term, residual, total."""
+    rows = tuple(
+        (
+            Cell(row.source),
+            Cell(str(row.df)),
+            Cell(f"{row.sum_sq:.3g}"),
+            Cell(f"{row.mean_sq:.3g}" if row.source != "total" else NONE),
+            Cell(NONE if math.isnan(row.f) else f"{row.f:.2f}"),
+            Cell(p_value(row.p)),
+        )
+        for row in report.anova
+    )
+    return Grid(
+        title=f"{comparison.provenance.study}: analysis of variance, {comparison.measure.label}",
+        headers=("source", "df", "sum of squares", "mean square", "F", "p"),
+        rows=rows,
+        notes=(f"{len(report.seeds)} seeds as blocks; p before any correction; the effects' table has it corrected.",),
+        caption=comparison.provenance.line(),
     )
 
 

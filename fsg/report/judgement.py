@@ -23,7 +23,11 @@ from fsg.stats.paired import (
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One arm less the other over the seeds both finished. ``verdict`` is None without spread; ``bootstrap`` is BCa."""
+    """One arm less the other over the seeds both finished. ``verdict`` is None without spread; ``bootstrap`` is BCa.
+
+    ``area``: the difference in the area under the metric's learning curve, per epoch; None where the two arms were not
+    trained for the same epochs, or the metric has no curve.
+    """
 
     arm: str
     interval: Interval
@@ -32,6 +36,7 @@ class Judgement:
     sign_flip: TestResult
     wilcoxon: TestResult
     verdict: Verdict | None
+    area: Interval | None = None
 
 
 def judge(comparison: Comparison, other: str) -> tuple[Judgement, ...]:
@@ -44,10 +49,12 @@ def judge(comparison: Comparison, other: str) -> tuple[Judgement, ...]:
 
     def judged() -> Iterator[Judgement]:
         values = {row.arm: row.values for row in comparison.rows}
+        base = next(row for row in comparison.rows if row.arm == other)
         for row in comparison.rows:
             _, a, b = matched(row.values, values[other])
             if row.arm == other or not len(a):
                 continue
+            curves, same_epochs = matched(row.areas, base.areas)[1:], row.epochs == base.epochs
             yield Judgement(
                 arm=row.arm,
                 interval=paired_interval(a, b, comparison.confidence),
@@ -55,6 +62,7 @@ def judge(comparison: Comparison, other: str) -> tuple[Judgement, ...]:
                 g=hedges_g(a - b).estimate if len(a) > 1 else math.nan,
                 sign_flip=sign_flip_test(a - b),
                 wilcoxon=wilcoxon_test(a - b),
+                area=paired_interval(*curves, comparison.confidence) if same_epochs and len(curves[0]) else None,
                 verdict=row.verdict_reference if other == comparison.reference else row.verdict_baseline,
             )
 
@@ -65,6 +73,8 @@ def judgement_grid(comparison: Comparison, other: str) -> Grid:
     """The judgements as a table: one row per arm."""
     rows = judge(comparison, other)
     digits = decimals([row.interval for row in rows], comparison.measure.unit)
+
+    curves = any(row.area is not None for row in rows)
 
     def line(row: Judgement) -> tuple[Cell, ...]:
         verdict_p = (row.verdict.p, row.verdict.p_holm) if row.verdict else (math.nan, math.nan)
@@ -77,6 +87,7 @@ def judgement_grid(comparison: Comparison, other: str) -> Grid:
             Cell(NONE if math.isnan(row.bootstrap.low) else f"[{low}, {high}]"),
             Cell(NONE if math.isnan(row.g) else number(row.g, 2, sign=True)),
             *map(Cell, map(p_value, p_values)),
+            *([difference_cell(row.area, None, digits, comparison.measure.mode)] if curves else []),
         )
 
     floor = min((row.sign_flip.floor for row in rows), default=1.0)
@@ -87,11 +98,26 @@ def judgement_grid(comparison: Comparison, other: str) -> Grid:
         "p flips: exact sign flips; p rank: exact Wilcoxon.",
         f"The two exact tests cannot give less than {floor:.3g} here, whatever the data.",
     ]
+    if curves:
+        notes.append(
+            f"area: difference in the area under the curve of {comparison.measure.name}, per epoch: the mean lead over training."
+        )
     if comparison.smallest_effect is not None:
         notes.append(f"* differs after Holm; ≈ within ±{comparison.smallest_effect:g} by two one-sided tests.")
     return Grid(
         title=f"{comparison.provenance.study}: {comparison.measure.label} against {other}",
-        headers=("arm", "n", f"vs {other}", "BCa", "g", "p t", "p Holm", "p flips", "p rank"),
+        headers=(
+            "arm",
+            "n",
+            f"vs {other}",
+            "BCa",
+            "g",
+            "p t",
+            "p Holm",
+            "p flips",
+            "p rank",
+            *(["area"] if curves else []),
+        ),
         rows=tuple(map(line, rows)),
         notes=tuple(notes),
         caption=comparison.provenance.line(),

@@ -16,7 +16,7 @@ from fsg.files import write_atomically
 from fsg.report.cells import Grid, comparison_grid, top_grid
 from fsg.report.comparison import Comparison, arm_metrics, compare, top_trials
 from fsg.report.csv import comparison_csv, seed_rows, seeds_csv, top_csv
-from fsg.report.factors import FactorReport, factor_grid, factor_report
+from fsg.report.factors import FactorReport, anova_grid, factor_grid, factor_report
 from fsg.report.html import html_page
 from fsg.report.judgement import judgement_grid
 from fsg.report.latex import grid_latex
@@ -201,6 +201,8 @@ def _block(spec: AblationSpec, state: StudyState, block: DesignBlock, device: st
             o for o in (comparison.reference, comparison.baseline) if o is not None and enough_pairs(comparison, o)
         ]
         grids += [judgement_grid(comparison, other) for other in others]
+    if factors is not None:
+        grids.append(anova_grid(comparison, factors))
     return Block(block.name, comparison, factors, tuple(grids), doses(spec, block))
 
 

@@ -94,8 +94,9 @@ class SearchMetricSpec(Section):
 class AnalysisSpec(Section):
     """How the comparison is read, fixed before the first trial.
 
-    ``interval`` is the coverage, None for no intervals; ``smallest_effect_of_interest`` is in the metric's unit;
-    ``reference`` is the arm all others are compared with, ``baseline`` a second such arm (in a cross: in each block).
+    ``interval`` is the coverage; None needs none, so one seed will do, and more are reported at 0.95.
+    ``smallest_effect_of_interest`` is in the metric's unit; ``reference`` is the arm all others are compared with,
+    ``baseline`` a second such arm (in a cross: in each block).
     """
 
     interval: Annotated[float, Field(gt=0, lt=1)] | None = 0.95

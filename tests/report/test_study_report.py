@@ -114,6 +114,26 @@ def test_equal_time_says_what_an_epoch_of_each_arm_costs_and_what_each_was_given
     assert "3 to 6 epochs per trial (equal training time)" in grid.caption
 
 
+def test_the_analysis_of_variance_stands_behind_the_effects():
+    report = make_report(study(**FACTORIAL), factorial_state())
+    (grid,) = [g for g in report.grids if "analysis of variance" in g.title]
+    assert [row[0].text for row in grid.rows] == ["seed", "hgs", "lre", "hgs × lre", "residual", "total"]
+    assert [row[1].text for row in grid.rows] == ["2", "1", "1", "1", "6", "11"]
+
+
+def test_curves_are_compared_by_their_area_over_the_same_epochs_and_not_over_others():
+    known = state(
+        *(trial("full", s, 90.0 + s) for s in (0, 1)),
+        *(trial("ste", s, 88.0 + 2 * s) for s in (0, 1)),
+        *(trial("fast", s, 90.0, losses=(1.0,) * 2, step_ms=(1.0,) * 2) for s in (0, 1)),
+    )
+    spec = study(seeds=[0, 1], arms={"full": {}, "fast": {"gradient": {"hgs": False}}}, baselines=["ste"])
+    grid = next(g for g in make_report(spec, known).grids if g.title.endswith("against ste"))
+    assert grid.headers[-1] == "area"
+    cells = {row[0].text: row[-1].value for row in grid.rows}
+    assert cells == {"full": "+1.5", "fast": "–"}
+
+
 def test_text_from_a_study_cannot_become_markup():
     from fsg.report.html import html_page
 
