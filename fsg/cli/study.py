@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fsg.study.seeds import Enough
     from fsg.study.spec import AblationSpec, SweepSpec
     from fsg.tracking import Exporter
+    from fsg.tracking.server import TrackingServer
     from fsg.tune.runner import Resources
 
 DEFAULT_TRACKING = "sqlite:///mlflow.db"
@@ -151,16 +152,33 @@ def ui(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port on loopback; a free one if left out.")
     ] = None,
+    server: Annotated[
+        Path | None, typer.Option(help="YAML of a server for a team, as in clusters/mlflow-*.yaml: with a login.")
+    ] = None,
 ) -> None:
     """Open MLflow on the studies' store and stay until Ctrl-C."""
     from fsg.study.folder import find_study
     from fsg.tracking import serve
 
+    if server is not None:
+        from fsg.errors import ConfigError
+        from fsg.tracking.team import load_team_server, serve_team
+
+        team = load_team_server(server)
+        if study or tracking_uri or port:
+            raise ConfigError(
+                f"--server {server} says which store and port; leave STUDY, --tracking-uri and --port out."
+            )
+        _stay(serve_team(team), f"log in as {team.login.admin}; MLflow")
+        return
     uri = _tracking(tracking_uri)
     folder = find_study(study, storage) if study else None
-    with serve(uri, port) as server:
-        address = _exporter(uri, folder).study_url(server.address) if folder else server.address
-        typer.echo(f"MLflow: {address}\nCtrl-C ends it.")
+    _stay(serve(uri, port), "MLflow", lambda address: _exporter(uri, folder).study_url(address) if folder else address)
+
+
+def _stay(server: TrackingServer, what: str, page: Callable[[str], str] = str) -> None:
+    with server:
+        typer.echo(f"{what}: {page(server.address)}\nCtrl-C ends it.")
         with suppress(KeyboardInterrupt):
             server.wait()
 

@@ -15,6 +15,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from types import TracebackType
@@ -33,7 +34,7 @@ def watch():
 server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
 threading.Thread(target=watch, daemon=True).start()
 signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to the group: the server ends, and then this
-sys.exit(server.wait())
+os._exit(server.wait())  # the thread above holds stdin, which sys.exit would stumble over
 """
 START_SECONDS = 90.0
 STOP_SECONDS = 8.0
@@ -42,9 +43,11 @@ STOP_SECONDS = 8.0
 class TrackingServer:
     """A running server: ``address`` to open, ``stop()`` or the end of a ``with`` block to end it."""
 
-    def __init__(self, address: str, process: subprocess.Popen[bytes] | None = None, log: Path | None = None) -> None:
+    def __init__(
+        self, address: str, process: subprocess.Popen[bytes] | None = None, leftovers: Sequence[Path] = ()
+    ) -> None:
         self.address = address
-        self._process, self._log = process, log
+        self._process, self._leftovers = process, leftovers
 
     def wait(self) -> None:
         """Block until the server ends by itself; returns at once where the server is not ours."""
@@ -61,9 +64,9 @@ class TrackingServer:
             self._process.wait()
             if self._process.stdin is not None:
                 self._process.stdin.close()
-        if self._log is not None:
-            self._log.unlink(missing_ok=True)
-        self._process = self._log = None
+        for path in self._leftovers:
+            path.unlink(missing_ok=True)
+        self._process = None
 
     def __enter__(self) -> TrackingServer:
         return self
@@ -83,26 +86,35 @@ def serve(tracking_uri: str, port: int | None = None, timeout: float = START_SEC
     path = sqlite_path(tracking_uri)
     if path is not None and not path.exists():
         raise StudyError(f"{path}: no MLflow store yet. Run a study first, or make it again with: fsg sync STUDY")
-    port = _free_port(port)
-    address = f"http://{HOST}:{port}"
-    server_command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    environment = {
-        **os.environ,
-        **QUIET,
-        "MLFLOW_BACKEND_STORE_URI": tracking_uri if path is None else f"sqlite:///{path}",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    }
+    environment = {"MLFLOW_BACKEND_STORE_URI": tracking_uri if path is None else f"sqlite:///{path}"}
     if path is not None:
         environment["MLFLOW_ARTIFACTS_DESTINATION"] = str(path.parent / "mlartifacts")
-    with NamedTemporaryFile(prefix="fsg-mlflow-", suffix=".log", delete=False) as log:
-        # A session of its own: stop() reaches the workers too, and Ctrl-C reaches us first.
-        process = subprocess.Popen(
-            [sys.executable, "-c", _KEEPER, *server_command],
-            stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True,
-        )  # fmt: skip
-    server = TrackingServer(address, process, Path(log.name))
+    return launch(HOST, port, ["--workers", "1"], environment, timeout)
+
+
+def launch(
+    host: str,
+    port: int | None,
+    options: Sequence[str],
+    environment: Mapping[str, str],
+    timeout: float,
+    leftovers: Sequence[Path] = (),
+) -> TrackingServer:
+    """MLflow's server as a child, answering. Secrets belong into ``environment``; ``leftovers`` go when it ends."""
+    server = TrackingServer("", None, leftovers)
     try:
-        _wait_until_healthy(address, process, Path(log.name), timeout)
+        port = _free_port(host, port)
+        reachable = HOST if host in ("0.0.0.0", "::") else host
+        with NamedTemporaryFile(prefix="fsg-mlflow-", suffix=".log", delete=False) as log:
+            server = TrackingServer(f"http://{reachable}:{port}", None, [*leftovers, Path(log.name)])
+            # A session of its own: stop() reaches the workers too, and Ctrl-C reaches us first.
+            server._process = subprocess.Popen(
+                [sys.executable, "-c", _KEEPER, sys.executable, "-m", "mlflow", "server", "--host", host,
+                 "--port", str(port), *options],
+                stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
+                env={**os.environ, **QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **environment},
+            )  # fmt: skip
+        _wait_until_healthy(server.address, server._process, Path(log.name), timeout)
     except BaseException:
         server.stop()
         raise
@@ -124,14 +136,14 @@ def _wait_until_healthy(address: str, process: subprocess.Popen[bytes], log: Pat
     raise BackendUnavailable("\n".join([f"MLflow's server {state} at {address}. The end of its log:", *lines]))
 
 
-def _free_port(port: int | None) -> int:
+def _free_port(host: str, port: int | None) -> int:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port or 0))
+            probe.bind((host, port or 0))
         except OSError as error:
             raise BackendUnavailable(
-                f"Port {port} of {HOST} cannot be used: {error.strerror}. Give another one, or none to take a free one."
+                f"Port {port} of {host} cannot be used: {error.strerror}. Give another one, or none to take a free one."
             ) from None
         free: int = probe.getsockname()[1]
         return free
