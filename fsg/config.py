@@ -306,6 +306,19 @@ class TrialConfig(Section):
         return self.model_dump(exclude={"device", "checkpoint_every_steps"})
 
 
+# What may change between two epochs of a trial that goes on: it has no shape and is in no state, or is set anew from here.
+CHANGEABLE = (
+    "optimizer.lr",
+    "optimizer.momentum",
+    "optimizer.weight_decay",
+    "gradient.beta",
+    "gradient.gain",
+    "gradient.lr",
+    "gradient.fast.lr",
+    "gradient.slow.lr",
+)
+
+
 # From text to tree ----------------------------------------------------------------------------------------------------
 def parse_trial(
     data: Mapping[str, Any], source: YamlSource | None = None, prefix: Location = (), subject: str = ""

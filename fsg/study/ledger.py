@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from fsg.config import canonical_json
+from fsg.config import canonical_json, merge, nested
 from fsg.errors import StudyError
 from fsg.files import sync_folder
 
-Status = Literal["planned", "running", "pruned", "failed", "finished"]
+Status = Literal["planned", "running", "paused", "pruned", "failed", "finished"]
 Event = dict[str, Any]
 
 # What each event carries, besides "event", "time" and "crc".
@@ -35,6 +35,8 @@ FIELDS: Mapping[str, frozenset[str]] = {
     "fingerprint": frozenset({"key", "weights", "batches"}),
     "layers": frozenset({"key", "epoch", "layers"}),
     "checkpoint": frozenset({"key", "epoch", "path"}),
+    "paused": frozenset({"key", "epoch"}),
+    "exploited": frozenset({"key", "epoch", "donor", "values"}),
     "pruned": frozenset({"key", "epoch", "reason"}),
     "failed": frozenset({"key", "reason"}),
     "finished": frozenset({"key", "metrics"}),
@@ -42,9 +44,21 @@ FIELDS: Mapping[str, frozenset[str]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Exploit:
+    """After ``epoch`` a trial went on from the weights of ``donor``, a trial's key, with these ``values`` by path."""
+
+    epoch: int
+    donor: str
+    values: dict[str, Any]
+
+
 @dataclass(slots=True)
 class TrialRecord:
     """What happened to one trial so far. ``epochs`` has one entry for each epoch number, in order.
+
+    ``config`` is what it began with, ``exploits`` what a population made of it, in order; ``paused`` is one that waits for
+    its population.
 
     ``fingerprint``: hashes of its initial weights and of its first batches.
     ``started`` is when it first started and ``ended`` when it last ended, in unix seconds. ``checkpoint`` is the last
@@ -65,6 +79,15 @@ class TrialRecord:
     checkpoint: dict[str, Any] | None = None
     device: str | None = None
     fingerprint: tuple[str, str] | None = None
+    exploits: list[Exploit] = field(default_factory=list)
+
+    @property
+    def last_config(self) -> dict[str, Any]:
+        """The configuration that its last epochs had: ``config``, but for what a population changed."""
+        config = self.config
+        for path, value in (self.exploits[-1].values if self.exploits else {}).items():
+            config = merge(config, nested(path, value))
+        return config
 
 
 @dataclass(slots=True)
@@ -248,6 +271,11 @@ def _fold_trial(trial: TrialRecord, event: Event, epochs: dict[int, dict[str, An
             epochs[event["metrics"]["epoch"]] = event["metrics"]
         case "fingerprint":
             trial.fingerprint = (event["weights"], event["batches"])
+        case "paused":
+            trial.status = "paused"
+        case "exploited":
+            trial.exploits = [e for e in trial.exploits if e.epoch < event["epoch"]]
+            trial.exploits.append(Exploit(event["epoch"], event["donor"], event["values"]))
         case "checkpoint":
             trial.checkpoint = {"epoch": event["epoch"], "path": event["path"]}
         case "finished":

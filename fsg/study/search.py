@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from fsg.config import Section, TrialConfig
 from fsg.errors import ConfigError
 from fsg.study.constraints import Constraint, parse_constraint, values_of
+from fsg.study.population import is_population, population_problems
 from fsg.study.space import Scalar, Space
 from fsg.yaml_source import Location, did_you_mean, field_names
 
@@ -79,19 +80,6 @@ class NoScheduler(Section):
     """Every trial runs to its end."""
 
     name: Literal["none"] = "none"
-
-
-def _no_population(value: Any) -> Any:
-    name = value.get("name") if isinstance(value, Mapping) else value
-    if name in ("pbt", "pb2"):
-        raise ValueError(
-            f"{name} is not offered: it changes the configuration of a trial while it runs, and a trial here is one "
-            "configuration from its first epoch to its last, which its key stands for. Use asha, hyperband or median."
-        )
-    return value
-
-
-NoPopulation = BeforeValidator(_no_population)
 
 
 class Objective(Section):
@@ -171,6 +159,7 @@ def describe_budget(budget: BudgetSpec) -> str:
 def problems(spec: SweepSpec, metrics: tuple[str, ...]) -> Iterator[Problem]:
     """(place, reason) of all that makes this sweep impossible, its space being sound. ``metrics``: those of an epoch."""
     yield from _scheduler_problems(spec)
+    yield from population_problems(spec)
     yield from _sampler_problems(spec)
     yield from _objective_problems(spec, metrics)
     found = list(_constraint_problems(spec, metrics))
@@ -281,6 +270,9 @@ def _constraint_problems(spec: SweepSpec, metrics: tuple[str, ...]) -> Iterator[
     if not sound:
         return
     alone, measured = constraints_of(spec)
+    if measured and is_population(spec):
+        message = f"under {spec.scheduler.name} weights are copied by {spec.metric.name} alone; leave it out."
+        yield ("constraints", spec.constraints.index(measured[0].text)), f'"{measured[0].text}": {message}'
     if measured and spec.search.sampler == "cmaes":
         message = f'"search.sampler" is cmaes, which learns nothing from "{measured[0].text}"; use tpe, gp or nsga2.'
         yield ("search", "sampler"), message

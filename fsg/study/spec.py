@@ -18,6 +18,7 @@ from fsg.errors import ConfigError
 from fsg.study.design import arm_names, arms_of, ends, left_out
 from fsg.study.designs import Design
 from fsg.study.fairness import Fairness
+from fsg.study.population import Pb2, Pbt
 from fsg.study.published import read_published
 from fsg.study.retuning import Retune
 from fsg.study.search import (
@@ -25,7 +26,6 @@ from fsg.study.search import (
     BudgetSpec,
     Hyperband,
     Median,
-    NoPopulation,
     NoScheduler,
     Objective,
     SearchSpec,
@@ -198,7 +198,7 @@ class SweepSpec(StudySpec):
     constraints: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
     start_from: Annotated[tuple[StartPoint, ...], BeforeValidator(as_tuple)] = ()
     search: SearchSpec
-    scheduler: Annotated[Asha | Hyperband | Median | NoScheduler, Field(discriminator="name"), ByName, NoPopulation] = (
+    scheduler: Annotated[Asha | Hyperband | Median | Pbt | Pb2 | NoScheduler, Field(discriminator="name"), ByName] = (
         NoScheduler()
     )
     budget: BudgetSpec | None = None

@@ -32,6 +32,13 @@ class CheckpointStore:
             self.path.replace(self.previous)
         save_checkpoint(state, self.path)
 
+    def adopt(self, other: Path) -> None:
+        """Make a copy of another trial's checkpoint the only one here. CheckpointCorrupt if that is damaged."""
+        content = _whole(other)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path, content)
+        self.previous.unlink(missing_ok=True)  # what this trial was must not come back
+
     def load(self) -> dict[str, Any] | None:
         """The newest whole checkpoint, or None. A damaged one is set aside as ``*.damaged``, never deleted."""
         for path in (self.path, self.previous):
@@ -55,14 +62,17 @@ def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU. CheckpointCorrupt if it is not exactly what was written."""
-    path = Path(path)
+    return torch.load(io.BytesIO(_whole(Path(path))[_DIGEST_BYTES:]), map_location="cpu", weights_only=True)
+
+
+def _whole(path: Path) -> bytes:
+    """The bytes of a checkpoint's file. CheckpointCorrupt if they do not match its digest."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise CheckpointCorrupt(f"{path}: cannot be read ({error.strerror}).") from None
-    stored, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-    if hashlib.sha256(payload).digest() != stored:
+    if hashlib.sha256(memoryview(content)[_DIGEST_BYTES:]).digest() != content[:_DIGEST_BYTES]:
         raise CheckpointCorrupt(
             f"{path}: its digest does not match its {len(content):,} bytes; it is damaged or cut short."
         )
-    return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    return content

@@ -6,7 +6,7 @@ for result in Trainer(config):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fsg.config import Fsg, MetaQuant, TrialConfig
+from fsg.config import CHANGEABLE, Fsg, MetaQuant, TrialConfig
 from fsg.data import AUGMENTED, DataSplits, augment, class_balanced, epoch_order, load_data, normalise, upload
 from fsg.errors import CheckpointCorrupt
 from fsg.gradients import make_estimator
@@ -23,7 +23,7 @@ from fsg.models import build_model
 from fsg.ops.spans import Spans
 from fsg.train.device import make_deterministic, resolve_device
 from fsg.train.evaluate import Score, reestimated_batchnorm, score
-from fsg.train.optim import meta_schedule, rate_factor
+from fsg.train.optim import meta_schedule, rate_factor, set_options
 from fsg.train.pretrained import load_pretrained
 from fsg.train.reference_step import FastSlowNets, MetaQuantNets, ReferenceNets, ReferenceStep
 from fsg.train.seeds import generator, seeded
@@ -163,11 +163,29 @@ class Trainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a ``state_dict`` of the same trial; CheckpointCorrupt if it is of another."""
-        stored = TrialConfig.model_validate_json(state["config"]).identity()
-        own = self.config.identity()
+        self._check_trial(state, ())
+        self._restore(state)
+
+    def take_over(self, state: dict[str, Any]) -> None:
+        """Go on from a trial that differs in CHANGEABLE values alone, with this trial's values from here on.
+
+        CheckpointCorrupt if it differs in more.
+        """
+        self._check_trial(state, CHANGEABLE)
+        self._restore(state)
+        for optimizer in self.step.base_optimizers():
+            set_options(optimizer, self.config.optimizer)
+
+    def _check_trial(self, state: dict[str, Any], changeable: Iterable[str]) -> None:
+        stored, own = TrialConfig.model_validate_json(state["config"]).identity(), self.config.identity()
+        for tree in (stored, own):
+            for path in changeable:
+                without(tree, path)
         if stored != own:
             differ = ", ".join(f"{k} was {stored.get(k)!r}, is {own[k]!r}" for k in own if stored.get(k) != own[k])
             raise CheckpointCorrupt(f"the checkpoint belongs to another trial: {differ}.")
+
+    def _restore(self, state: dict[str, Any]) -> None:
         self.epoch = state["epoch"]
         self.model.load_state_dict(state["model"])
         self.step.load_state_dict(state["step"])
@@ -255,6 +273,14 @@ class Trainer:
         )
         with statistics:
             return {k: score(self.model, self.inputs, v.images, v.labels, EVALUATION_BATCH) for k, v in parts.items()}
+
+
+def without(tree: dict[str, Any], path: str) -> None:
+    """Take the value at a dotted path out of nested dictionaries, if it is there."""
+    *sections, last = path.split(".")
+    for section in sections:
+        tree = tree.get(section) or {}
+    tree.pop(last, None)
 
 
 def make_step(config: TrialConfig, model: nn.Module) -> TrainingStep:

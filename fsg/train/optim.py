@@ -71,6 +71,13 @@ def _with_empirical_fisher(optimizer: Optimizer) -> Optimizer:
     return optimizer
 
 
+def set_options(optimizer: Optimizer, config: OptimizerConfig) -> None:
+    """A configuration's options in place of those that a loaded state brought; rates are set every epoch anyway."""
+    options = {"weight_decay": config.weight_decay} | ({"momentum": config.momentum} if config.name == "sgd" else {})
+    for group in optimizer.param_groups:
+        group |= {name: value for name, value in options.items() if name in group}
+
+
 def meta_optimizer(groups: list[dict[str, Any]]) -> Adam | None:
     """Adam over the hypernetworks' parameter groups; None where nothing is learnt."""
     return Adam(groups, foreach=True) if groups else None

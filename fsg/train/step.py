@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from fsg.config import OptimizerConfig
 from fsg.gradients import GradientEstimator, Signal, Update
@@ -67,6 +68,10 @@ class TrainingStep(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state_dict``."""
 
+    def base_optimizers(self) -> list[Optimizer]:
+        """Those that ``optimizer`` of the configuration made; none where its options cannot change in flight."""
+        return []
+
     def diagnose(self) -> dict[str, Tensor]:
         """What explains a result, each (layers,)."""
         return {}
@@ -95,6 +100,10 @@ class FloatStep(TrainingStep):
     def set_rates(self, base: float, meta: float) -> None:
         """The one optimizer's."""
         self.rates.scale(base)
+
+    def base_optimizers(self) -> list[Optimizer]:
+        """The one optimizer."""
+        return [self.optimizer]
 
     def state_dict(self) -> dict[str, Any]:
         """The optimizer's."""
@@ -191,6 +200,10 @@ class LookAheadStep(TrainingStep):
         """Base optimizers and meta-optimizer."""
         self.base_rates.scale(base)
         self.meta_rates.scale(meta)
+
+    def base_optimizers(self) -> list[Optimizer]:
+        """Of the latent weights, and of all the rest."""
+        return [self.latent_optimizer, self.float_optimizer]
 
     def diagnose(self) -> dict[str, Tensor]:
         """The estimator's."""

@@ -19,7 +19,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from fsg.study.ledger import Ledger
 from fsg.tune.snapshots import NotInSnapshots
-from fsg.tune.trainable import CHECKPOINT, FAILED, FINGERPRINT, LAYERS, METRICS
+from fsg.tune.trainable import CHECKPOINT, FAILED, FINGERPRINT, LAYERS, METRICS, PAUSED
 
 
 class Recorder(NotInSnapshots, TrialScheduler):
@@ -61,7 +61,10 @@ class Recorder(NotInSnapshots, TrialScheduler):
             self._end(trial, "failed", reason=reason)
         elif METRICS in result and trial.config["key"] not in self._ended:
             self._write_epoch(trial, result)
-            self._end(trial, "finished", metrics=json.loads(result[METRICS]))
+            if result.get(PAUSED):
+                self.ledger.append("paused", key=trial.config["key"], epoch=result["epoch"])
+            else:
+                self._end(trial, "finished", metrics=json.loads(result[METRICS]))
         self.inner.on_trial_complete(tune_controller, trial, result)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:

@@ -25,6 +25,7 @@ from fsg.study.design import PlannedTrial
 from fsg.study.folder import StudyFolder
 from fsg.study.inputs import data_of
 from fsg.study.ledger import Ledger, StudyState
+from fsg.study.population import is_population
 from fsg.study.seeds import Enough, next_seeds
 from fsg.study.spec import AblationSpec, SweepSpec
 from fsg.tune.cluster import connect, grown
@@ -159,6 +160,7 @@ def _tune(
     from ray import tune
     from ray.tune.schedulers import FIFOScheduler
 
+    from fsg.tune.population_searcher import PopulationSearcher
     from fsg.tune.recorder import Recorder, StartRecorder
     from fsg.tune.scheduler import make_scheduler
     from fsg.tune.searcher import PlanSearcher, SweepSearcher
@@ -169,7 +171,8 @@ def _tune(
     scheduler: TrialScheduler
     if isinstance(spec, SweepSpec):
         share = (resources.cpus_per_trial, resources.gpus_per_trial)
-        searcher = SweepSearcher(folder, spec, door, state.trials, *share)
+        kind = PopulationSearcher if is_population(spec) else SweepSearcher
+        searcher = kind(folder, spec, door, state.trials, *share)
         scheduler = make_scheduler(spec, state.trials, searcher.expected)
     else:
         searcher, scheduler = PlanSearcher(folder, left), FIFOScheduler()

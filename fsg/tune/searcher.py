@@ -123,7 +123,10 @@ class SweepSearcher(StudySearcher):
                 return None
             self._configurations[found.key] = found
             self._left.append(self._owned(found, self._spec.seed))
-        trial = self._left.popleft()
+        return self._planned_trial(self._left.popleft())
+
+    def _planned_trial(self, trial: PlannedTrial) -> PlannedTrial:
+        """The trial, in the ledger before anyone hears of it."""
         if trial.key not in self._planned:
             self._ledger.append(
                 "planned", key=trial.key, arm=trial.arm, seed=trial.seed, config=trial.config.model_dump(mode="json")

@@ -14,10 +14,11 @@ from typing import Any
 from ray import tune
 
 from fsg.config import TrialConfig
-from fsg.errors import TrialDiverged
+from fsg.errors import CheckpointCorrupt, TrialDiverged
 
 # Keys of a result besides Ray's own.
 METRICS, LAYERS, FAILED, CHECKPOINT, FINGERPRINT = "metrics", "layers", "failed", "checkpoint", "fingerprint"
+PAUSED = "paused"
 
 
 def tune_config(key: str, config: TrialConfig, checkpoint: Path) -> dict[str, Any]:
@@ -46,7 +47,11 @@ def device_of(device: str, gpus: float) -> str:
 
 
 class FsgTrainable(tune.Trainable):
-    """Trains one trial, epoch by epoch, from its last checkpoint if it has one."""
+    """Trains one trial, epoch by epoch, from its last checkpoint if it has one.
+
+    A member of a population is one of Ray's trials from each pause to the next: ``until`` is the epoch after which it waits,
+    ``heard`` the last one that the driver knows; the checkpoint may be another member's.
+    """
 
     def setup(self, config: dict[str, Any]) -> None:
         """Build the trainer. ``config`` comes from ``tune_config``."""
@@ -64,11 +69,16 @@ class FsgTrainable(tune.Trainable):
         self.checkpoints = CheckpointStore(Path(config["checkpoint"]))
         state = self.checkpoints.load()
         self.fingerprint: dict[str, str] | None = None
-        self.resumed = state is not None
-        if state is not None:
+        heard, self.until = config.get("heard", 0), config.get("until", trial.epochs)
+        if state is None:
+            self.fingerprint = fingerprint(self.trainer)
+        elif self.until == trial.epochs and not heard:
             self.trainer.load_state_dict(state)
         else:
-            self.fingerprint = fingerprint(self.trainer)
+            self.trainer.take_over(state)
+        if self.trainer.epoch < heard:
+            raise CheckpointCorrupt(f"{self.checkpoints.path}: the checkpoint of epoch {heard} is lost or damaged.")
+        self.resumed = self.trainer.epoch > heard
 
     def step(self) -> dict[str, Any]:
         """One epoch. A resumed trial first reports its checkpoint's: the driver may have died before it heard of it."""
@@ -87,7 +97,8 @@ class FsgTrainable(tune.Trainable):
             LAYERS: json.dumps({name: finite(values) for name, values in result.layers.items()}),
             CHECKPOINT: str(self.checkpoints.path),
             "epoch": result.epoch,
-            "done": self.trainer.finished,
+            "done": result.epoch >= self.until,
+            PAUSED: result.epoch >= self.until and not self.trainer.finished,
             # For the scheduler, which passes over a metric that is missing and stumbles over one that is null.
             **{name: value for name, value in result.metrics.items() if math.isfinite(value)},
         }

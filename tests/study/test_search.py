@@ -81,7 +81,6 @@ def test_the_longest_trial_may_be_one_whose_epochs_are_searched(files, sweep_tex
 
 
 REFUSED = [
-    ("pbt", ("name: hyperband, grace_epochs: 1", "name: pbt"), 17, "pbt is not offered: it changes the configuration"),
     (
         "an unknown name",
         ("gradient.fast.lr <=", "gradient.fast.lrr <="),

@@ -1,6 +1,7 @@
 """A whole sweep through the real searcher and scheduler, with curves instead of training and no Ray running."""
 
 import itertools
+from pathlib import Path
 from types import SimpleNamespace
 
 import optuna
@@ -12,12 +13,15 @@ from ray.tune.search import Searcher
 from fsg.config import TrialConfig
 from fsg.errors import StudyError
 from fsg.study.folder import StudyFolder
+from fsg.study.population import is_population
 from fsg.study.spec import load_study
+from fsg.train.checkpoint import CheckpointStore
 from fsg.tune.configurations import outcomes, settled
+from fsg.tune.population_searcher import PopulationSearcher
 from fsg.tune.proposals import SEEDS, START
 from fsg.tune.scheduler import make_scheduler
 from fsg.tune.searcher import SweepSearcher
-from fsg.tune.trainable import FAILED
+from fsg.tune.trainable import FAILED, PAUSED
 
 SWEEP = {
     "name": "simulated",
@@ -30,7 +34,11 @@ SWEEP = {
     },
     "search": {"sampler": "random", "trials": 12},
 }
-RUNNING = ("planned", "running")
+CHANGED = {
+    "gradient.beta": {"quniform": [0.0, 1.0, 0.05]},
+    "gradient.gain": {"choice": ["bounded", "locked"]},
+}
+RUNNING = ("planned", "running", "paused")
 
 
 class Run:
@@ -45,7 +53,8 @@ class Run:
     def go(self, value=None, stop_after=10**9, workers=2):
         value = value or (lambda config, epoch: 50 + 40 * config.gradient.beta - 9 / epoch + 0.1 * config.seed)
         ledger, records = self.folder.ledger(), self.folder.state().trials
-        self.searcher = SweepSearcher(self.folder, self.spec, ledger, records)
+        kind = PopulationSearcher if is_population(self.spec) else SweepSearcher
+        self.searcher = kind(self.folder, self.spec, ledger, records)
         scheduler = make_scheduler(self.spec, records, self.searcher.expected)
         alive = {}
         for _ in range(stop_after):
@@ -57,7 +66,7 @@ class Run:
                 trial = SimpleNamespace(trial_id=name, config=config)
                 ledger.append("started", key=config["key"], attempt=1, node="n", device="cpu")
                 scheduler.on_trial_add(None, trial)
-                alive[name] = (trial, TrialConfig.model_validate_json(config["trial"]), 0)
+                alive[name] = (trial, TrialConfig.model_validate_json(config["trial"]), config.get("heard", 0))
             if not alive:
                 return self
             name, (trial, config, done) = alive.popitem() if len(alive) == 1 else next(iter(alive.items()))
@@ -69,9 +78,14 @@ class Run:
                 continue
             result = {"epoch": done + 1, "val_accuracy": found, "step_ms": 1.0 + config.gradient.length}
             ledger.append("epoch", key=trial.config["key"], metrics=result)
+            if is_population(self.spec):
+                self.train(Path(trial.config["checkpoint"]), trial.config["key"], done + 1)
             if done + 1 == config.epochs:
                 ledger.append("finished", key=trial.config["key"], metrics=result)
                 self.searcher.on_trial_complete(name, result)
+            elif done + 1 == trial.config.get("until"):
+                ledger.append("paused", key=trial.config["key"], epoch=done + 1)
+                self.searcher.on_trial_complete(name, result | {PAUSED: True})
             elif scheduler.on_trial_result(None, trial, result) == TrialScheduler.STOP:
                 ledger.append("pruned", key=trial.config["key"], epoch=done + 1, reason=scheduler.reason)
                 self.searcher.on_trial_complete(name, result)
@@ -79,6 +93,15 @@ class Run:
                 self.searcher.on_trial_result(name, result)
                 alive[name] = (trial, config, done + 1)
         return self
+
+    def train(self, path, key, epoch):
+        """A checkpoint that remembers who trained it, epoch by epoch."""
+        state = CheckpointStore(path).load() or {"by": []}
+        assert len(state["by"]) == epoch - 1, "it began with another epoch's weights"
+        CheckpointStore(path).save({"by": [*state["by"], key]})
+
+    def lineage(self, key):
+        return CheckpointStore(self.folder.checkpoints / key / "last.pt").load()["by"]
 
     @property
     def records(self):
@@ -95,16 +118,17 @@ def run(tmp_path):
     return lambda **changes: Run(tmp_path, SWEEP | changes)
 
 
-@pytest.mark.parametrize("scheduler", ["none", "asha", "hyperband", "median"])
+@pytest.mark.parametrize("scheduler", ["none", "asha", "hyperband", "median", {"name": "pbt", "perturb_epochs": 2}])
 @pytest.mark.parametrize("sampler", ["auto", "curves", "tpe", "random", "qmc", "nsga2", "grid"])
 def test_every_sampler_with_every_scheduler_ends_and_agrees_with_the_ledger(run, sampler, scheduler):
-    done = run(search={"sampler": sampler, "trials": 12}, scheduler=scheduler).go()
+    changes = {"space": CHANGED} if isinstance(scheduler, dict) else {}
+    done = run(search={"sampler": sampler, "trials": 12}, scheduler=scheduler, **changes).go()
     ends = {"finished": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
     assert len(done.records) == 12
     told = {t.user_attrs["fsg_key"]: t for t in done.told if "fsg_key" in t.user_attrs}
     assert {r.key: ends[r.status] for r in done.records} == {key: t.state.name for key, t in told.items()}
     assert all(len(told[r.key].intermediate_values) == len(r.epochs) for r in done.records)
-    if scheduler == "none":
+    if scheduler == "none" or changes:
         assert {r.status for r in done.records} == {"finished"}
 
 
