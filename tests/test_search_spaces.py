@@ -11,7 +11,7 @@ from fsg.tune.proposals import Proposals, make_sampler
 from fsg.tune.scheduler import make_rule
 
 FILES = sorted(Path(__file__).parents[1].glob("search_spaces/*.yaml"))
-SHIPPED = ["cifar10_resnet20", "digits_smoke", "fsg_core", "optimizer", "quantizer"]
+SHIPPED = ["cifar10_resnet20", "digits_smoke", "fsg_core", "optimizer", "pbt", "quantizer"]
 spaces = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
