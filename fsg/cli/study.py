@@ -261,7 +261,7 @@ def _run(
     folder: StudyFolder, spec: AblationSpec | SweepSpec, uri: str, cpus: float, gpus: float, address: str | None
 ) -> None:
     from fsg.report.study_report import make_report
-    from fsg.study.spec import AblationSpec, SweepSpec
+    from fsg.study.spec import AblationSpec
     from fsg.tune.runner import Resources
 
     console, resources = _console(), Resources(cpus, gpus, address)
@@ -271,10 +271,6 @@ def _run(
     report = make_report(spec, folder.state())
     console.print(*report.terminal, sep="\n\n")
     files = report.write(folder.reports)
-    if isinstance(spec, SweepSpec):
-        from fsg.tune.insights import write_insights
-
-        files += write_insights(folder, spec)
     if behind is None and exporter is not None:
         exporter.log_report(report.rows, report.markdown, files, report.arm_metrics, report.seeds)
     else:

@@ -89,7 +89,14 @@ def _trial(config: Path | None, settings: list[str], reference: str | None, stor
 
     name, selector = parse_reference(reference)
     folder = find_study(name, storage)
-    data = dict(select_trial(folder.state(), selector or "best", folder.spec().metric).config)
+    record = select_trial(folder.state(), selector or "best", folder.spec().metric)
+    data = dict(record.last_config)
+    if record.exploits:
+        changes = ", ".join(str(exploit.epoch) for exploit in record.exploits)
+        typer.echo(
+            f"{name}#{record.key} is a member of a population: its configuration and weights changed after epoch {changes}. "
+            f"This trains its last configuration from the start; the schedule is in: fsg compare {name}"
+        )
     for setting in settings:
         data = merge(data, parse_setting(setting))
     return parse_trial(data)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
-from fsg.report.comparison import ArmRow, Comparison, EpochsToTarget, TopTrials, Verdict
+from fsg.report.comparison import ArmRow, Comparison, EpochsToTarget, Verdict
 from fsg.stats.paired import Interval
 
 NONE = "–"
@@ -58,7 +58,7 @@ def comparison_grid(comparison: Comparison) -> Grid:
         cells = [
             Cell(row.arm, best=row.best),
             Cell(f"{row.n}/{row.n + len(row.missing)}" if row.missing else str(row.n)),
-            _estimate(row.metric, digits, best=row.best),
+            estimate(row.metric, digits, best=row.best),
             Cell(NONE if row.test_accuracy is None else f"{row.test_accuracy:.1f}"),
         ]
         if comparison.reference is not None:
@@ -97,30 +97,6 @@ def _spent(comparison: Comparison) -> dict[str, dict[str, str]]:
     return found
 
 
-def top_grid(top: TopTrials) -> Grid:
-    """One row per trial: rank, value, test accuracy, epochs, then each parameter that varies."""
-    digits = 2 if top.measure.unit == "%" else 4
-    names = _short(top.varying)
-    rows = tuple(
-        (
-            Cell(row.key, best=row.rank == 1),
-            Cell(str(row.rank)),
-            Cell(f"{row.value:.{digits}f}", best=row.rank == 1),
-            Cell(NONE if row.test_accuracy is None else f"{row.test_accuracy:.1f}"),
-            Cell(str(row.epochs)),
-            *(Cell(_parameter(row.parameters[path])) for path in top.varying),
-        )
-        for row in top.rows
-    )
-    return Grid(
-        title=f"{top.provenance.study}: the best {len(rows)} trials",
-        headers=("trial", "#", top.measure.label, "test [%]", "epochs", *names),
-        rows=rows,
-        notes=top.notes,
-        caption=top.provenance.line(),
-    )
-
-
 def number(value: float, digits: int, sign: bool = False) -> str:
     """A number with a true minus; no sign on what rounds to zero."""
     text = f"{value:{'+' if sign else ''}.{digits}f}"
@@ -143,7 +119,8 @@ def decimals(intervals: Sequence[Interval], unit: str) -> int:
     return min(6, max(least, -math.floor(math.log10(median(halves) / 3))))
 
 
-def _estimate(interval: Interval | None, digits: int, best: bool = False) -> Cell:
+def estimate(interval: Interval | None, digits: int, best: bool = False) -> Cell:
+    """An estimate with its half-width, without where there is no interval; a dash for None."""
     if interval is None:
         return Cell(NONE)
     spread = "" if math.isnan(interval.half_width) else number(interval.half_width, digits)
@@ -169,13 +146,14 @@ def _epochs(found: EpochsToTarget | None) -> Cell:
     return Cell(value if found.reached == found.n else f"{value} ({found.reached}/{found.n})")
 
 
-def _parameter(value: Any) -> str:
+def parameter(value: Any) -> str:
+    """A value of a configuration: four figures of a number, a dash for none."""
     if value is None:
         return NONE
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _short(paths: Iterable[str]) -> tuple[str, ...]:
+def short(paths: Iterable[str]) -> tuple[str, ...]:
     """The last part of each dotted path, or as many parts as keep it apart from the others."""
     paths = tuple(paths)
 

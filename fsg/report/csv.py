@@ -8,7 +8,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from fsg.report.comparison import Comparison, TopTrials
+from fsg.report.comparison import Comparison
+from fsg.report.top import TopConfigurations
 from fsg.stats.paired import Interval
 
 
@@ -67,13 +68,25 @@ def seed_rows(comparison: Comparison) -> list[dict[str, Any]]:
     return rows
 
 
-def top_csv(top: TopTrials) -> str:
-    """One row per trial, with its parameters that vary."""
+def top_csv(top: TopConfigurations) -> str:
+    """One row per configuration that ran to its end, the best first: mean, interval, objectives, parameters, every seed."""
     return _text(
-        {"key": row.key, "rank": row.rank, top.measure.name: row.value, "test_accuracy": row.test_accuracy,
-         "epochs": row.epochs, **row.parameters}
-        for row in top.rows
-    )  # fmt: skip
+        {
+            "key": row.key,
+            "rank": row.rank,
+            top.measure.name: row.metric.estimate,
+            f"{top.measure.name}_low": row.metric.low,
+            f"{top.measure.name}_high": row.metric.high,
+            "n": len(row.values),
+            **row.objectives,
+            "on_front": row.on_front if top.objectives else None,
+            "test_accuracy": row.test_accuracy,
+            "epochs": row.epochs,
+            **row.parameters,
+            **{f"seed_{seed}": row.values.get(seed) for seed in top.seeds},
+        }
+        for row in top.ranked
+    )
 
 
 def _text(rows: Iterable[dict[str, Any]]) -> str:

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fsg.report.cells import Cell, Grid, comparison_grid, top_grid
-from fsg.report.comparison import Comparison, TopTrials
+from fsg.report.cells import Cell, Grid, comparison_grid
+from fsg.report.comparison import Comparison
 
 
 def comparison_markdown(comparison: Comparison) -> str:
     """The comparison of arms: title, table (best arm bold), notes, caption."""
     return grid_markdown(comparison_grid(comparison))
-
-
-def top_markdown(top: TopTrials) -> str:
-    """The best trials of a sweep."""
-    return grid_markdown(top_grid(top))
 
 
 def grid_markdown(grid: Grid) -> str:

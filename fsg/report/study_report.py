@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from fsg.errors import StudyError
 from fsg.files import write_atomically
-from fsg.report.cells import Grid, comparison_grid, top_grid
-from fsg.report.comparison import Comparison, arm_metrics, compare, top_trials
-from fsg.report.csv import comparison_csv, seed_rows, seeds_csv, top_csv
+from fsg.report.cells import Grid, comparison_grid
+from fsg.report.comparison import Comparison, arm_metrics, compare
+from fsg.report.csv import comparison_csv, seed_rows, seeds_csv
 from fsg.report.factors import FactorReport, anova_grid, factor_grid, factor_report
 from fsg.report.html import html_page
 from fsg.report.judgement import judgement_grid
@@ -53,7 +53,7 @@ class Block:
 class StudyReport:
     """``grids``: the tables first, then what stands behind them. ``arm_metrics``: the columns of MLflow's view.
 
-    ``texts`` are further files by name; a sweep has no ``blocks`` and no ``arm_metrics``.
+    ``texts`` are further files by name; a sweep has no ``blocks`` and no ``arm_metrics``, and its own way to ``draw``.
     """
 
     title: str
@@ -62,6 +62,7 @@ class StudyReport:
     texts: dict[str, str]
     state: StudyState
     blocks: tuple[Block, ...] = ()
+    draw: Callable[[Path], list[tuple[str, Path]]] | None = None
 
     @property
     def comparison(self) -> Comparison | None:
@@ -112,6 +113,8 @@ class StudyReport:
         return [*paths, *(path for _, path in drawn), page]
 
     def _draw(self, folder: Path) -> list[tuple[str, Path]]:
+        if self.draw is not None:
+            return self.draw(folder)
         from fsg.report.figures import save
 
         drawn = []
@@ -149,11 +152,12 @@ class StudyReport:
 
 
 def make_report(spec: AblationSpec | SweepSpec, state: StudyState, top: int = 10) -> StudyReport:
-    """The comparison of an ablation's arms, or the ``top`` trials of a sweep. StudyError where there is nothing to report."""
+    """The comparison of an ablation's arms, or the ``top`` configurations of a sweep. StudyError if nothing was planned."""
     device = device_of(state)
     if isinstance(spec, SweepSpec):
-        best = top_trials(state, spec.metric, top, device=device)
-        return StudyReport(spec.name, spec.question, (top_grid(best),), {"top.csv": top_csv(best)}, state)
+        from fsg.report.sweep_report import make_sweep_report
+
+        return make_sweep_report(spec, state, top, device)
     blocks = tuple(_block(spec, state, block, device) for block in blocks_of(spec))
     texts = {
         "comparison.csv": _joined([comparison_csv(block.comparison) for block in blocks]),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fsg.report.cells import Cell, Grid, comparison_grid, top_grid
-from fsg.report.comparison import Comparison, TopTrials
+from fsg.report.cells import Cell, Grid, comparison_grid
+from fsg.report.comparison import Comparison
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -48,11 +48,6 @@ class TerminalTable:
 def render_comparison(comparison: Comparison) -> TerminalTable:
     """The comparison of arms as a rich renderable: ``Console().print(render_comparison(c))``."""
     return TerminalTable(comparison_grid(comparison))
-
-
-def render_top(top: TopTrials) -> TerminalTable:
-    """The best trials of a sweep as a rich renderable."""
-    return TerminalTable(top_grid(top))
 
 
 def _table(grid: Grid, two_lines: bool, columns: int | None = None) -> Table:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from fsg.config import canonical_json
 from fsg.errors import ConfigError, StudyError
 from fsg.files import write_atomically
 from fsg.study.extension import extends
@@ -163,11 +164,22 @@ def parse_reference(text: str) -> tuple[str, str | None]:
 
 
 def best_trial(state: StudyState, metric: Metric) -> TrialRecord | None:
-    """The finished trial with the best value of ``metric`` at its last epoch, the first of equals; None without any."""
+    """A trial of the best configuration, that of its first seed; None where nothing has finished.
+
+    The best by the mean of ``metric`` over the finished seeds, among those with the most: one lucky seed is no winner.
+    """
     sign = 1 if metric.mode == "max" else -1
-    values = [(t, t.final.get(metric.name)) for t in state.trials.values() if t.status == "finished" and t.final]
-    ranked = [(sign * value, trial) for trial, value in values if value is not None]
-    return max(ranked, key=lambda pair: pair[0])[1] if ranked else None
+    found: dict[str, list[tuple[float, TrialRecord]]] = {}
+    for trial in state.trials.values():
+        value = trial.final.get(metric.name) if trial.status == "finished" and trial.final else None
+        if value is not None:
+            found.setdefault(canonical_json(trial.config | {"seed": 0}), []).append((sign * value, trial))
+    if not found:
+        return None
+    most = max(map(len, found.values()))
+    whole = [seeds for seeds in found.values() if len(seeds) == most]
+    best = max(whole, key=lambda seeds: sum(value for value, _ in seeds))
+    return min((trial for _, trial in best), key=lambda trial: trial.seed)
 
 
 def select_trial(state: StudyState, selector: str, metric: Metric) -> TrialRecord:

@@ -44,4 +44,4 @@ def tuned_config(sweep: SweepSpec, state: StudyState) -> TrialConfig:
     best = best_trial(state, sweep.metric)
     if best is None:
         raise StudyError(f'arm "{sweep.name}" could not be tuned: none of its {len(state.trials)} trials finished.')
-    return TrialConfig.model_validate(best.config)
+    return TrialConfig.model_validate(best.last_config)

@@ -8,6 +8,7 @@ trial. Proof: ``tests/tracking/test_runs.py``.
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping
@@ -100,7 +101,7 @@ class StudyRuns:
         self.last_ms = max(self.last_ms, now)
         if kind == "planned":
             self._plan(key, event)
-        elif kind in ("started", "epoch", *OVER):
+        elif kind in ("started", "epoch", "exploited", *OVER):
             run = self._trial(key, now)
             if run.state == "finished":
                 return True
@@ -109,6 +110,8 @@ class StudyRuns:
                 self._start(run, event)
             elif kind == "epoch":
                 self._epoch(run, event, now)
+            elif kind == "exploited":
+                self._exploit(run, event, now)
             else:
                 self._end(run, event, now)
         return True
@@ -170,6 +173,18 @@ class StudyRuns:
         run.last_epoch = dict(metrics)
         run.points += points(metrics, now, int(metrics["epoch"]))
 
+    def _exploit(self, run: Run, event: Mapping[str, Any], now: int) -> None:
+        """What a population changed: numbers as metrics ``schedule.<path>``, the whole as a tag; params stay the first."""
+        epoch, values = int(event["epoch"]), event["values"]
+        told = json.loads(run.tags.get("fsg.schedule", "[]"))
+        told = [change for change in told if change["epoch"] != epoch]
+        if not told:
+            first = {path: _number(run.params.get(path)) for path in values}
+            run.points += points({f"schedule.{path}": value for path, value in first.items()}, run.start_ms, 0)
+        told.append({"epoch": epoch, "donor": event["donor"], "values": values})
+        run.tags["fsg.schedule"] = json.dumps(told, sort_keys=True)
+        run.points += points({f"schedule.{path}": value for path, value in values.items()}, now, epoch)
+
     def _end(self, run: Run, event: Mapping[str, Any], now: int) -> None:
         kind = str(event["event"])
         if event.get("reason"):
@@ -225,6 +240,13 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             leaves[f"{prefix}{name}"] = str(value)[:6000]
     return leaves
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None
 
 
 def _metrics(event: Mapping[str, Any]) -> Mapping[str, Any]:

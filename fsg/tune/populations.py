@@ -90,13 +90,16 @@ class Perturb:
     def points(
         self, donors: Sequence[Point], members: Sequence[Member], epoch: int, feasible: Feasible, rng: random.Random
     ) -> list[Point]:
-        """Each donor by itself."""
-        return [self._feasible(donor, feasible, rng) for donor in donors]
+        """Each donor by itself; no two alike, where there is a choice."""
+        found: list[Point] = []
+        for donor in donors:
+            found.append(self._changed(donor, found, feasible, rng))
+        return found
 
-    def _feasible(self, donor: Point, feasible: Feasible, rng: random.Random) -> Point:
+    def _changed(self, donor: Point, taken: Sequence[Point], feasible: Feasible, rng: random.Random) -> Point:
         for _ in range(TRIES):
             point = {path: self._value(self.domains[path], value, rng) for path, value in donor.items()}
-            if feasible(point):
+            if feasible(point) and point not in taken:
                 return point
         return donor
 

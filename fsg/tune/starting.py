@@ -57,7 +57,7 @@ def earlier_best(spec: SweepSpec, start: StartPoint, storage: Path) -> list[tupl
         if record.status == "finished" and value is not None:
             name = canonical_json(record.config | {"seed": 0})
             values[name].append(value)
-            configs[name] = record.config
+            configs[name] = record.last_config
     ranked = sorted(values, key=lambda name: mean(values[name]), reverse=spec.metric.mode == "max")
     points = list(dict.fromkeys(_usable(spec, [configs[name] for name in ranked])))[:wanted]
     if not points:

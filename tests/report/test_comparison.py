@@ -5,7 +5,7 @@ from handmade import HEADER, Metric, arms, state, trial
 from scipy import stats
 
 from fsg.errors import StudyError
-from fsg.report.comparison import arm_metrics, compare, top_trials
+from fsg.report.comparison import arm_metrics, compare
 
 PERCENT = Metric()
 
@@ -216,21 +216,6 @@ def test_mlflow_columns_are_short_rounded_and_finite():
     assert all(len(name) <= 10 and math.isfinite(v) for of_arm in found.values() for name, v in of_arm.items())
     alone = arm_metrics(compare(arms(full=(90.0,), ste=(80.0,)), metric=PERCENT, reference="full", baseline="ste"))
     assert "ci_half" not in alone["full"]
-
-
-def test_a_sweep_ranks_finished_trials_and_names_what_varies():
-    study = state(
-        trial("-", 0, 90.0, key="a", config={"seed": 0, "optimizer": {"lr": 0.1, "name": "adam"}}),
-        trial("-", 0, 95.0, key="b", config={"seed": 0, "optimizer": {"lr": 0.2, "name": "adam"}}),
-        trial("-", 0, 99.0, key="c", status="pruned", config={"seed": 0, "optimizer": {"lr": 0.3, "name": "adam"}}),
-        header=HEADER,
-    )
-    top = top_trials(study, PERCENT, 5)
-    assert [row.key for row in top.rows] == ["b", "a"]
-    assert top.varying == ("optimizer.lr",)
-    assert top.rows[0].parameters == {"optimizer.lr": 0.2}
-    assert "3 trials: 2 finished, 1 pruned" in top.notes[0]
-    assert [row.key for row in top_trials(study, Metric(mode="min"), 1).rows] == ["a"]
 
 
 def test_comparing_a_thousand_trials_takes_well_under_two_seconds():

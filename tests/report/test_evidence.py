@@ -10,8 +10,8 @@ from handmade import Metric, arms, state, trial
 
 from fsg.errors import StudyError
 from fsg.report.cells import Cell, Grid, comparison_grid
-from fsg.report.comparison import compare, top_trials
-from fsg.report.csv import comparison_csv, seeds_csv, top_csv
+from fsg.report.comparison import compare
+from fsg.report.csv import comparison_csv, seeds_csv
 from fsg.report.factors import factor_grid, factor_report
 from fsg.report.figures import BETTER, UNCLEAR, WORSE, forest, learning_curves, main_effects, save
 from fsg.report.judgement import judge, judgement_grid
@@ -160,13 +160,6 @@ def test_seeds_csv_has_every_seed_and_says_why_one_is_missing():
         "",
         "failed",
     )
-
-
-def test_top_csv_has_the_parameters_that_vary():
-    study = state(*(trial("-", 0, i, key=f"k{i}", config={"optimizer": {"lr": 0.1 * i}}) for i in (1, 2)))
-    rows = list(csv.DictReader(io.StringIO(top_csv(top_trials(study, Metric())))))
-    assert rows[0]["key"] == "k2" and float(rows[0]["optimizer.lr"]) == 0.2
-    assert top_csv(top_trials(state(trial("-", 0, 1.0, status="failed")), Metric())) == ""
 
 
 # Figures --------------------------------------------------------------------------------------------------------------

@@ -6,9 +6,9 @@ from handmade import Metric, arms, state, trial
 from rich.console import Console
 
 from fsg.report.cells import comparison_grid, number
-from fsg.report.comparison import compare, top_trials
-from fsg.report.markdown import comparison_markdown, top_markdown
-from fsg.report.terminal import render_comparison, render_top
+from fsg.report.comparison import compare
+from fsg.report.markdown import comparison_markdown
+from fsg.report.terminal import render_comparison
 
 STUDY = arms(
     full=(91.0, 92.0, 93.5), no_hgs_fsg_lre=(88.0, 89.5, 90.0), ste=(90.0, 90.5, 92.0), multi_fc=(70.0, 80.0, 91.0)
@@ -92,15 +92,3 @@ def test_markdown_marks_in_names_are_escaped():
 
 def test_one_seed_shows_its_value_without_interval():
     assert comparison_grid(comparison(arms(full=(91.0,), ste=(90.0,)))).rows[0][2].text == "91.00"
-
-
-def test_top_trials_show_short_names_of_what_varies():
-    study = state(*(
-        trial("-", 0, 90.0 + i, key=f"k{i}", config={"optimizer": {"lr": 0.1 * (i + 1)}, "fast": {"lr": 10.0**-i},
-                                                    "gradient": {"length": i}}) for i in range(3)
-    ))  # fmt: skip
-    top = top_trials(study, Metric(), 2)
-    text = top_markdown(top)
-    assert "| fast.lr | length | optimizer.lr |" in text.replace("\\", "")
-    assert "k2" in text and "k1" in text and "k0" not in text
-    assert "k2 ★" in printed(render_top(top), 100)

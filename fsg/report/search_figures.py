@@ -1,0 +1,162 @@
+"""Drawings of a sweep from its ledger: every learning curve, the Pareto front pair by pair, what a population changed.
+
+Proof: ``tests/report/test_top.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from fsg.report.comparison import Provenance
+from fsg.report.figures import _FAINT, _INK, UNCLEAR, _style
+from fsg.report.top import TopConfiguration, TopConfigurations
+from fsg.study.ledger import TrialRecord
+from fsg.study.space import Domain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BEST, FINISHED, STOPPED, FAILED = "#D55E00", "#0072B2", "#B8C2C9", "#CC79A7"
+_COLOURS = {"finished": FINISHED, "failed": FAILED}
+_PANEL = 3.6  # inches
+
+
+def all_curves(top: TopConfigurations, records: Sequence[TrialRecord]) -> Figure:
+    """The metric against the epoch of every trial, coloured by how it ended, the best configuration's seeds on top.
+
+    The axis leaves out the worst tenth of values: first epochs and diverging trials would press the rest together.
+    """
+    best = {key for row in top.ranked[:1] for key in [row.key]}
+    twins = next((r.config | {"seed": 0} for r in records if r.key in best), None)
+    order = {"failed": 0, "finished": 2}
+    with _style():
+        figure, (axes,) = _panels(1, 6.4, 3.8)
+        counts: dict[str, int] = {}
+        values = []
+        for record in sorted(records, key=lambda r: order.get(r.status, 1)):
+            pairs = [(e["epoch"], e[top.measure.name]) for e in record.epochs if _finite(e.get(top.measure.name))]
+            if not pairs:
+                continue
+            first = twins is not None and record.config | {"seed": 0} == twins
+            what = "best configuration" if first else record.status
+            colour = BEST if first else _COLOURS.get(record.status, STOPPED)
+            label = what if what not in counts else None
+            counts[what] = counts.get(what, 0) + 1
+            axes.plot(*zip(*pairs, strict=True), color=colour, lw=2.0 if first else 0.9, zorder=3 if first else 2,
+                      alpha=1.0 if first else 0.65, marker="." if len(pairs) == 1 else None, ms=4, label=label)  # fmt: skip
+            values += [value for _, value in pairs]
+        _fit(axes, values, top.measure.mode)
+        _whole_epochs(axes)
+        axes.set(xlabel="epoch", ylabel=top.measure.label)
+        handles, labels = axes.get_legend_handles_labels()
+        axes.legend(handles, [f"{name} ({counts[name]})" for name in labels], frameon=False, fontsize=7.5, ncols=4,
+                    loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)  # fmt: skip
+        _caption(figure, top.provenance, "every trial")
+    return figure
+
+
+def pareto_pairs(top: TopConfigurations) -> Figure:
+    """Each pair of objectives: all finished configurations, those of the front filled, and the pair's own front as a line."""
+    measures = [top.measure, *top.objectives]
+    pairs = list(combinations(range(len(measures)), 2))
+    with _style():
+        figure, panels = _panels(len(pairs), _PANEL * len(pairs), 3.4)
+        for axes, (y, x) in zip(panels, pairs, strict=True):
+            for row in top.ranked:
+                axes.plot(*_at(row, top, x, y), "o", ms=5.5, color=BEST if row.on_front else STOPPED, mec="white", mew=0.5,
+                          zorder=3 if row.on_front else 2)  # fmt: skip
+            points = sorted({_at(row, top, x, y) for row in top.front}, reverse=measures[x].mode == "max")
+            edge: list[tuple[float, float]] = []
+            for point in points:
+                if not edge or (point[1] > edge[-1][1] if measures[y].mode == "max" else point[1] < edge[-1][1]):
+                    edge.append(point)
+            axes.plot(*zip(*edge, strict=True), color=BEST, lw=1.0, alpha=0.6, drawstyle="steps-post", zorder=1)
+            axes.set(
+                xlabel=_arrow(measures[x].label, measures[x].mode), ylabel=_arrow(measures[y].label, measures[y].mode)
+            )
+            axes.grid(color=_FAINT, linewidth=0.5)
+        _caption(
+            figure, top.provenance, f"orange: on the front of all {len(measures)} objectives; line: front of the two"
+        )
+    return figure
+
+
+def schedules(top: TopConfigurations, records: Sequence[TrialRecord], domains: Mapping[str, Domain]) -> Figure:
+    """What each member of a population trained with, path by path, against the epoch; the best member's on top."""
+    best = top.ranked[0].key if top.ranked else None
+    with _style():
+        figure, panels = _panels(len(domains), min(_PANEL * len(domains), 14.0), 3.2)
+        for axes, (path, domain) in zip(panels, domains.items(), strict=True):
+            for record in sorted(records, key=lambda r: r.key == best):
+                steps = [(0, _value(record.config, path)), *((e.epoch, e.values.get(path)) for e in record.exploits)]
+                known = [(epoch, value) for epoch, value in steps if value is not None]
+                if not known:
+                    continue
+                last = max([len(record.epochs), known[-1][0]])
+                places = [domain.choices.index(v) if domain.choices else v for _, v in known]
+                own = record.key == best
+                axes.step([e for e, _ in known] + [last], [*places, places[-1]], where="post",
+                          color=BEST if own else UNCLEAR, lw=2.0 if own else 0.9, alpha=1.0 if own else 0.6)  # fmt: skip
+            if domain.kind.startswith("log"):
+                axes.set_yscale("log")
+            if domain.choices:
+                axes.set_yticks(range(len(domain.choices)), [str(choice) for choice in domain.choices])
+            _whole_epochs(axes)
+            axes.set(xlabel="epoch", title=path)
+        _caption(figure, top.provenance, "orange: the best member")
+    return figure
+
+
+def _at(row: TopConfiguration, top: TopConfigurations, x: int, y: int) -> tuple[float, float]:
+    values = [row.metric.estimate, *(row.objectives[o.name] for o in top.objectives)]
+    return values[x], values[y]
+
+
+def _arrow(label: str, mode: str) -> str:
+    return f"{label}  {'→' if mode == 'max' else '←'} better"
+
+
+def _panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+
+
+def _fit(axes: Axes, values: Sequence[float], mode: str) -> None:
+    if len(values) < 20:
+        return
+    ordered = sorted(values)
+    low, high = ordered[len(ordered) // 10], ordered[-1 - len(ordered) // 10]
+    low, high = (low, ordered[-1]) if mode == "max" else (ordered[0], high)
+    axes.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
+
+
+def _whole_epochs(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="y", color=_FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=_INK)
+
+
+def _caption(figure: Figure, origin: Provenance, first: str) -> None:
+    figure.text(0.01, -0.03, f"{first} · {origin.line()}", fontsize=6.5, color=UNCLEAR, ha="left", va="top")
+
+
+def _value(config: Mapping[str, Any], path: str) -> Any:
+    value: Any = config
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

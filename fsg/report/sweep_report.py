@@ -1,0 +1,74 @@
+"""The report of a sweep: its best configurations, what stands behind them, what mattered, and how the search went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fsg.report.cells import Grid
+from fsg.report.csv import top_csv
+from fsg.report.study_report import StudyReport
+from fsg.report.top import TopConfigurations, top_configurations
+from fsg.report.top_tables import importance_grid, top_grids
+from fsg.study.ledger import StudyState
+from fsg.study.population import is_population
+from fsg.study.search import BITS
+from fsg.study.spec import SweepSpec
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def make_sweep_report(spec: SweepSpec, state: StudyState, top: int, device: str) -> StudyReport:
+    """The ``top`` configurations of a sweep. StudyError where nothing has been planned."""
+    best = top_configurations(state, spec.metric, top, objectives=spec.objectives, count=_count, device=device)
+    grids = (*top_grids(best, state), *_importances(spec, state, best))
+    draw = partial(_draw, spec, state, best)
+    return StudyReport(spec.name, spec.question, grids, {"top.csv": top_csv(best)}, state, draw=draw)
+
+
+def _importances(spec: SweepSpec, state: StudyState, best: TopConfigurations) -> Iterator[Grid]:
+    """What mattered, where enough configurations have finished to say so."""
+    from fsg.tune.insights import FEWEST, as_optuna, importance
+
+    if len(best.ranked) < FEWEST or spec.objectives or is_population(spec):
+        return
+    found = importance(as_optuna(spec, state), spec)
+    if found:
+        known = {path for shares in found.values() for path in shares}
+        yield importance_grid(best, found, [path for path in spec.space.paths if path not in known])
+
+
+def _count(config: Mapping[str, Any], name: str) -> float | None:
+    """Bits per weight, the one objective that is no metric."""
+    if name != BITS:
+        return None
+    from fsg.config import TrialConfig
+    from fsg.tune.configurations import bits
+
+    return bits(TrialConfig.model_validate(config))
+
+
+def _draw(spec: SweepSpec, state: StudyState, best: TopConfigurations, folder: Path) -> list[tuple[str, Path]]:
+    """Every drawing that the trials allow, as files in ``folder``."""
+    from fsg.report.figures import save
+    from fsg.tune.insights import write_insights
+
+    drawn = [(title, save(draw(), folder / f"{name}.svg")) for title, name, draw in _figures(spec, state, best)]
+    return [*drawn, *write_insights(spec, state, folder)]
+
+
+def _figures(
+    spec: SweepSpec, state: StudyState, best: TopConfigurations
+) -> Iterator[tuple[str, str, Callable[[], Figure]]]:
+    from fsg.report.search_figures import all_curves, pareto_pairs, schedules
+
+    records = list(state.trials.values())
+    if best.front:
+        yield "The Pareto front", "search_pareto", partial(pareto_pairs, best)
+    if any(record.epochs for record in records):
+        yield "Every learning curve", "search_curves", partial(all_curves, best, records)
+    if is_population(spec) and any(record.exploits for record in records):
+        yield "What each member trained with", "search_schedules", partial(schedules, best, records, spec.space.domains)

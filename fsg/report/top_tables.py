@@ -1,0 +1,133 @@
+"""The tables of a sweep as grids: its best configurations, every seed of them, its Pareto front, a population's schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from fsg.report.cells import NONE, Cell, Grid, decimals, estimate, number, parameter, short
+from fsg.report.comparison import Measure
+from fsg.report.top import TopConfiguration, TopConfigurations
+from fsg.study.ledger import StudyState, TrialRecord
+
+
+def top_grids(top: TopConfigurations, state: StudyState) -> Iterator[Grid]:
+    """The best configurations first, then what stands behind them, as far as the sweep has it."""
+    yield top_grid(top)
+    if top.objectives:
+        yield _grid(top, top.front, f"{top.provenance.study}: the Pareto front", ())
+    if len(top.seeds) > 1:
+        yield seeds_grid(top)
+    members = [record for record in state.trials.values() if record.exploits]
+    if members:
+        yield schedule_grid(top, list(state.trials.values()))
+
+
+def top_grid(top: TopConfigurations) -> Grid:
+    """One row per configuration: rank, mean with its interval, objectives, test accuracy, epochs, what varies."""
+    what = "configuration" if len(top.rows) == 1 else "configurations"
+    return _grid(top, top.rows, f"{top.provenance.study}: the best {len(top.rows)} {what}", top.notes)
+
+
+def _grid(top: TopConfigurations, rows: Sequence[TopConfiguration], title: str, notes: tuple[str, ...]) -> Grid:
+    several = len(top.seeds) > 1
+    digits = (
+        decimals([row.metric for row in rows], top.measure.unit) if several else (2 if top.measure.unit == "%" else 4)
+    )
+    scales = {o.name: _digits(o, rows) for o in top.objectives}
+
+    def line(row: TopConfiguration) -> tuple[Cell, ...]:
+        best = row.rank == 1
+        mean = estimate(row.metric, digits, best=best)
+        return (
+            Cell(row.key, mark="▲" if row.on_front else "", best=best),
+            Cell(str(row.rank)),
+            mean,
+            *([Cell(str(len(row.values)))] if several else []),
+            *(Cell(number(row.objectives[o.name], scales[o.name])) for o in top.objectives),
+            Cell(NONE if row.test_accuracy is None else f"{row.test_accuracy:.1f}"),
+            Cell(str(row.epochs)),
+            *(Cell(parameter(row.parameters[path])) for path in top.varying),
+        )
+
+    headers = ["trial", "#", top.measure.label, *(["n"] if several else []), *(o.label for o in top.objectives)]
+    return Grid(
+        title=title,
+        headers=(*headers, "test [%]", "epochs", *short(top.varying)),
+        rows=tuple(map(line, rows)),
+        notes=notes,
+        caption=top.provenance.line(),
+    )
+
+
+def _digits(measure: Measure, rows: Iterable[TopConfiguration]) -> int:
+    """None for whole numbers such as bits, else two."""
+    return 0 if all(float(row.objectives[measure.name]).is_integer() for row in rows) else 2
+
+
+def seeds_grid(top: TopConfigurations) -> Grid:
+    """Every seed of the best configurations: what the search saw as a mean."""
+    digits = 2 if top.measure.unit == "%" else 4
+    rows = tuple(
+        (
+            Cell(row.key, best=row.rank == 1),
+            *(Cell(number(row.values[s], digits) if s in row.values else NONE) for s in top.seeds),
+        )
+        for row in top.rows
+    )
+    return Grid(
+        title=f"{top.provenance.study}: {top.measure.label} of every seed",
+        headers=("trial", *(f"seed {seed}" for seed in top.seeds)),
+        rows=rows,
+        notes=(f"{NONE}: not run, because the interval of the seeds before said that the best cannot be reached.",),
+        caption=top.provenance.line(),
+    )
+
+
+def schedule_grid(top: TopConfigurations, records: Sequence[TrialRecord]) -> Grid:
+    """What each member of a population began with, and what it took over from whom, the best member first."""
+    paths = list(dict.fromkeys(path for record in records for e in record.exploits for path in e.values))
+    place = {row.key: row.rank for row in top.ranked}
+    rows = []
+    for record in sorted(records, key=lambda r: place.get(r.key, len(records) + 1)):
+        begun = [parameter(_value(record, path)) for path in paths]
+        rows.append((Cell(record.key, best=place.get(record.key) == 1), Cell("0"), Cell(NONE), *map(Cell, begun)))
+        for e in record.exploits:
+            now = [Cell(parameter(e.values.get(path))) for path in paths]
+            rows.append((Cell(record.key), Cell(str(e.epoch)), Cell(e.donor), *now))
+    return Grid(
+        title=f"{top.provenance.study}: the schedule of every member",
+        headers=("trial", "after epoch", "weights of", *short(paths)),
+        rows=tuple(rows),
+        notes=(
+            "A row holds from its epoch on, until the next row of the same trial; weights and values were taken over from "
+            "another member, then the values were changed.",
+        ),
+        caption=top.provenance.line(),
+    )
+
+
+def importance_grid(
+    top: TopConfigurations, importances: Mapping[str, Mapping[str, float]], left_out: Sequence[str]
+) -> Grid:
+    """Each path's share of the importance by each method (name -> path -> share), the most important first."""
+    paths = {path for shares in importances.values() for path in shares}
+    ordered = sorted(paths, key=lambda path: -sum(shares.get(path, 0.0) for shares in importances.values()))
+    without = (f"Left out, for they are set in some trials only: {', '.join(left_out)}.",) if left_out else ()
+    return Grid(
+        title=f"{top.provenance.study}: what mattered",
+        headers=("parameter", *importances),
+        rows=tuple((Cell(p), *(Cell(f"{shares.get(p, 0.0):.0%}") for shares in importances.values())) for p in ordered),
+        notes=(
+            f"Shares of the importance for {top.measure.name} over {len(top.ranked)} configurations that ran to their end, "
+            "chosen by a search: a hint, no test.",
+            *without,
+        ),
+        caption=top.provenance.line(),
+    )
+
+
+def _value(record: TrialRecord, path: str) -> object:
+    value: object = record.config
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value

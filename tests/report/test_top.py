@@ -1,0 +1,139 @@
+"""The best configurations of a sweep: ranked by the mean of their seeds, every seed shown, the front marked."""
+
+import csv
+import io
+
+import pytest
+from handmade import HEADER, Metric, state, trial
+
+from fsg.errors import StudyError
+from fsg.report.csv import top_csv
+from fsg.report.markdown import grid_markdown
+from fsg.report.search_figures import all_curves, pareto_pairs, schedules
+from fsg.report.top import top_configurations
+from fsg.report.top_tables import importance_grid, schedule_grid, seeds_grid, top_grid
+from fsg.study.ledger import Exploit
+from fsg.study.space import parse_domain
+
+
+def configured(lr, seed, value, **fields):
+    config = {"seed": seed, "optimizer": {"lr": lr, "name": "adam"}}
+    return trial("sweep", seed, value, key=f"{lr}-{seed}", config=config, **fields)
+
+
+@pytest.fixture
+def raced():
+    """0.1 has one lucky seed, 0.2 the best mean, 0.3 was not run on all seeds, 0.4 was stopped."""
+    values = {0.1: (99.0, 90.0, 90.0), 0.2: (94.0, 95.0, 96.0), 0.3: (97.0,)}
+    trials = [configured(lr, seed, v) for lr, of in values.items() for seed, v in enumerate(of)]
+    return state(*trials, configured(0.4, 0, 99.9, status="pruned"), header=HEADER)
+
+
+def test_configurations_are_ranked_by_their_mean_and_those_with_fewer_seeds_come_last(raced):
+    top = top_configurations(raced, Metric(), 5)
+    assert [row.parameters["optimizer.lr"] for row in top.rows] == [0.2, 0.1, 0.3]
+    best = top.rows[0]
+    assert (best.key, best.metric.estimate, dict(best.values)) == ("0.2-0", 95.0, {0: 94.0, 1: 95.0, 2: 96.0})
+    assert best.metric.half_width == pytest.approx(4.303 / 3**0.5, rel=1e-3)
+    assert top.varying == ("optimizer.lr",), "seeds are no parameter"
+    assert "8 trials: 7 finished, 1 pruned" in top.notes[0]
+    assert any("1 configurations ran fewer seeds" in note for note in top.notes)
+    assert [row.key for row in top_configurations(raced, Metric(mode="min"), 1).rows] == ["0.1-0"]
+
+
+def test_the_table_shows_the_interval_and_every_seed(raced):
+    top = top_configurations(raced, Metric(), 5)
+    assert top_grid(top).rows[0][2].text == "95.0 ± 2.5"
+    seeds = seeds_grid(top)
+    assert seeds.headers == ("trial", "seed 0", "seed 1", "seed 2")
+    assert [cell.text for cell in seeds.rows[2]] == ["0.3-0", "97.00", "–", "–"]
+    rows = list(csv.DictReader(io.StringIO(top_csv(top))))
+    assert rows[0]["seed_2"] == "96.0" and float(rows[0]["optimizer.lr"]) == 0.2 and rows[2]["seed_1"] == ""
+
+
+def test_one_seed_has_no_interval_and_names_are_short():
+    parts = [{"optimizer": {"lr": 0.1 * i}, "fast": {"lr": 10.0**-i}, "gradient": {"length": i}} for i in (1, 2)]
+    top = top_configurations(
+        state(*(trial("-", 0, 90.0 + i, key=f"k{i}", config=c) for i, c in enumerate(parts))), Metric(), 1
+    )
+    text = grid_markdown(top_grid(top)).replace("\\", "")
+    assert "| fast.lr | length | optimizer.lr |" in text and "k1" in text and "k0" not in text and "±" not in text
+
+
+def test_nothing_finished_is_an_empty_table_and_nothing_planned_an_error():
+    top = top_configurations(state(trial("-", 0, 1.0, status="failed")), Metric())
+    assert top.rows == () and top_csv(top) == "" and top_grid(top).rows == ()
+    with pytest.raises(StudyError, match="no trial yet"):
+        top_configurations(state(), Metric())
+
+
+OBJECTIVES = [Metric("step_ms", "min", "ms"), Metric("bits", "min", "")]
+
+
+@pytest.fixture
+def several():
+    points = {"a": (95.0, 9.0, 8), "b": (94.0, 4.0, 8), "c": (93.0, 4.0, 8), "d": (90.0, 9.0, 1), "e": (89.0, 9.5, 2)}
+    trials = [
+        trial(
+            "-",
+            0,
+            value,
+            key=key,
+            step_ms=(9.0, ms, ms),
+            config={"quantizer": {"bits": bits}, "optimizer": {"lr": value}},
+        )
+        for key, (value, ms, bits) in points.items()
+    ]
+    count = lambda config, name: float(config["quantizer"]["bits"]) if name == "bits" else None  # noqa: E731
+    return top_configurations(state(*trials), Metric(), 10, objectives=OBJECTIVES, count=count)
+
+
+def test_several_objectives_have_a_front_of_what_nothing_beats(several):
+    assert [row.key for row in several.front] == ["a", "b", "d"]
+    assert dict(several.rows[0].objectives) == {"step_ms": 9.0, "bits": 8.0}
+    text = grid_markdown(top_grid(several))
+    assert "a ▲" in text and "c ▲" not in text and "3 of 5 configurations" in text
+
+
+def test_the_front_is_drawn_pair_by_pair(several):
+    figure = pareto_pairs(several)
+    assert [a.get_xlabel().split("  ")[0] for a in figure.axes] == ["step_ms [ms]", "bits", "bits"]
+    assert all(len(axes.lines) == 5 + 1 for axes in figure.axes)
+
+
+@pytest.fixture
+def members():
+    kept = configured(0.1, 0, 95.0)
+    changed = configured(0.2, 0, 96.0)
+    changed.exploits = [Exploit(2, kept.key, {"optimizer.lr": 0.08})]
+    return [kept, changed]
+
+
+def test_a_members_values_are_its_last_and_its_schedule_is_shown(members):
+    top = top_configurations(state(*members), Metric())
+    assert [row.parameters["optimizer.lr"] for row in top.rows] == [0.08, 0.1]
+    rows = [[cell.text for cell in row] for row in schedule_grid(top, members).rows]
+    assert rows == [["0.2-0", "0", "–", "0.2"], ["0.2-0", "2", "0.1-0", "0.08"], ["0.1-0", "0", "–", "0.1"]]
+
+
+def test_schedules_are_drawn_as_steps(members):
+    top = top_configurations(state(*members), Metric())
+    (axes,) = schedules(top, members, {"optimizer.lr": parse_domain({"loguniform": [1e-3, 1.0]})}).axes
+    assert [list(line.get_ydata()) for line in axes.lines] == [[0.1, 0.1], [0.2, 0.08, 0.08]]
+
+
+def test_every_trial_has_its_learning_curve(raced):
+    top = top_configurations(raced, Metric())
+    (axes,) = all_curves(top, list(raced.trials.values())).axes
+    assert len(axes.lines) == 8
+    assert {t.get_text() for t in axes.get_legend().get_texts()} == {
+        "best configuration (3)", "finished (4)", "pruned (1)",
+    }  # fmt: skip
+
+
+def test_importances_are_ordered_and_say_what_they_leave_out(raced):
+    top = top_configurations(raced, Metric())
+    shares = {"PED-ANOVA": {"a": 0.2, "b": 0.8}, "fANOVA": {"a": 0.4, "b": 0.6}}
+    grid = importance_grid(top, shares, ["c"])
+    assert [[cell.text for cell in row] for row in grid.rows] == [["b", "80%", "60%"], ["a", "20%", "40%"]]
+    assert "some trials only: c" in grid.notes[1]
