@@ -24,7 +24,7 @@ LOSS = SimpleNamespace(name="val_loss", mode="min")
 
 def trials(*finals, status="finished"):
     """A state with one trial for each final result, keyed aa0, aa1, ..."""
-    records = [TrialRecord(f"aa{i}", "full", i, {}, status=status, final=final) for i, final in enumerate(finals)]
+    records = [TrialRecord(f"aa{i}", "full", i, {"epochs": i}, status=status, final=final) for i, final in enumerate(finals)]
     return StudyState(trials={record.key: record for record in records})
 
 
@@ -172,6 +172,16 @@ def test_the_best_trial_is_the_highest_or_the_lowest_as_the_metric_says():
     state = trials({"val_accuracy": 80.0, "val_loss": 0.3}, {"val_accuracy": 90.0, "val_loss": 0.5})
     assert best_trial(state, ACCURACY).key == "aa1"
     assert best_trial(state, LOSS).key == "aa0"
+
+
+def test_one_lucky_seed_is_not_the_best_configuration():
+    state = StudyState()
+    for key, config, seed, value in (("a", 1, 0, 99.0), ("b", 1, 1, 80.0), ("c", 2, 1, 91.0), ("d", 2, 0, 90.0)):
+        config = {"epochs": config, "seed": seed}
+        state.trials[key] = TrialRecord(key, "sweep", seed, config, "finished", final={"val_accuracy": value})
+    assert best_trial(state, ACCURACY).key == "d", "the first seed of the best mean"
+    state.trials["e"] = TrialRecord("e", "sweep", 0, {"epochs": 3}, "finished", final={"val_accuracy": 100.0})
+    assert best_trial(state, ACCURACY).key == "d", "one seed is not two"
 
 
 def test_the_first_of_equally_good_trials_is_the_best():
