@@ -24,7 +24,9 @@ LOSS = SimpleNamespace(name="val_loss", mode="min")
 
 def trials(*finals, status="finished"):
     """A state with one trial for each final result, keyed aa0, aa1, ..."""
-    records = [TrialRecord(f"aa{i}", "full", i, {"epochs": i}, status=status, final=final) for i, final in enumerate(finals)]
+    records = [
+        TrialRecord(f"aa{i}", "full", i, {"epochs": i}, status=status, final=final) for i, final in enumerate(finals)
+    ]
     return StudyState(trials={record.key: record for record in records})
 
 
