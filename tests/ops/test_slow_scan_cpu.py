@@ -35,6 +35,38 @@ def test_cpu_twin_matches_the_reference_in_output_and_every_gradient(size, dtype
     assert_same(everything(twin, tokens, weights, upstream, dtype), expected, tolerance)
 
 
+def test_polynomials_are_as_exact_as_they_say():
+    from numba import njit
+
+    from fsg.ops.slow_scan import lanes
+
+    load, _, _ = lanes.vectors_of(2)
+
+    @njit
+    def kernel(x, inverse, gate, value, slope):
+        for i in range(len(x) // (1024 // 8 // x.itemsize)):
+            at = load(x, i)
+            lanes.store(inverse, i, lanes.reciprocal(at))
+            gated = lanes.sigmoid(at)
+            lanes.store(gate, i, gated)
+            rise, e = lanes.softplus(at)
+            lanes.store(value, i, rise)
+            lanes.store(slope, i, lanes.softplus_slope(at, e))
+
+    spread = np.concatenate([np.linspace(-30, 60, 20001), np.geomspace(1e-30, 1e30, 20001)])
+    for dtype, tolerance in ((np.float32, 5e-7), (np.float64, 1e-14)):
+        x = spread[: len(spread) // 32 * 32].astype(dtype)
+        inverse, gate, value, slope = (np.empty_like(x) for _ in range(4))
+        kernel(x, inverse, gate, value, slope)
+        exact = torch.tensor(x, dtype=torch.float64)
+        positive = x > 0
+        np.testing.assert_allclose(inverse[positive], (1 / exact)[positive], rtol=tolerance)
+        np.testing.assert_allclose(gate, torch.sigmoid(exact), rtol=5 * tolerance)
+        np.testing.assert_allclose(value, torch.nn.functional.softplus(exact), rtol=5 * tolerance)
+        rising = torch.where(exact > 20, 1.0, torch.sigmoid(exact))  # as torch's gradient
+        np.testing.assert_allclose(slope, rising, rtol=5 * tolerance)
+
+
 def test_scratch_memory_is_never_read_before_it_is_written(monkeypatch):
     tokens, weights = problem(40, 5, 4, 3, 5)
     clean = gradients(tokens, weights)

@@ -56,7 +56,7 @@ def test_the_formula_is_that_of_the_readme_for_one_weight():
     t, d, s, k = 6, 8, 4, 4
     found = operations(t, t - 1, 1, d, s, k)
     assert found["exp"] == 2 * ((t - 1) * d * s + 3 * t * d + d)
-    assert found["divide"] == 2 * (2 * t * d + d)
+    assert found["divide"] == 3 * t * d + 2 * d
     assert found["multiply-add"] == 6 * (t - 1) * d * s + 4 * (t * d * (1 + s) + d * s) + 4 * k * t * d
 
 

@@ -10,7 +10,8 @@ the last token, A exp(A_log) and the taps times in_proj are prepared once a call
 
 Parallel plan: a lane is a weight, a block is one vector of weights, a chunk is up to 1/64 of the blocks; threads take whole
 chunks. Gradients of the parameters are summed lane by lane within a chunk, then over lanes, then over chunks in order, so
-the result is the same for any number of threads. Nothing but the tokens is kept between forward and backward.
+the result is the same for any number of threads. Nothing but the tokens is kept between forward and backward, and they are
+read where they lie, weight by weight or token by token.
 Twin: reference.py. Derivation: README.md. Proof: tests/ops/test_slow_scan_cpu.py.
 """
 
@@ -19,10 +20,7 @@ Twin: reference.py. Derivation: README.md. Proof: tests/ops/test_slow_scan_cpu.p
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,18 +32,23 @@ from torch.autograd.function import once_differentiable
 from fsg.ops.slow_scan.lanes import (
     BITS,
     LOWEST,
+    add,
     exp2_of_product,
-    load,
     outlined,
     scalar,
     sigmoid,
     softplus,
-    spread,
+    softplus_slope,
     store,
+    vectors_of,
 )
 from fsg.ops.slow_scan.packing import LN2, Sizes, pack, sizes_of
+from fsg.ops.slow_scan.projection import projection
 from fsg.ops.slow_scan.reference import MambaWeights
+from fsg.ops.slow_scan.threads import share
 
+REGISTERS = 2  # of a vector: one leaves the processor waiting, four do not stay in its first-level cache
+load, _, zero = vectors_of(REGISTERS)
 MOST_CHUNKS = 64
 BLOCKS_PER_CHUNK = 16  # at least: below this, handing out a chunk costs more than computing it
 
@@ -58,74 +61,41 @@ def _limits(packed: Tensor, sizes: Sizes) -> Tensor:
 
 
 # One block of weights -------------------------------------------------------------------------------------------------
-# Letters as above, t and j tokens; p points at channel d in the packed parameters, ``o`` are offsets in it.
-# Scratch arrays are indexed in vectors: u[d * L + t], rows[t * R + r] with r = 0 the step, 1..S B, S+1..2S C.
+# Letters as above, t and j tokens; p points at channel d in the packed parameters. Scratch arrays are indexed in vectors:
+# u[d * L + t], rows[t * R + r] with r = 0 the step, 1..S B, S+1..2S C. Loops over rows and taps go in fours: what they
+# share is loaded once.
 
 
 @njit(nogil=True)
-def _read(tokens, block, blocks, length, taps, window):
-    """The block's tokens behind K - 1 zeros."""
-    zero = spread(window, 0.0)
-    for t in range(taps - 1):
-        store(window, t, zero)
+def _read(tokens, step, first, live, length, taps, window):
+    """The block's tokens behind K - 1 zeros; zeros in the lanes beyond ``live``."""
+    window[:] = 0.0
+    lanes = window.size // (taps - 1 + length)
     for t in range(length):
-        store(window, taps - 1 + t, load(tokens, t * blocks + block))
+        for i in range(live):
+            window[(taps - 1 + t) * lanes + i] = tokens[(first + i) * step[0] + t * step[1]]
 
 
 @njit(nogil=True)
 def _convolve(packed, sizes, window, u, slope):
-    """u = SiLU(b + taps * tokens) and its derivative."""
+    """u = SiLU(b + taps * tokens), and its derivative where ``slope`` is not empty."""
     outlined()
     length, taps, channels, states = sizes
     stride = taps + 3 * states + 7
     for d in range(channels):
         p = d * stride
         for t in range(length):
-            a = scalar(packed, p + taps)
+            a = zero(u) + scalar(packed, p + taps)
             for k in range(taps):
                 a = a + scalar(packed, p + k) * load(window, t + k)
             s = sigmoid(a)
             value = a * s
             store(u, d * length + t, value)
-            store(slope, d * length + t, s + value * (1.0 - s))
+            if slope.size:
+                store(slope, d * length + t, s + value * (1.0 - s))
 
 
-@njit(nogil=True)
-def project(packed, sizes, first_c, u, rows):
-    """rows = x_proj u: the step and B of every token, C from ``first_c`` on. Four rows at a time share each load of u."""
-    outlined()
-    length, taps, channels, states = sizes
-    stride = taps + 3 * states + 7
-    count = 1 + 2 * states
-    for t in range(length):
-        needed = count if t >= first_c else 1 + states
-        r = 0
-        while r + 4 <= needed:
-            p = taps + 1 + r
-            a = spread(u, 0.0)
-            b = a
-            c = a
-            e = a
-            for d in range(channels):
-                value = load(u, d * length + t)
-                a = a + scalar(packed, p) * value
-                b = b + scalar(packed, p + 1) * value
-                c = c + scalar(packed, p + 2) * value
-                e = e + scalar(packed, p + 3) * value
-                p += stride
-            store(rows, t * count + r, a)
-            store(rows, t * count + r + 1, b)
-            store(rows, t * count + r + 2, c)
-            store(rows, t * count + r + 3, e)
-            r += 4
-        while r < needed:
-            p = taps + 1 + r
-            a = spread(u, 0.0)
-            for d in range(channels):
-                a = a + scalar(packed, p) * load(u, d * length + t)
-                p += stride
-            store(rows, t * count + r, a)
-            r += 1
+project = projection(load, zero)
 
 
 @njit(nogil=True)
@@ -134,7 +104,7 @@ def _couple(sizes, rows, bc):
     length, _taps, _channels, states = sizes
     count = 1 + 2 * states
     last = (length - 1) * count
-    total = spread(rows, 0.0)
+    total = zero(rows)
     for j in range(length):
         for s in range(states):
             product = load(rows, j * count + 1 + s) * load(rows, last + 1 + states + s)
@@ -145,183 +115,224 @@ def _couple(sizes, rows, bc):
 
 
 @njit(nogil=True)
-def _forward_block(packed, limits, sizes, block, blocks, tokens, out, window, u, slope, rows, bc, steps):
-    outlined()
-    length, taps, channels, states = sizes
-    stride = taps + 3 * states + 7
-    count = 1 + 2 * states
-    _read(tokens, block, blocks, length, taps, window)
-    _convolve(packed, sizes, window, u, slope)
-    project(packed, sizes, length - 1, u, rows)
-    newest = _couple(sizes, rows, bc)
-    result = spread(out, 0.0)
-    for d in range(channels):
-        p = d * stride + taps + 1 + count
-        last_u = load(u, d * length + length - 1)
-        for t in range(length):
-            dt, _ = softplus(scalar(packed, p) * load(rows, t * count) + scalar(packed, p + 1))
-            store(steps, t, dt)
-        ahead = load(steps, length - 1)  # T_j: the steps of all later tokens
-        y = last_u * (ahead * newest + scalar(packed, p + 2 + states))
-        for back in range(length - 1):
-            j = length - 2 - back
-            total = spread(u, 0.0)
-            for s in range(states):
-                a = scalar(packed, p + 2 + s)
-                decay = exp2_of_product(a, ahead, scalar(limits, d * states + s))
-                total = total + decay * load(bc, j * states + s)
-            dt = load(steps, j)
-            y = y + dt * load(u, d * length + j) * total
-            ahead = ahead + dt
-        z = scalar(packed, p + 3 + states) * load(window, taps - 2 + length)
-        result = result + scalar(packed, p + 4 + states) * y * z * sigmoid(z)
-    store(out, block, result)
+def _steps(packed, p, count, length, rows, dt, after, rising):
+    """One channel's dt; after[j] = T_j, the steps of all later tokens; dt's derivative where ``rising`` is not empty."""
+    total = zero(dt)
+    for back in range(length):
+        t = length - 1 - back
+        before = scalar(packed, p) * load(rows, t * count) + scalar(packed, p + 1)
+        step, e = softplus(before)
+        store(dt, t, step)
+        store(after, t, total)
+        total = total + step
+        if rising.size:
+            store(rising, t, softplus_slope(before, e))
 
 
 @njit(nogil=True)
-def add(sums, index, value):
-    """sums[index] += value, a vector."""
-    store(sums, index, load(sums, index) + value)
-
-
-@njit(nogil=True)
-def _backward_block(
-    packed,
-    limits,
-    sizes,
-    block,
-    blocks,
-    tokens,
-    upstream,
-    wanted,
-    window,
-    u,
-    slope,
-    rows,
-    bc,
-    g_bc,
-    g_rows,
-    g_u,
-    g_window,
-    steps,
-    sums,
-):
-    """Adds the block's share of the packed parameters' gradient to ``sums``, and of the tokens' to ``g_window``."""
+def _forward_block(packed, limits, sizes, window, u, rows, bc, dt, after):
+    """The output of each lane's weight."""
     outlined()
     length, taps, channels, states = sizes
     stride = taps + 3 * states + 7
     count = 1 + 2 * states
     last = length - 1
-    zero = spread(u, 0.0)
-    _read(tokens, block, blocks, length, taps, window)
-    _convolve(packed, sizes, window, u, slope)
-    project(packed, sizes, length - 1, u, rows)
+    _convolve(packed, sizes, window, u, u[:0])
+    project(packed, sizes, last, u, rows)
     newest = _couple(sizes, rows, bc)
-    for i in range(length * states):
-        store(g_bc, i, zero)
-    for i in range(length * count):
-        store(g_rows, i, zero)
-    for i in range(taps - 1 + length):
-        store(g_window, i, zero)
-    g_out = load(upstream, block)
     now = load(window, taps - 2 + length)
-    g_newest = zero  # of B_s C_s at the last token, the same for every s
-
+    result = zero(u)
     for d in range(channels):
         p = d * stride + taps + 1 + count
+        _steps(packed, p, count, length, rows, dt, after, dt[:0])
+        y = load(u, d * length + last) * (load(dt, last) * newest + scalar(packed, p + 2 + states))
+        for j in range(last):
+            ahead = load(after, j)
+            total = zero(u)
+            for s in range(states):
+                decay = exp2_of_product(scalar(packed, p + 2 + s), ahead, scalar(limits, d * states + s))
+                total = total + decay * load(bc, j * states + s)
+            y = y + load(dt, j) * load(u, d * length + j) * total
+        z = scalar(packed, p + 3 + states) * now
+        result = result + scalar(packed, p + 4 + states) * y * z * sigmoid(z)
+    return result
+
+
+@njit(nogil=True)
+def _scan_backward(packed, limits, sizes, now, g_out, u, rows, bc, dt, after, rising, g_bc, g_step, g_u, sums):
+    """From the output back to u, B C, dt' and the parameters between; returns what comes to the newest token by the gate."""
+    outlined()
+    length, taps, channels, states = sizes
+    stride = taps + 3 * states + 7
+    count = 1 + 2 * states
+    last = length - 1
+    newest = _couple(sizes, rows, bc)
+    g_newest = zero(u)  # of B_s C_s at the last token, the same for every s
+    g_now = zero(u)
+    for d in range(channels):
+        p = d * stride + taps + 1 + count
+        _steps(packed, p, count, length, rows, dt, after, rising)
         z = scalar(packed, p + 3 + states) * now
         gate = sigmoid(z)
         g_gated = scalar(packed, p + 4 + states) * g_out
         g_y = g_gated * z * gate
-
-        for t in range(length):
-            dt, rising = softplus(scalar(packed, p) * load(rows, t * count) + scalar(packed, p + 1))
-            store(steps, 4 * t, dt)
-            store(steps, 4 * t + 1, rising)
-        ahead = load(steps, 4 * last)  # T_j: the steps of all later tokens
-        last_u = load(u, d * length + last)
-        g_newest = g_newest + g_y * ahead * last_u
-        y = ahead * last_u * newest + scalar(packed, p + 2 + states) * last_u
-        store(g_u, d * length + last, g_y * (ahead * newest + scalar(packed, p + 2 + states)))
-        store(steps, 4 * last + 2, g_y * last_u * newest)
-        add(sums, p + 2 + states, g_y * last_u)
-        for back in range(last):
-            j = last - 1 - back
-            dt = load(steps, 4 * j)
-            u_j = load(u, d * length + j)
-            g_r = g_y * dt * u_j
+        y = zero(u)
+        g_later = zero(u)  # of all earlier T_j, each of which holds this token's step
+        g_weight = zero(u)
+        g_bias = zero(u)
+        for j in range(length):
+            i = d * length + j
+            step, u_j, ahead = load(dt, j), load(u, i), load(after, j)
+            g_r = g_y * step * u_j
             g_rate = g_r * LN2
             g_rt = g_rate * ahead
-            r = zero
-            rate = zero
-            for s in range(states):
-                a = scalar(packed, p + 2 + s)
-                e = exp2_of_product(a, ahead, scalar(limits, d * states + s))
-                part = e * load(bc, j * states + s)
-                r = r + part
-                rate = rate + a * part
-                store(g_bc, j * states + s, load(g_bc, j * states + s) + g_r * e)
-                store(sums, p + 2 + s, load(sums, p + 2 + s) + g_rt * part)
-            y = y + dt * u_j * r
-            store(g_u, d * length + j, g_y * dt * r)
-            store(steps, 4 * j + 2, g_y * u_j * r)
-            store(steps, 4 * j + 3, g_rate * rate)  # of T_j, thus of every later dt
-            ahead = ahead + dt
-
-        g_ahead = zero
-        g_weight = zero
-        g_bias = zero
-        for t in range(length):
-            g_p = (load(steps, 4 * t + 2) + g_ahead) * load(steps, 4 * t + 1)
-            g_weight = g_weight + g_p * load(rows, t * count)
+            r, rate = newest, zero(u)
+            if j < last:
+                r = zero(u)
+                for s in range(states):
+                    a = scalar(packed, p + 2 + s)
+                    e = exp2_of_product(a, ahead, scalar(limits, d * states + s))
+                    part = e * load(bc, j * states + s)
+                    r = r + part
+                    rate = rate + a * part
+                    add(g_bc, j * states + s, g_r * e)
+                    add(sums, p + 2 + s, g_rt * part)
+            else:
+                g_newest = g_newest + g_r
+            y = y + step * u_j * r
+            store(g_u, i, g_y * step * r)
+            g_p = (g_y * u_j * r + g_later) * load(rising, j)
+            g_later = g_later + g_rate * rate
+            g_weight = g_weight + g_p * load(rows, j * count)
             g_bias = g_bias + g_p
-            add(g_rows, t * count, g_p * scalar(packed, p))
-            if t < last:
-                g_ahead = g_ahead + load(steps, 4 * t + 3)
+            add(g_step, j, g_p * scalar(packed, p))
+        last_u, skip = load(u, d * length + last), scalar(packed, p + 2 + states)
+        y = y + skip * last_u
+        add(g_u, d * length + last, g_y * skip)
         add(sums, p, g_weight)
         add(sums, p + 1, g_bias)
-
         g_z = g_gated * y * (gate + z * gate * (1.0 - gate))
+        add(sums, p + 2 + states, g_y * last_u)
         add(sums, p + 3 + states, g_z * now)
         add(sums, p + 4 + states, g_out * y * z * gate)
-        add(g_window, taps - 2 + length, g_z * scalar(packed, p + 3 + states))
-
+        g_now = g_now + g_z * scalar(packed, p + 3 + states)
     for s in range(states):
-        c = load(rows, last * count + 1 + states + s)
-        g_c = zero
-        for j in range(length):
-            g = g_newest if j == last else load(g_bc, j * states + s)
-            store(g_rows, j * count + 1 + s, g * c)
-            g_c = g_c + g * load(rows, j * count + 1 + s)
-        store(g_rows, last * count + 1 + states + s, g_c)
+        store(g_bc, last * states + s, g_newest)
+    return g_now
 
+
+@njit(nogil=True)
+def _couple_backward(sizes, rows, g_bc, g_c):
+    """g_bc becomes B's gradient, and C's is summed over the tokens."""
+    length, _taps, _channels, states = sizes
+    count = 1 + 2 * states
+    for s in range(states):
+        c = load(rows, (length - 1) * count + 1 + states + s)
+        total = zero(rows)
+        for j in range(length):
+            g = load(g_bc, j * states + s)
+            total = total + g * load(rows, j * count + 1 + s)
+            store(g_bc, j * states + s, g * c)
+        store(g_c, s, total)
+
+
+@njit(nogil=True)
+def _project_backward(packed, sizes, u, g_step, g_b, g_c, g_u, sums):
+    """Adds to u's gradient and to the sums of x_proj's."""
+    outlined()
+    length, taps, channels, states = sizes
+    stride = taps + 3 * states + 7
+    last = length - 1
+    for d in range(channels):
+        p = d * stride + taps + 1
+        weight, total = scalar(packed, p), load(sums, p)
+        for t in range(length):
+            g = load(g_step, t)
+            total = total + g * load(u, d * length + t)
+            add(g_u, d * length + t, g * weight)
+        store(sums, p, total)
+        s = 0
+        while s + 4 <= states:
+            q = p + 1 + s
+            a, b, c, e = load(sums, q), load(sums, q + 1), load(sums, q + 2), load(sums, q + 3)
+            wa, wb, wc, we = scalar(packed, q), scalar(packed, q + 1), scalar(packed, q + 2), scalar(packed, q + 3)
+            for t in range(length):
+                i = t * states + s
+                ga, gb, gc, ge = load(g_b, i), load(g_b, i + 1), load(g_b, i + 2), load(g_b, i + 3)
+                u_t = load(u, d * length + t)
+                a, b, c, e = a + ga * u_t, b + gb * u_t, c + gc * u_t, e + ge * u_t
+                add(g_u, d * length + t, wa * ga + wb * gb + (wc * gc + we * ge))
+            store(sums, q, a)
+            store(sums, q + 1, b)
+            store(sums, q + 2, c)
+            store(sums, q + 3, e)
+            s += 4
+        while s < states:
+            weight, total = scalar(packed, p + 1 + s), load(sums, p + 1 + s)
+            for t in range(length):
+                g = load(g_b, t * states + s)
+                total = total + g * load(u, d * length + t)
+                add(g_u, d * length + t, weight * g)
+            store(sums, p + 1 + s, total)
+            s += 1
+        last_u, g_last = load(u, d * length + last), zero(u)
+        for s in range(states):
+            g = load(g_c, s)
+            add(sums, p + 1 + states + s, g * last_u)
+            g_last = g_last + scalar(packed, p + 1 + states + s) * g
+        add(g_u, d * length + last, g_last)
+
+
+@njit(nogil=True)
+def _convolve_backward(packed, sizes, window, slope, g_u, sums):
+    """From u back to the taps; g_u becomes the gradient before the SiLU."""
+    outlined()
+    length, taps, channels, states = sizes
+    stride = taps + 3 * states + 7
     for d in range(channels):
         p = d * stride
-        q = p + taps + 1
-        for r in range(count):
-            total = load(sums, q + r)
-            for t in range(last if r > states else 0, length):
-                total = total + load(g_rows, t * count + r) * load(u, d * length + t)
-            store(sums, q + r, total)
-        g_bias = zero
+        bias = load(sums, p + taps)
         for t in range(length):
-            g = load(g_u, d * length + t)
-            for r in range(count if t == last else 1 + states):
-                g = g + scalar(packed, q + r) * load(g_rows, t * count + r)
-            g = g * load(slope, d * length + t)
+            g = load(g_u, d * length + t) * load(slope, d * length + t)
             store(g_u, d * length + t, g)
-            g_bias = g_bias + g
-        add(sums, p + taps, g_bias)
-        for k in range(taps):
+            bias = bias + g
+        store(sums, p + taps, bias)
+        k = 0
+        while k + 4 <= taps:
+            a, b, c, e = load(sums, p + k), load(sums, p + k + 1), load(sums, p + k + 2), load(sums, p + k + 3)
+            for t in range(length):
+                g = load(g_u, d * length + t)
+                a, b = a + g * load(window, t + k), b + g * load(window, t + k + 1)
+                c, e = c + g * load(window, t + k + 2), e + g * load(window, t + k + 3)
+            store(sums, p + k, a)
+            store(sums, p + k + 1, b)
+            store(sums, p + k + 2, c)
+            store(sums, p + k + 3, e)
+            k += 4
+        while k < taps:
             total = load(sums, p + k)
             for t in range(length):
                 total = total + load(g_u, d * length + t) * load(window, t + k)
             store(sums, p + k, total)
-        if wanted:
-            for t in range(length):
-                g = load(g_u, d * length + t)
-                for k in range(taps):
-                    add(g_window, t + k, g * scalar(packed, p + k))
+            k += 1
+
+
+@njit(nogil=True)
+def _write_tokens(packed, sizes, g_u, g_now, step, first, live, g_window, g_tokens):
+    """The block's share of the tokens' gradient: every output of the taps that read a token, and the gate."""
+    outlined()
+    length, taps, channels, states = sizes
+    stride = taps + 3 * states + 7
+    lanes = g_window.size // length
+    for t in range(length):
+        total = zero(g_u)
+        for later in range(min(taps, length - t)):
+            for d in range(channels):
+                weight = scalar(packed, d * stride + taps - 1 - later)
+                total = total + weight * load(g_u, d * length + t + later)
+        store(g_window, t, total + g_now if t == length - 1 else total)
+        for i in range(live):
+            g_tokens[(first + i) * step[0] + t * step[1]] = g_window[t * lanes + i]
 
 
 # A chunk of blocks ----------------------------------------------------------------------------------------------------
@@ -332,92 +343,81 @@ def cut(scratch, lanes, start, vectors):
 
 
 @njit(nogil=True, cache=True)
-def _forward_chunk(packed, limits, sizes, first, end, blocks, tokens, out, scratch):
+def _forward_chunk(packed, limits, sizes, lanes, first, end, tokens, step, out, scratch):
+    """Blocks ``first`` to ``end``; tokens lie ``step`` numbers apart, from weight to weight and from token to token."""
     length, taps, channels, states = sizes
-    lanes = out.size // blocks
     window, at = cut(scratch, lanes, 0, taps - 1 + length)
     u, at = cut(scratch, lanes, at, channels * length)
-    slope, at = cut(scratch, lanes, at, channels * length)
+    dt, at = cut(scratch, lanes, at, length)
+    after, at = cut(scratch, lanes, at, length)
     rows, at = cut(scratch, lanes, at, length * (1 + 2 * states))
     bc, at = cut(scratch, lanes, at, length * states)
-    steps, at = cut(scratch, lanes, at, length)
+    answer, at = cut(scratch, lanes, at, 1)
     for block in range(first, end):
-        _forward_block(packed, limits, sizes, block, blocks, tokens, out, window, u, slope, rows, bc, steps)
+        start = block * lanes
+        live = min(lanes, out.size - start)
+        _read(tokens, step, start, live, length, taps, window)
+        store(answer, 0, _forward_block(packed, limits, sizes, window, u, rows, bc, dt, after))
+        for i in range(live):
+            out[start + i] = answer[i]
 
 
 @njit(nogil=True, cache=True)
-def _backward_chunk(packed, limits, sizes, first, end, blocks, tokens, upstream, g_packed, g_tokens, scratch):
+def _backward_chunk(packed, limits, sizes, lanes, first, end, tokens, step, upstream, g_packed, g_tokens, scratch):
     length, taps, channels, states = sizes
-    lanes = upstream.size // blocks
-    wanted = g_tokens.size > 0
     window, at = cut(scratch, lanes, 0, taps - 1 + length)
     u, at = cut(scratch, lanes, at, channels * length)
     slope, at = cut(scratch, lanes, at, channels * length)
+    dt, at = cut(scratch, lanes, at, length)
+    after, at = cut(scratch, lanes, at, length)
+    rising, at = cut(scratch, lanes, at, length)
     rows, at = cut(scratch, lanes, at, length * (1 + 2 * states))
     bc, at = cut(scratch, lanes, at, length * states)
     g_bc, at = cut(scratch, lanes, at, length * states)
-    g_rows, at = cut(scratch, lanes, at, length * (1 + 2 * states))
+    g_c, at = cut(scratch, lanes, at, states)
+    g_step, at = cut(scratch, lanes, at, length)
     g_u, at = cut(scratch, lanes, at, channels * length)
-    g_window, at = cut(scratch, lanes, at, taps - 1 + length)
-    steps, at = cut(scratch, lanes, at, 4 * length)
+    g_window, at = cut(scratch, lanes, at, length)
+    g_out, at = cut(scratch, lanes, at, 1)
     sums, at = cut(scratch, lanes, at, g_packed.size)
     sums[:] = 0.0
     for block in range(first, end):
-        _backward_block(
-            packed, limits, sizes, block, blocks, tokens, upstream, wanted,
-            window, u, slope, rows, bc, g_bc, g_rows, g_u, g_window, steps, sums,
+        start = block * lanes
+        live = min(lanes, upstream.size - start)
+        _read(tokens, step, start, live, length, taps, window)
+        g_out[:] = 0.0
+        for i in range(live):
+            g_out[i] = upstream[start + i]
+        g_bc[:] = 0.0
+        g_step[:] = 0.0
+        _convolve(packed, sizes, window, u, slope)
+        project(packed, sizes, length - 1, u, rows)
+        now = load(window, taps - 2 + length)
+        g_now = _scan_backward(
+            packed, limits, sizes, now, load(g_out, 0), u, rows, bc, dt, after, rising, g_bc, g_step, g_u, sums
         )  # fmt: skip
-        if wanted:
-            for t in range(length):
-                store(g_tokens, t * blocks + block, load(g_window, taps - 1 + t))
+        _couple_backward(sizes, rows, g_bc, g_c)
+        _project_backward(packed, sizes, u, g_step, g_bc, g_c, g_u, sums)
+        _convolve_backward(packed, sizes, window, slope, g_u, sums)
+        if g_tokens.size:
+            _write_tokens(packed, sizes, g_u, g_now, step, start, live, g_window, g_tokens)
+    half = lanes // 2
+    while half:  # pairs of lanes, so that a sum waits for five additions and not for thirty
+        for i in range(g_packed.size):
+            for k in range(i * lanes, i * lanes + half):
+                sums[k] += sums[k + half]
+        half //= 2
     for i in range(g_packed.size):
-        total = sums[i * lanes]
-        for lane in range(1, lanes):
-            total += sums[i * lanes + lane]
-        g_packed[i] = total
+        g_packed[i] = sums[i * lanes]
 
 
-def _scratch(sizes: Sizes, lanes: int, backward: bool, like: Tensor) -> np.ndarray:
+def _scratch(sizes: Sizes, backward: bool, like: Tensor) -> np.ndarray:
     """Uninitialised memory for one thread."""
     window, channel = sizes.taps - 1 + sizes.length, sizes.channels * sizes.length
-    vectors = window + 2 * channel + sizes.length * (sizes.rows + sizes.states + 1)
+    vectors = window + channel + sizes.length * (sizes.rows + sizes.states + 2) + 1
     if backward:
-        vectors += window + channel + sizes.length * (sizes.rows + sizes.states + 4) + sizes.parameters
-    return like.new_empty(vectors * lanes).numpy()
-
-
-# Threads --------------------------------------------------------------------------------------------------------------
-_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
-_pools_lock = threading.Lock()
-
-
-def _pool(workers: int) -> ThreadPoolExecutor:
-    """Threads kept between calls; a forked process has none of its parent's, so it makes its own."""
-    with _pools_lock:
-        key = (os.getpid(), workers)
-        if key not in _pools:
-            _pools[key] = ThreadPoolExecutor(workers, thread_name_prefix="slow_scan")
-        return _pools[key]
-
-
-def share(chunks: int, work: Callable[[Iterator[int]], None]) -> None:
-    """Run ``work`` on as many threads as torch uses; each takes the next chunk from the iterator it is given."""
-    threads = min(torch.get_num_threads(), chunks)
-    queue = iter(range(chunks))  # next() on it is one step under the interpreter lock
-
-    def flushed() -> None:
-        # What a state forgets shrinks below the normal numbers, where arithmetic takes a hundred times as long.
-        before = float(torch.tensor(1e-310, dtype=torch.float64) * 1.0) == 0.0
-        torch.set_flush_denormal(True)
-        try:
-            work(queue)
-        finally:
-            torch.set_flush_denormal(before)
-
-    others = [_pool(threads - 1).submit(flushed) for _ in range(threads - 1)]
-    flushed()
-    for other in others:
-        other.result()
+        vectors += 2 * channel + sizes.length * (sizes.states + 3) + sizes.states + sizes.parameters
+    return like.new_empty(vectors * _lanes(like.dtype)).numpy()
 
 
 # One call -------------------------------------------------------------------------------------------------------------
@@ -431,55 +431,64 @@ class _Plan(NamedTuple):
         return chunk * self.blocks // self.chunks, (chunk + 1) * self.blocks // self.chunks
 
 
+def _lanes(dtype: torch.dtype) -> int:
+    return REGISTERS * BITS // torch.finfo(dtype).bits
+
+
 def _plan(batch: int, dtype: torch.dtype) -> _Plan:
-    lanes = BITS // torch.finfo(dtype).bits
+    lanes = _lanes(dtype)
     blocks = -(-batch // lanes)
     return _Plan(lanes, blocks, max(1, min(MOST_CHUNKS, blocks // BLOCKS_PER_CHUNK)))
+
+
+def _dense(tokens_BL: Tensor) -> Tensor:
+    """The tokens in one piece, weight by weight or token by token as they came."""
+    return tokens_BL.T.contiguous().T if tokens_BL.stride(0) == 1 else tokens_BL.contiguous()
+
+
+def _flat(dense: Tensor) -> np.ndarray:
+    """The memory of a tensor that ``_dense`` gave."""
+    return dense.detach().as_strided((dense.numel(),), (1,)).numpy()
 
 
 class _LastOutput(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tokens_BL: Tensor, packed: Tensor, sizes: Sizes) -> Tensor:
-        batch, length = tokens_BL.shape
-        plan = _plan(batch, tokens_BL.dtype)
-        tokens = tokens_BL.new_empty(length, plan.blocks * plan.lanes)
-        tokens[:, :batch] = tokens_BL.T
-        tokens[:, batch:] = 0
-        out = tokens.new_empty(plan.blocks * plan.lanes)
+        plan = _plan(len(tokens_BL), tokens_BL.dtype)
+        tokens = _dense(tokens_BL)
+        out = tokens.new_empty(len(tokens))
         ctx.save_for_backward(tokens, packed)
-        ctx.sizes, ctx.plan, ctx.batch = sizes, plan, batch
-        arrays: Any = packed.detach().numpy(), _limits(packed, sizes).numpy(), tuple(sizes)
-        rest = plan.blocks, tokens.view(-1).numpy(), out.numpy()
+        ctx.sizes, ctx.plan = sizes, plan
+        arrays: Any = packed.detach().numpy(), _limits(packed, sizes).numpy(), tuple(sizes), plan.lanes
+        rest = _flat(tokens), tokens.stride(), out.numpy()
 
         def work(queue: Iterator[int]) -> None:
-            scratch = _scratch(sizes, plan.lanes, False, tokens)
+            scratch = _scratch(sizes, False, tokens)
             for chunk in queue:
                 _forward_chunk(*arrays, *plan.bounds(chunk), *rest, scratch)
 
         share(plan.chunks, work)
-        return out[:batch]
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         tokens, packed = ctx.saved_tensors
-        sizes, plan, batch = ctx.sizes, ctx.plan, ctx.batch
-        upstream = tokens.new_zeros(plan.blocks * plan.lanes)
-        upstream[:batch] = grad
+        sizes, plan = ctx.sizes, ctx.plan
         partial = tokens.new_empty(plan.chunks, sizes.parameters)
         g_tokens = torch.empty_like(tokens) if ctx.needs_input_grad[0] else tokens.new_empty(0)
-        arrays: Any = packed.detach().numpy(), _limits(packed, sizes).numpy(), tuple(sizes)
-        rest = plan.blocks, tokens.view(-1).numpy(), upstream.numpy()
-        results, g_flat = partial.numpy(), g_tokens.view(-1).numpy()
+        arrays: Any = packed.detach().numpy(), _limits(packed, sizes).numpy(), tuple(sizes), plan.lanes
+        rest = _flat(tokens), tokens.stride(), grad.contiguous().numpy()
+        results, g_flat = partial.numpy(), _flat(g_tokens)
 
         def work(queue: Iterator[int]) -> None:
-            scratch = _scratch(sizes, plan.lanes, True, tokens)
+            scratch = _scratch(sizes, True, tokens)
             for chunk in queue:
                 _backward_chunk(*arrays, *plan.bounds(chunk), *rest, results[chunk], g_flat, scratch)
 
         share(plan.chunks, work)
         return (
-            g_tokens[:, :batch].T if ctx.needs_input_grad[0] else None,
+            g_tokens if ctx.needs_input_grad[0] else None,
             partial.sum(0) if ctx.needs_input_grad[1] else None,
             None,
         )

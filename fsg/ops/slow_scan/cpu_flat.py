@@ -28,10 +28,11 @@ from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fsg.ops.slow_scan.cpu import add, cut, project, share
+from fsg.ops.slow_scan.cpu import cut
 from fsg.ops.slow_scan.lanes import (
     BITS,
     LOWEST,
+    add,
     exp2_of_product,
     load,
     load_from,
@@ -39,14 +40,18 @@ from fsg.ops.slow_scan.lanes import (
     scalar,
     sigmoid,
     softplus,
-    spread,
+    softplus_slope,
     store,
     store_from,
     transpose,
+    zero,
 )
 from fsg.ops.slow_scan.packing import LN2, Sizes, pack, sizes_of
+from fsg.ops.slow_scan.projection import projection
 from fsg.ops.slow_scan.reference import MambaWeights
+from fsg.ops.slow_scan.threads import share
 
+project = projection(load, zero)
 SEGMENT = 8  # vectors of tokens: its states and decays at 100 x 16 fill half of a 2 MB second-level cache
 FORGOTTEN = {32: 20.0, 64: 40.0}  # -log of what is left of a token that is cut off
 
@@ -74,7 +79,7 @@ def _inputs(packed, sizes, first_c, lanes, window, u, slope, rows):
     for d in range(channels):
         p = d * stride
         for b in range(vectors):
-            a = scalar(packed, p + taps)
+            a = zero(u) + scalar(packed, p + taps)
             for k in range(taps):
                 a = a + scalar(packed, p + k) * load_from(window, b * lanes + k)
             s = sigmoid(a)
@@ -94,10 +99,11 @@ def _steps(packed, sizes, u, rows, dt, rising, flow):
     for d in range(channels):
         p = d * stride + taps + 1 + count
         for b in range(vectors):
-            step, slope = softplus(scalar(packed, p) * load(rows, b * count) + scalar(packed, p + 1))
+            before = scalar(packed, p) * load(rows, b * count) + scalar(packed, p + 1)
+            step, e = softplus(before)
             i = d * vectors + b
             store(dt, i, step)
-            store(rising, i, slope)
+            store(rising, i, softplus_slope(before, e))
             store(flow, i, step * load(u, i))
 
 
@@ -143,7 +149,7 @@ def _answer(rates, limits, states, quads, lanes, tokens, dt, flow, rows, h, y):
         for q in range(quads):
             step = load(dt, t * quads + q)
             drive = load(flow, t * quads + q)
-            total = spread(h, 0.0)
+            total = zero(h)
             for s in range(states):
                 i = s * quads + q
                 decay = exp2_of_product(load(rates, i), step, load(limits, i))
@@ -164,7 +170,7 @@ def _remember(rates, limits, states, quads, lanes, tokens, dt, flow, rows, h, y,
         for q in range(quads):
             step = load(dt, t * quads + q)
             drive = load(flow, t * quads + q)
-            total = spread(h, 0.0)
+            total = zero(h)
             for s in range(states):
                 i = s * quads + q
                 decay = exp2_of_product(load(rates, i), step, load(limits, i))
@@ -208,7 +214,7 @@ def _reverse(
             step = load(dt, t * quads + q)
             drive = load(flow, t * quads + q)
             upstream = load(g_y, t * quads + q)
-            of_step = spread(h, 0.0)
+            of_step = zero(h)
             of_flow = of_step
             for s in range(states):
                 i = s * quads + q
@@ -254,7 +260,7 @@ def _gate(packed, sizes, lanes, window, u, y, out):
     stride = taps + 3 * states + 7
     for b in range(vectors):
         now = load_from(window, b * lanes + taps - 1)
-        total = spread(u, 0.0)
+        total = zero(u)
         for d in range(channels):
             p = d * stride + taps + 4 + 3 * states
             z = scalar(packed, p + 1) * now
@@ -303,7 +309,7 @@ def _inputs_backward(
     stride = taps + 3 * states + 7
     count = 1 + 2 * states
     for b in range(vectors):
-        store(g_rows, b * count, spread(u, 0.0))
+        store(g_rows, b * count, zero(u))
     for d in range(channels):
         p = d * stride + taps + 1 + count
         weight, bias = load(sums, p), load(sums, p + 1)

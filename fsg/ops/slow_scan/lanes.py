@@ -1,12 +1,15 @@
-"""Lanes: one 64-byte vector register (16 float32 or 8 float64) as a value that numba kernels compute with.
+"""Lanes: one or two 64-byte vector registers (16 or 32 float32) as a value that numba kernels compute with.
 
 LLVM does not vectorise loops over arrays that might overlap, so the kernels say what a register holds: ``load`` and
 ``store`` move one, ``+ - * /`` work on all its lanes (a scalar operand is spread over them), and the functions below are
 polynomials without a branch. Narrower machines get two or four registers for each; nothing here is for one processor.
+A chain of dependent polynomial steps leaves a processor waiting; two registers at once are two chains side by side.
 
 exp2: x = n + f, |f| <= 1/2, 2^f a polynomial, n added to the exponent bits. Relative error 1e-7 (float32), 2e-16 (float64).
-softplus: max(p, 0) + log1p(e), e = exp(-|p|), log1p(e) = 2 artanh(e / (2 + e)), a polynomial in the square: small e keep
-their digits. Imported by cpu.py alone, so numba loads when the first kernel is asked for. Proof: tests/ops/test_slow_scan_cpu.py.
+softplus: max(p, 0) + log1p(e), e = exp(-|p|), log1p(e) = e times a polynomial: small e keep their digits.
+reciprocal: the bits of x taken from a constant give 1/x to 5 %, a cubic step and a quadratic one the rest: 6 cheap
+operations, 3 cycles, where a division takes 10. Relative errors of these two: 2e-7 (float32), 4e-15 (float64).
+Imported by the kernels alone, so numba loads when the first is asked for. Proof: tests/ops/test_slow_scan_cpu.py.
 """
 
 # Kernels are compiled from untyped functions.
@@ -48,20 +51,20 @@ _EXP2 = {
     32: [1.0, *_fit(lambda f: np.expm1(f * LN2) / f, -0.5, 0.5, 5)],
     64: [LN2**k / math.factorial(k) for k in range(14)],
 }
-_ARTANH = {  # artanh(s) / s in powers of s^2, s <= 1/3
-    32: [1.0, *_fit(lambda q: (np.arctanh(np.sqrt(q)) / np.sqrt(q) - 1) / q, 1e-6, 1 / 9, 4)],
-    64: [1 / (2 * k + 1) for k in range(17)],
+_LOG1P = {  # log1p(e) / e, 0 <= e <= 1
+    bits: _fit(lambda e: np.log1p(e) / e, 1e-9, 1.0, degree) for bits, degree in ((32, 9), (64, 19))
 }
+_RECIPROCAL = {32: 0x7EF311C7, 64: 0x7FDE623822FC16E6}  # less the bits of x: the bits of 1/x, to 5 %
 _MANTISSA = {32: 23, 64: 52}
 LOWEST = {32: -126.0, 64: -1022.0}
 
 
 class Lanes(types.Type):
-    """The numba type of one vector of ``dtype``."""
+    """The numba type of one vector of ``dtype``, in as many registers."""
 
-    def __init__(self, dtype: Any) -> None:
+    def __init__(self, dtype: Any, registers: int) -> None:
         self.dtype = dtype
-        self.width = BITS // dtype.bitwidth
+        self.width = registers * BITS // dtype.bitwidth
         super().__init__(name=f"Lanes({dtype} x {self.width})")
 
 
@@ -107,9 +110,9 @@ for _symbol, _instruction in (
     _arithmetic(_symbol, _instruction)
 
 
-def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any, lanes: Lanes, unit: int = 0) -> Any:
+def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any, lanes: Lanes, unit: int) -> Any:
     data = context.make_array(array_type)(context, builder, array).data
-    first = builder.mul(index, ir.Constant(index.type, unit or lanes.width))
+    first = builder.mul(index, ir.Constant(index.type, unit))
     return builder.bitcast(builder.gep(data, [first]), context.get_value_type(lanes).as_pointer())
 
 
@@ -124,24 +127,47 @@ def outlined(typingctx: Any) -> Any:
     return types.void(), generate
 
 
-@intrinsic
-def load(typingctx: Any, array: Any, index: Any) -> Any:
-    """``array[index * width : (index + 1) * width]`` of a contiguous 1-d array, as one vector."""
-    lanes = Lanes(array.dtype)
+def vectors_of(registers: int) -> tuple[Any, Any, Any]:
+    """``load``, ``load_from`` and ``zero`` for vectors of 1 or 2 registers.
 
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = _address(context, builder, sig.args[0], args[0], args[1], lanes)
-        return builder.load(pointer, align=lanes.dtype.bitwidth // 8)
+    ``load(array, i)`` is ``array[i * width : (i + 1) * width]`` of a contiguous 1-d array, ``load_from(array, i)`` is
+    ``array[i : i + width]``, ``zero(array)`` a vector of zeros of the array's type.
+    """
 
-    return lanes(array, types.intp), generate
+    def reader(whole: bool) -> Any:
+        @intrinsic
+        def read(typingctx: Any, array: Any, index: Any) -> Any:
+            lanes = Lanes(array.dtype, registers)
+
+            def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+                pointer = _address(context, builder, sig.args[0], args[0], args[1], lanes, lanes.width if whole else 1)
+                return builder.load(pointer, align=lanes.dtype.bitwidth // 8)
+
+            return lanes(array, types.intp), generate
+
+        return read
+
+    @intrinsic
+    def zero(typingctx: Any, array: Any) -> Any:
+        lanes = Lanes(array.dtype, registers)
+
+        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return ir.Constant(context.get_value_type(lanes), [0.0] * lanes.width)
+
+        return lanes(array), generate
+
+    return reader(whole=True), reader(whole=False), zero
+
+
+load, load_from, zero = vectors_of(1)
 
 
 @intrinsic
 def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
-    """The reverse of ``load``."""
+    """array[index * width : (index + 1) * width] = value."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = _address(context, builder, sig.args[0], args[0], args[1], value)
+        pointer = _address(context, builder, sig.args[0], args[0], args[1], value, value.width)
         builder.store(args[2], pointer, align=value.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
@@ -149,23 +175,25 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
 
 
 @intrinsic
-def load_from(typingctx: Any, array: Any, start: Any) -> Any:
-    """``array[start : start + width]``: as ``load``, from any number on."""
-    lanes = Lanes(array.dtype)
+def add(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
+    """array[index * width : (index + 1) * width] += value."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = _address(context, builder, sig.args[0], args[0], args[1], lanes, unit=1)
-        return builder.load(pointer, align=lanes.dtype.bitwidth // 8)
+        pointer = _address(context, builder, sig.args[0], args[0], args[1], value, value.width)
+        align = value.dtype.bitwidth // 8
+        total = builder.fadd(builder.load(pointer, align=align), args[2], flags=_FLAGS)
+        builder.store(total, pointer, align=align)
+        return context.get_dummy_value()
 
-    return lanes(array, types.intp), generate
+    return types.void(array, types.intp, value), generate
 
 
 @intrinsic
 def store_from(typingctx: Any, array: Any, start: Any, value: Any) -> Any:
-    """The reverse of ``load_from``."""
+    """array[start : start + width] = value."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = _address(context, builder, sig.args[0], args[0], args[1], value, unit=1)
+        pointer = _address(context, builder, sig.args[0], args[0], args[1], value, 1)
         builder.store(args[2], pointer, align=value.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
@@ -175,14 +203,14 @@ def store_from(typingctx: Any, array: Any, start: Any, value: Any) -> Any:
 @intrinsic
 def transpose(typingctx: Any, source: Any, first: Any, step: Any, target: Any, to: Any, to_step: Any) -> Any:
     """As many vectors of ``source`` (first, first + step, ..) as a vector has lanes, transposed into ``target``."""
-    lanes = Lanes(source.dtype)
+    lanes = Lanes(source.dtype, 1)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         width, align = lanes.width, lanes.dtype.bitwidth // 8
 
         def at(i: int, which: int) -> Any:
             index = builder.add(args[which + 1], builder.mul(args[which + 2], ir.Constant(args[which + 2].type, i)))
-            return _address(context, builder, sig.args[which], args[which], index, lanes)
+            return _address(context, builder, sig.args[which], args[which], index, lanes, width)
 
         rows = [builder.load(at(i, 0), align=align) for i in range(width)]
         half = 1
@@ -205,25 +233,17 @@ def transpose(typingctx: Any, source: Any, first: Any, step: Any, target: Any, t
 
 @intrinsic
 def scalar(typingctx: Any, array: Any, index: Any) -> Any:
-    """``array[index]`` in every lane, without numba's look at the sign of the index."""
-    lanes = Lanes(array.dtype)
+    """``array[index]``, without numba's look at the sign of the index."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
-        return _spread(builder, builder.load(builder.gep(data, [args[1]])), lanes.width)
+        return builder.load(builder.gep(data, [args[1]]))
 
-    return lanes(array, types.intp), generate
+    return array.dtype(array, types.intp), generate
 
 
-@intrinsic
-def spread(typingctx: Any, array: Any, value: Any) -> Any:
-    """The scalar ``value`` in every lane of a vector of ``array``'s type."""
-    lanes = Lanes(array.dtype)
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _spread(builder, args[1], lanes.width)
-
-    return lanes(array, lanes.dtype), generate
+def _bits(vector: Any) -> int:
+    return 32 if isinstance(vector.type.element, ir.FloatType) else 64
 
 
 def _constant(vector: Any, value: float) -> Any:
@@ -234,7 +254,7 @@ def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """a b + c, fused where the processor can (elsewhere llvm.fma would call a library for every lane)."""
     if not _FUSES:
         return builder.fadd(builder.fmul(a, b), c)
-    name = f"llvm.fma.v{c.type.count}f{BITS // c.type.count}"
+    name = f"llvm.fma.v{c.type.count}f{_bits(c)}"
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(c.type, [c.type] * 3), name)
     return builder.call(function, [a, b, c])
 
@@ -252,9 +272,9 @@ def _clamp(builder: Any, x: Any, bound: float, lower: bool) -> Any:
     return builder.select(builder.fcmp_ordered("<" if lower else ">", x, limit), limit, x)
 
 
-def _exp2(builder: Any, factor: Any, x: Any, bits: int, rest: Any = None) -> Any:
+def _exp2(builder: Any, factor: Any, x: Any, rest: Any = None) -> Any:
     """2^((factor + rest) x), the product unrounded where the machine fuses; it must lie within the normal exponents."""
-    mantissa = _MANTISSA[bits]
+    bits, mantissa = _bits(x), _MANTISSA[_bits(x)]
     integers = ir.VectorType(ir.IntType(bits), x.type.count)
     magic = _constant(x, 1.5 * 2.0**mantissa)  # adding it leaves the nearest integer in the lowest bits
     shifted = _fma(builder, factor, x, magic)
@@ -267,37 +287,40 @@ def _exp2(builder: Any, factor: Any, x: Any, bits: int, rest: Any = None) -> Any
     return builder.bitcast(builder.add(power, exponent), x.type)
 
 
-def _exp(builder: Any, x: Any, bits: int) -> Any:
+def _exp(builder: Any, x: Any) -> Any:
     """e^x: log2(e) in two parts, or a large x would carry the rounding of the constant into every digit."""
+    bits = _bits(x)
     number = np.float32 if bits == 32 else np.float64
     high = float(number(LOG2E))
     low = math.fsum([1.4426950408889634, -high]) if bits == 32 else 2.0355273740931033e-17
-    return _exp2(builder, _constant(x, high), x, bits, _constant(x, low))
+    return _exp2(builder, _constant(x, high), x, _constant(x, low))
+
+
+def _reciprocal(builder: Any, x: Any) -> Any:
+    """1 / x for x from 2^-125 to 2^125."""
+    bits = _bits(x)
+    integers = ir.VectorType(ir.IntType(bits), x.type.count)
+    magic = ir.Constant(integers, [_RECIPROCAL[bits]] * x.type.count)
+    y = builder.bitcast(builder.sub(magic, builder.bitcast(x, integers)), x.type)
+    negative, one = builder.fneg(x), _constant(x, 1.0)
+    for _ in range(1 if bits == 32 else 2):
+        error = _fma(builder, negative, y, one)
+        y = _fma(builder, y, _fma(builder, error, error, error), y)
+    return _fma(builder, y, _fma(builder, negative, y, one), y)
 
 
 @intrinsic
 def exp2_of_product(typingctx: Any, rate: Any, x: Any, limit: Any) -> Any:
-    """2^(rate min(x, limit)), where rate * limit is the lowest exponent that a normal number has."""
+    """2^(rate min(x, limit)) for scalar ``rate`` or lanes; rate * limit is the lowest exponent that a normal number has."""
+    rest = [a if isinstance(a, Lanes) else x.dtype for a in (rate, limit)]
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        rate, x, limit = args
+        x = args[1]
+        rate, limit = (a if a.type == x.type else _spread(builder, a, x.type.count) for a in (args[0], args[2]))
         held = builder.select(builder.fcmp_ordered(">", x, limit), limit, x)
-        return _exp2(builder, rate, held, sig.args[1].dtype.bitwidth)
+        return _exp2(builder, rate, held)
 
-    return x(x, x, x), generate
-
-
-@intrinsic
-def exp(typingctx: Any, x: Any) -> Any:
-    """e^x, held within the normal numbers and their reciprocals."""
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        bits = sig.args[0].dtype.bitwidth
-        bound = LOWEST[bits] * LN2 * (1 - 1e-6)
-        held = _clamp(builder, args[0], bound, lower=True)
-        return _exp(builder, _clamp(builder, held, -bound, lower=False), bits)
-
-    return x(x), generate
+    return x(rest[0], x, rest[1]), generate
 
 
 @intrinsic
@@ -305,48 +328,66 @@ def exp_below_zero(typingctx: Any, x: Any) -> Any:
     """e^x for x <= 0, held within the normal numbers."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        bits = sig.args[0].dtype.bitwidth
-        return _exp(builder, _clamp(builder, args[0], LOWEST[bits] * LN2 * (1 - 1e-6), lower=True), bits)
+        bound = LOWEST[_bits(args[0])] * LN2 * (1 - 1e-6)
+        return _exp(builder, _clamp(builder, args[0], bound, lower=True))
 
     return x(x), generate
 
 
 @intrinsic
-def artanh_ratio(typingctx: Any, square: Any) -> Any:
-    """artanh(s) / s from s^2 <= 1/9."""
+def sigmoid(typingctx: Any, x: Any) -> Any:
+    """1 / (1 + exp(-x)), held within the normal numbers."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _horner(builder, args[0], _ARTANH[sig.args[0].dtype.bitwidth])
+        bound = (LOWEST[_bits(args[0])] + 2) * LN2
+        held = _clamp(builder, builder.fneg(args[0]), bound, lower=True)
+        e = _exp(builder, _clamp(builder, held, -bound, lower=False))
+        return _reciprocal(builder, builder.fadd(e, _constant(e, 1.0)))
 
-    return square(square), generate
+    return x(x), generate
+
+
+@intrinsic
+def reciprocal(typingctx: Any, x: Any) -> Any:
+    """1 / x for x from 2^-125 to 2^125."""
+    return x(x), lambda context, builder, sig, args: _reciprocal(builder, args[0])
+
+
+@intrinsic
+def log1p_ratio(typingctx: Any, e: Any) -> Any:
+    """log1p(e) / e for 0 <= e <= 1."""
+    return e(e), lambda context, builder, sig, args: _horner(builder, args[0], _LOG1P[_bits(args[0])])
 
 
 @intrinsic
 def where_greater(typingctx: Any, x: Any, bound: Any, yes: Any, no: Any) -> Any:
-    """``yes`` in the lanes where x > bound (a scalar), ``no`` in the others and where x is NaN."""
+    """``yes`` (a scalar or lanes) in the lanes where x > bound (a scalar), ``no`` in the others and where x is NaN."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        limit = _spread(builder, args[1], sig.args[0].width)
-        return builder.select(builder.fcmp_ordered(">", args[0], limit), args[2], args[3])
+        x, limit, yes, no = (a if a.type == args[0].type else _spread(builder, a, x_width) for a in args)
+        return builder.select(builder.fcmp_ordered(">", x, limit), yes, no)
 
-    return x(x, x.dtype, x, x), generate
+    x_width = x.width
+    return x(x, x.dtype, yes if isinstance(yes, Lanes) else x.dtype, x), generate
 
 
-@njit(nogil=True)
-def sigmoid(x):
-    """1 / (1 + exp(-x))."""
-    return 1.0 / (1.0 + exp(x * -1.0))
+@intrinsic
+def positive(typingctx: Any, x: Any) -> Any:
+    """max(x, 0); NaN stays."""
+    return x(x), lambda context, builder, sig, args: _clamp(builder, args[0], 0.0, lower=True)
 
 
 @njit(nogil=True)
 def softplus(p):
-    """log(1 + exp(p)) and its derivative sigmoid(p), with one division; as torch's: p itself above 20."""
-    zero = p - p
-    positive = where_greater(p, 0.0, p, zero)
-    e = exp_below_zero(p - 2.0 * positive)
-    once, twice = 1.0 + e, 2.0 + e
-    inverse = 1.0 / (once * twice)
-    s = e * once * inverse
-    value = positive + (s + s) * artanh_ratio(s * s)
-    slope = where_greater(p, 0.0, twice * inverse, e * twice * inverse)
-    return where_greater(p, 20.0, p, value), where_greater(p, 20.0, zero + 1.0, slope)
+    """log(1 + exp(p)), and e = exp(-|p|); as torch's: p itself above 20, where e is given as 0."""
+    above = positive(p)
+    e = exp_below_zero(p - 2.0 * above)
+    e = where_greater(p, 20.0, 0.0, e)
+    return above + e * log1p_ratio(e), e
+
+
+@njit(nogil=True)
+def softplus_slope(p, e):
+    """The derivative of softplus, sigmoid(p), from the e that ``softplus`` gave."""
+    inverse = reciprocal(1.0 + e)
+    return where_greater(p, 0.0, inverse, e * inverse)

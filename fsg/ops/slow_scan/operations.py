@@ -17,7 +17,7 @@ def operations(tokens: int, recurrent: int, outputs: int, d_inner: int, d_state:
     project = tokens * d * (1 + s) + outputs * d * s
     return {
         "exp": 2.0 * (recurrent * d * s + 3 * tokens * d + outputs * d),  # decays; SiLU, softplus and its log; gate
-        "divide": 2.0 * (2 * tokens * d + outputs * d),
+        "divide": 3.0 * tokens * d + 2 * outputs * d,  # SiLU and gate both ways, softplus' slope backward
         "multiply-add": 6.0 * recurrent * d * s + 4 * project + 4 * k * tokens * d,
     }
 
