@@ -211,7 +211,7 @@ def t_test(paired: ArrayLike) -> TestResult:
     return TestResult(float(2 * stdtr(d.size - 1, -t)), d.size, "paired t", 0.0)
 
 
-def sign_flip_test(paired: ArrayLike, resamples: int = 99_999, seed: int = 0) -> TestResult:
+def sign_flip_test(paired: ArrayLike, resamples: int = 19_999, seed: int = 0) -> TestResult:
     """Exact permutation test of pairs: the share of the 2^n sign patterns whose |mean| is at least the observed one.
 
     Right for any distribution symmetric about zero under the null. All patterns up to n = 20; beyond, ``resamples``
