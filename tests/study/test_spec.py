@@ -83,7 +83,7 @@ def test_the_shipped_sweep_has_log_int_and_categorical_domains():
     spec = load_study(ROOT / "search_spaces/digits_smoke.yaml")
     assert {"loguniform", "randint", "choice"} <= {domain.kind for domain in spec.space.domains.values()}
     assert 3 <= len(spec.space.paths) <= 5
-    assert (spec.search.sampler, spec.search.trials, spec.scheduler.name) == ("tpe", 12, "asha")
+    assert (spec.search.sampler, spec.search.trials, spec.scheduler.name) == ("auto", 12, "asha")
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
