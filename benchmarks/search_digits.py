@@ -1,8 +1,8 @@
 """Does our search at a quarter of the epochs find as good a configuration as random search with whole trials?
 
-Run: ``OMP_NUM_THREADS=1 python -m benchmarks.search_digits`` (about five minutes on 2 cores). A 1-bit CNN on the digits that ship with
-scikit-learn, really trained, in this process and without Ray: two simulated workers take turns by epochs, through the real proposals
-and the real rule, as in ``benchmarks/search.py``.
+Run: ``OMP_NUM_THREADS=1 python -m benchmarks.search_digits`` (about five minutes on 2 cores). A 1-bit CNN on the digits that
+ship with scikit-learn, really trained, in this process and without Ray: two simulated workers take turns by epochs, through
+the real proposals and the real rule, as in ``benchmarks/search.py``.
 
 - ``random``: random configurations, each for all of its 15 epochs, 240 epochs together.
 - ``curves``: what ``sampler: auto`` is here, with ASHA (grace 1, factor 3), and 60 epochs in all; a trial that is under way
@@ -61,7 +61,7 @@ def search(method: str, repetition: int) -> tuple[Mapping[str, Any], float, int]
         rule.expected = proposals.expected
     running: list[tuple[str, Mapping[str, Any], Any]] = []
     begun, best, value = 0, None, -math.inf
-    for spent in range(EPOCHS[method]):
+    for _ in range(EPOCHS[method]):
         while len(running) < WORKERS:
             asked = proposals.ask()
             assert asked is not None
@@ -82,7 +82,7 @@ def search(method: str, repetition: int) -> tuple[Mapping[str, Any], float, int]
             proposals.end(key, "pruned" if stopped else "finished")
         else:
             running.append((key, point, trainer))
-    assert best is not None, spent
+    assert best is not None
     return best, value, begun
 
 
