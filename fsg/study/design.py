@@ -36,6 +36,10 @@ class PlannedTrial:
     seed: int
     config: TrialConfig
 
+    def event(self) -> dict[str, Any]:
+        """What the ledger's "planned" holds of it."""
+        return {"key": self.key, "arm": self.arm, "seed": self.seed, "config": self.config.model_dump(mode="json")}
+
 
 @dataclass(frozen=True, slots=True)
 class Block:

@@ -112,35 +112,48 @@ class Ledger:
         self._file: int | None = None
 
     def append(self, event: str, **fields: Any) -> Event:
-        """Write one event and return it, once it is on disk. Safe to call from several threads.
+        """Write one event and return it, once it is on disk; as ``append_all``."""
+        return self.append_all([(event, fields)])[0]
 
-        A metric that is no finite number is written as null. StudyError for an unknown event, fields that are not the
-        event's, values JSON cannot hold, and a disk that refuses.
+    def append_all(self, events: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Event]:
+        """Write (event, fields) each as a line, and return them once all are on disk: one fsync, 1 to 6 ms, for all of them.
+
+        A kill leaves the first ones whole and in order. Safe to call from several threads. A metric that is no finite
+        number is written as null. StudyError for an unknown event, fields that are not the event's, values JSON cannot
+        hold, and a disk that refuses.
         """
-        if isinstance(fields.get("metrics"), Mapping):
-            fields["metrics"] = {name: _finite(value) for name, value in fields["metrics"].items()}
-        record = {"event": event, "time": time.time(), **fields}
+        now = time.time()
+        written, lines = [], []
+        for event, fields in events:
+            record, line = self._line({"event": event, "time": now, **fields})
+            written.append(record)
+            lines.append(line)
+        with self._lock:
+            try:
+                self._write(b"".join(lines))
+            except OSError as error:
+                self._close()  # the next append finds and moves aside what was half-written
+                raise StudyError(
+                    f"{self.path}: cannot be written ({error}). Make space or mend it, then resume."
+                ) from None
+        if self._listener is not None:
+            for record in written:
+                self._listener(record)
+        return written
+
+    def _line(self, record: Event) -> tuple[Event, bytes]:
+        """The event with its crc, and its line; StudyError if it is none."""
+        if isinstance(record.get("metrics"), Mapping):
+            record["metrics"] = {name: _finite(value) for name, value in record["metrics"].items()}
         problem = _shape_problem(record)
         if problem:
             raise StudyError(f"{self.path}: cannot record this event: {problem}.")
         try:
             body = canonical_json(record)
         except (TypeError, ValueError) as error:
-            raise StudyError(f'{self.path}: cannot record "{event}": {error}.') from None
+            raise StudyError(f'{self.path}: cannot record "{record["event"]}": {error}.') from None
         crc = f"{zlib.crc32(body.encode()):08x}"
-        line = canonical_json(record | {"crc": crc}).encode() + b"\n"
-        with self._lock:
-            try:
-                self._write(line)
-            except OSError as error:
-                self._close()  # the next append finds and moves aside what was half-written
-                raise StudyError(
-                    f"{self.path}: cannot be written ({error}). Make space or mend it, then resume."
-                ) from None
-        written = record | {"crc": crc}
-        if self._listener is not None:
-            self._listener(written)
-        return written
+        return record | {"crc": crc}, canonical_json(record | {"crc": crc}).encode() + b"\n"
 
     def read(self) -> list[Event]:
         """Every event, in order; none where there is no file. Changes nothing.

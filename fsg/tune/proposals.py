@@ -7,6 +7,7 @@ restart. (Ray's own OptunaSearch tells a stopped trial as COMPLETE with its trun
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import random
@@ -328,13 +329,39 @@ def _quietly_open(sampler: BaseSampler, storage: Path | str | None, modes: Seque
         ) from None
 
 
+class _Journal(JournalFileBackend):
+    """A journal of one process: no lock, and no fsync, of which Optuna has seven a trial at 1 to 6 ms each.
+
+    What a power failure takes from its end is entered again from the ledger, which is on disk.
+    """
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Hand the lines to the system, which keeps them through a kill of this process."""
+        with Path(self._file_path).open("ab") as file:
+            file.write(b"".join(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs))
+
+
 def _journal(path: Path) -> JournalStorage:
-    """The journal, without what a kill leaves: a lock that Optuna would wait 30 s for, and half of a line."""
+    """The journal, up to the first line that is none: what a kill or a power failure left half-written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     if path.exists():
-        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
-    return JournalStorage(JournalFileBackend(str(path)))
+        os.truncate(path, _whole(path.read_bytes()))
+    return JournalStorage(_Journal(str(path)))
+
+
+def _whole(journal: bytes) -> int:
+    """Bytes of the lines before the first damaged one."""
+    end = 0
+    for line in journal.splitlines(keepends=True):
+        try:
+            json.loads(line)
+        except ValueError:
+            break
+        if not line.endswith(b"\n"):
+            break
+        end += len(line)
+    return end
 
 
 def _need(package: str, sampler: str) -> None:

@@ -60,11 +60,11 @@ class Recorder(NotInSnapshots, TrialScheduler):
         if reason:
             self._end(trial, "failed", reason=reason)
         elif METRICS in result and trial.config["key"] not in self._ended:
-            self._write_epoch(trial, result)
             if result.get(PAUSED):
-                self.ledger.append("paused", key=trial.config["key"], epoch=result["epoch"])
+                self._write_epoch(trial, result, ("paused", {"epoch": result["epoch"]}))
             else:
-                self._end(trial, "finished", metrics=json.loads(result[METRICS]))
+                self._write_epoch(trial, result, ("finished", {"metrics": json.loads(result[METRICS])}))
+                self._ended.add(trial.config["key"])
         self.inner.on_trial_complete(tune_controller, trial, result)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
@@ -84,14 +84,17 @@ class Recorder(NotInSnapshots, TrialScheduler):
         """The inner scheduler's."""
         return self.inner.debug_string()
 
-    def _write_epoch(self, trial: Trial, result: dict[str, Any]) -> None:
-        key = trial.config["key"]
+    def _write_epoch(self, trial: Trial, result: dict[str, Any], *ends: tuple[str, dict[str, Any]]) -> None:
+        """All that a result says, in one append."""
+        events: list[tuple[str, dict[str, Any]]] = []
         if FINGERPRINT in result:
-            self.ledger.append("fingerprint", key=key, **json.loads(result[FINGERPRINT]))
-        self.ledger.append("epoch", key=key, metrics=json.loads(result[METRICS]))
+            events.append(("fingerprint", json.loads(result[FINGERPRINT])))
+        events.append(("epoch", {"metrics": json.loads(result[METRICS])}))
         if result[LAYERS] != "{}":
-            self.ledger.append("layers", key=key, epoch=result["epoch"], layers=json.loads(result[LAYERS]))
-        self.ledger.append("checkpoint", key=key, epoch=result["epoch"], path=result[CHECKPOINT])
+            events.append(("layers", {"epoch": result["epoch"], "layers": json.loads(result[LAYERS])}))
+        events.append(("checkpoint", {"epoch": result["epoch"], "path": result[CHECKPOINT]}))
+        key = trial.config["key"]
+        self.ledger.append_all((name, {"key": key, **fields}) for name, fields in [*events, *ends])
 
     def _end(self, trial: Trial, event: str, **fields: Any) -> None:
         key = trial.config["key"]

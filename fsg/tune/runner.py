@@ -14,7 +14,7 @@ import re
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,10 +70,9 @@ def run_study(
             if not left:
                 return True
             connect()
-            for trial in left:
-                if trial.key not in state.trials:
-                    config = trial.config.model_dump(mode="json")
-                    ledger.append("planned", key=trial.key, arm=trial.arm, seed=trial.seed, config=config)
+            new = [trial for trial in left if trial.key not in state.trials]
+            if new:
+                ledger.append_all(("planned", trial.event()) for trial in new)
             _tune(folder, spec, resources, ledger, left, state)
             trials = folder.state().trials
             if not all(trials[trial.key].status in ENDED for trial in left):
@@ -208,10 +207,10 @@ class _Door(Ledger):
         self._ledger = ledger
         self.error: FsgError | None = None
 
-    def append(self, event: str, **fields: Any) -> dict[str, Any]:
+    def append_all(self, events: Iterable[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
         """As the ledger does."""
         try:
-            return self._ledger.append(event, **fields)
+            return self._ledger.append_all(events)
         except FsgError as error:
             self.error = self.error or error
             raise

@@ -70,11 +70,11 @@ class PlanSearcher(StudySearcher):
 
     def __init__(self, folder: StudyFolder, trials: Iterable[PlannedTrial]) -> None:
         super().__init__(folder)
-        self._left = list(trials)
+        self._left = deque(trials)
 
     def next_trial(self) -> PlannedTrial | None:
         """The next of the plan."""
-        return self._left.pop(0) if self._left else None
+        return self._left.popleft() if self._left else None
 
 
 class SweepSearcher(StudySearcher):
@@ -128,9 +128,7 @@ class SweepSearcher(StudySearcher):
     def _planned_trial(self, trial: PlannedTrial) -> PlannedTrial:
         """The trial, in the ledger before anyone hears of it."""
         if trial.key not in self._planned:
-            self._ledger.append(
-                "planned", key=trial.key, arm=trial.arm, seed=trial.seed, config=trial.config.model_dump(mode="json")
-            )
+            self._ledger.append("planned", **trial.event())
             self._planned.add(trial.key)
         return trial
 
@@ -162,7 +160,8 @@ class SweepSearcher(StudySearcher):
             self._proposals.end(owner.key, "pruned")
             return
         owner.finals[trial.seed] = dict(result)
-        seed = following(self._spec, owner, self._all_values())
+        whole = len(owner.finals) >= len(self._spec.seeds)
+        seed = None if whole else following(self._spec, owner, self._all_values())
         if seed is not None and self._within_budget():
             self._left.append(self._owned(owner, seed))
         else:

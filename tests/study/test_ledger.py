@@ -447,3 +447,21 @@ def test_a_large_ledger_is_read_quickly(ledger, monkeypatch):
     start = time.perf_counter()
     assert len(state(ledger).trials["k1"].epochs) == 5000
     assert time.perf_counter() - start < 1.0
+
+
+def test_events_that_belong_together_are_written_at_once_and_heard_in_order(tmp_path, monkeypatch):
+    syncs, heard = [], []
+    ledger = Ledger(tmp_path / "ledger.jsonl", listener=heard.append)
+    ledger.append("stopped", reason="first")
+    monkeypatch.setattr("fsg.study.ledger.os.fsync", syncs.append)
+    events = [("epoch", {"key": "a", "metrics": {"epoch": 1}}), ("checkpoint", {"key": "a", "epoch": 1, "path": "p"})]
+    assert ledger.append_all(events) == heard[1:] == ledger.read()[1:]
+    assert [event["event"] for event in heard] == ["stopped", "epoch", "checkpoint"]
+    assert len(syncs) == 1
+
+
+def test_of_events_that_belong_together_none_is_written_if_one_is_wrong(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    with pytest.raises(StudyError, match="cannot record"):
+        ledger.append_all([("stopped", {"reason": "fine"}), ("epoch", {"key": "a", "metrics": {}})])
+    assert ledger.read() == []

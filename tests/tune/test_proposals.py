@@ -367,3 +367,18 @@ def test_a_sampler_whose_package_is_missing_says_which(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(BackendUnavailable, match="cmaes needs the package cmaes"):
         make_sampler("cmaes", 0, SPACE)
+
+
+def test_what_a_power_failure_takes_from_the_journal_comes_back_from_the_ledger(tmp_path):
+    journal = tmp_path / "journal"
+    searcher = proposals("random", journal)
+    run(searcher, 2)
+    whole = journal.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:-4]) + b"\0" * 40 + b"\n" + lines[-1])
+    outcomes = {t.user_attrs[KEY]: Outcome(t.params, "finished", epochs(1)) for t in told(searcher)}
+    again = proposals("random", journal)
+    assert again.recall(outcomes) == []
+    trials = [t for t in told(journal) if KEY in t.user_attrs]
+    assert sorted(t.user_attrs[KEY] for t in trials) == sorted(outcomes)
+    assert {t.state for t in trials} == {STATE.COMPLETE}
