@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fsg.config import TrialConfig
+    from fsg.report.progress import Output
     from fsg.study.folder import StudyFolder
     from fsg.study.seeds import Enough
     from fsg.study.spec import AblationSpec, SweepSpec
@@ -33,6 +34,10 @@ Cpus = Annotated[float, typer.Option(min=0.01, help="CPU cores per trial; fracti
 Gpus = Annotated[float, typer.Option(min=0, help="GPUs per trial; fractions allowed.")]
 Address = Annotated[str | None, typer.Option(help="Join this running Ray cluster instead of starting one here.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print arms, trials and an estimate of time; run nothing.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Only the report, once all trials have ended.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Nothing but one JSON object a line: each start and end of a trial.")
+]
 STUDIES = Path("studies")
 STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 
@@ -45,9 +50,12 @@ def ablate(
     cpus_per_trial: Cpus = 1,
     gpus_per_trial: Gpus = 0,
     address: Address = None,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Run an ablation: every arm with every seed, then the comparison table."""
-    _start(spec, "ablation", dry_run, storage, tracking_uri, cpus_per_trial, gpus_per_trial, address)
+    output = _output(quiet, json)
+    _start(spec, "ablation", dry_run, storage, tracking_uri, cpus_per_trial, gpus_per_trial, address, output)
 
 
 def sweep(
@@ -58,9 +66,12 @@ def sweep(
     cpus_per_trial: Cpus = 1,
     gpus_per_trial: Gpus = 0,
     address: Address = None,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Search a space for the best configuration."""
-    _start(spec, "sweep", dry_run, storage, tracking_uri, cpus_per_trial, gpus_per_trial, address)
+    output = _output(quiet, json)
+    _start(spec, "sweep", dry_run, storage, tracking_uri, cpus_per_trial, gpus_per_trial, address, output)
 
 
 def resume(
@@ -70,12 +81,14 @@ def resume(
     cpus_per_trial: Cpus = 1,
     gpus_per_trial: Gpus = 0,
     address: Address = None,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Go on with a study where it was stopped."""
     from fsg.study.folder import find_study
 
-    folder = find_study(study, storage)
-    _run(folder, folder.spec(), _tracking(tracking_uri), cpus_per_trial, gpus_per_trial, address)
+    folder, output = find_study(study, storage), _output(quiet, json)
+    _run(folder, folder.spec(), _tracking(tracking_uri), cpus_per_trial, gpus_per_trial, address, output)
 
 
 def compare(
@@ -192,6 +205,7 @@ def _start(
     cpus: float,
     gpus: float,
     address: str | None,
+    output: Output,
 ) -> None:
     from fsg.errors import StudyError
     from fsg.study.folder import StudyFolder
@@ -215,7 +229,7 @@ def _start(
         from fsg.tune.cluster import reach
 
         reach(address)
-    _run(StudyFolder.create_or_open(spec, storage), spec, uri, cpus, gpus, address)
+    _run(StudyFolder.create_or_open(spec, storage), spec, uri, cpus, gpus, address, output)
 
 
 def _budgeted(spec: AblationSpec, storage: Path, cpus: float, gpus: float) -> AblationSpec:
@@ -257,17 +271,31 @@ def _check_data(spec: AblationSpec | SweepSpec) -> None:
         load_data(data)
 
 
+def _output(quiet: bool, json: bool) -> Output:
+    from fsg.errors import ConfigError
+
+    if quiet and json:
+        raise ConfigError("--quiet and --json are two ways to say less; give one of them.")
+    return "json" if json else "quiet" if quiet else "text"
+
+
 def _run(
-    folder: StudyFolder, spec: AblationSpec | SweepSpec, uri: str, cpus: float, gpus: float, address: str | None
+    folder: StudyFolder,
+    spec: AblationSpec | SweepSpec,
+    uri: str,
+    cpus: float,
+    gpus: float,
+    address: str | None,
+    output: Output,
 ) -> None:
     from fsg.report.study_report import make_report
     from fsg.study.spec import AblationSpec
     from fsg.tune.runner import Resources
 
-    console, resources = _console(), Resources(cpus, gpus, address)
+    console, resources = _console(hushed=output == "json"), Resources(cpus, gpus, address)
     if isinstance(spec, AblationSpec) and spec.retune is not None:
-        spec = _tuned(folder, spec, uri, resources, console)
-    exporter, behind = _run_trials(folder, spec, uri, resources, console, _name_of(folder))
+        spec = _tuned(folder, spec, uri, resources, console, output)
+    exporter, behind = _run_trials(folder, spec, uri, resources, console, _name_of(folder), output)
     report = make_report(spec, folder.state())
     console.print(*report.terminal, sep="\n\n")
     files = report.write(folder.reports)
@@ -281,7 +309,9 @@ def _run(
         raise FsgError(f"{folder.path}: all {len(trials)} trials failed, the first of them: {trials[0].reason}")
 
 
-def _tuned(folder: StudyFolder, spec: AblationSpec, uri: str, resources: Resources, console: Console) -> AblationSpec:
+def _tuned(
+    folder: StudyFolder, spec: AblationSpec, uri: str, resources: Resources, console: Console, output: Output
+) -> AblationSpec:
     """Search for each arm, each a study of its own in ``retune/``, and the comparison of what they found."""
     from fsg.study.folder import StudyFolder
     from fsg.study.tuned import arm_sweeps, tuned_config
@@ -289,13 +319,19 @@ def _tuned(folder: StudyFolder, spec: AblationSpec, uri: str, resources: Resourc
     found = {}
     for arm, sweep in arm_sweeps(spec).items():
         place = StudyFolder.create_or_open(sweep, folder.path / "retune")
-        _run_trials(place, sweep, uri, resources, console, _name_of(folder))
+        _run_trials(place, sweep, uri, resources, console, _name_of(folder), output)
         found[arm] = tuned_config(sweep, place.state())
     return spec.with_tuned(found)
 
 
 def _run_trials(
-    folder: StudyFolder, spec: AblationSpec | SweepSpec, uri: str, resources: Resources, console: Console, name: str
+    folder: StudyFolder,
+    spec: AblationSpec | SweepSpec,
+    uri: str,
+    resources: Resources,
+    console: Console,
+    name: str,
+    output: Output,
 ) -> tuple[Exporter | None, str | None]:
     """Run what is left, with its display and its copy in MLflow; the exporter, and what it could not write.
 
@@ -311,13 +347,15 @@ def _run_trials(
 
     state = folder.state()
     trials = spec.search.trials * len(spec.seeds) if isinstance(spec, SweepSpec) else len(plan(spec))
-    progress = Progress(spec.name, trials, spec.base.epochs, spec.metric.name, spec.metric.mode)
+    is_sweep, budget = isinstance(spec, SweepSpec), _budget_used(folder, spec, resources)
+    progress = Progress(spec.name, trials, spec.base.epochs, spec.metric.name, spec.metric.mode, is_sweep, budget)
     progress.recall(state)
-    console.print(_opening(folder, spec, trials, progress.done), highlight=False)
+    if output == "text":
+        console.print(_opening(folder, spec, trials, progress.done), highlight=False)
 
     exporter = FollowingExporter(folder.ledger_path, uri, spec.metric.name, spec.metric.mode)
     try:
-        display = Display(progress, console, lambda: exporter.status)
+        display = Display(progress, console, lambda: exporter.status, output)
         ledger = Ledger(folder.ledger_path, listener=display.see)
         if state.header is None:
             begin(ledger, spec)
@@ -328,10 +366,23 @@ def _run_trials(
                 complete = False
     finally:
         behind = exporter.close()
+    display.say("complete" if complete else "interrupted", folder=str(folder.path), **progress.summary())
     if not complete:
         console.print(f"Stopped. Go on with: fsg resume {name}", highlight=False)
         raise typer.Exit(130)
     return exporter.exporter, behind
+
+
+def _budget_used(folder: StudyFolder, spec: AblationSpec | SweepSpec, resources: Resources) -> Callable[[], str]:
+    """What says how much of a sweep's budget is used; nothing where there is none."""
+    from fsg.study.spec import SweepSpec
+    from fsg.tune.budget import Meter, Tail, used
+
+    budget = spec.budget if isinstance(spec, SweepSpec) else None
+    if budget is None:
+        return lambda: ""
+    tail = Tail(folder.ledger_path, Meter(resources.cpus_per_trial, resources.gpus_per_trial, budget.prices))
+    return lambda: used(budget, tail.spent())
 
 
 def _enough(spec: AblationSpec | SweepSpec) -> Enough:
@@ -389,7 +440,7 @@ def _tracking(uri: str | None) -> str:
     return named
 
 
-def _console() -> Console:
+def _console(hushed: bool = False) -> Console:
     from rich.console import Console
 
-    return Console()
+    return Console(quiet=hushed)

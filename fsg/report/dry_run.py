@@ -14,6 +14,7 @@ from fsg.study.spec import AblationSpec, SweepSpec
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+CHECKPOINTS = 2  # a trial keeps its newest and the one before
 TRIAL_OVERHEAD = 0.2  # seconds of Ray and ledger for each trial with a reused actor, measured
 _ALIKE = {"epochs": "epochs", "time": "training time, as measured here", "flops": "floating-point operations"}
 START_UP = 15.0  # seconds to start Ray and its first workers, measured
@@ -27,7 +28,7 @@ def describe_plan(spec: AblationSpec | SweepSpec, cpus_per_trial: float, gpus_pe
     from rich.text import Text
 
     from fsg.data import load_data
-    from fsg.train.probe import seconds_per_step
+    from fsg.train.probe import probe
 
     torch.set_num_threads(max(1, int(cpus_per_trial)))  # as a trial's worker does
     arms = arms_of(spec) if isinstance(spec, AblationSpec) else {"the base": spec.base}
@@ -38,19 +39,21 @@ def describe_plan(spec: AblationSpec | SweepSpec, cpus_per_trial: float, gpus_pe
     table = Table("arm", title=spec.name, title_justify="left")
     for name in ("trials", "epochs", "step", "trial"):
         table.add_column(name, justify="right")
-    total = 0.0
+    total, stored = 0.0, 0
     for arm, config in arms.items():
-        step, steps = seconds_per_step(config, loaded[config.data])
-        seconds = step * steps * config.epochs + TRIAL_OVERHEAD
+        found = probe(config, loaded[config.data])
+        seconds = found.seconds * found.steps * config.epochs + TRIAL_OVERHEAD
         total += seconds * seeds
-        table.add_row(arm, str(seeds), str(config.epochs), f"{1000 * step:.1f} ms", clock(seconds))
+        stored += CHECKPOINTS * found.checkpoint_bytes * seeds
+        table.add_row(arm, str(seeds), str(config.epochs), f"{1000 * found.seconds:.1f} ms", clock(seconds))
     slots = max(1, int((os.cpu_count() or 1) / cpus_per_trial))
     trials = len(arms) * seeds
     lengths = {config.epochs for config in arms.values()}
     of = f" of {spec.base.epochs} epochs" if lengths == {spec.base.epochs} else ""
     lines = [
         f"{trials} trials{of}, {slots} side by side on {os.cpu_count()} cores: "
-        f"about {clock(START_UP + total / min(slots, trials))}."
+        f"about {clock(START_UP + total / min(slots, trials))}.",
+        _costs(spec, total / 3600, stored, cpus_per_trial, gpus_per_trial),
     ]
     if isinstance(spec, SweepSpec):
         lines.append("Searched: " + "; ".join(f"{path} {domain}" for path, domain in describe(spec.space)))
@@ -73,3 +76,24 @@ def describe_plan(spec: AblationSpec | SweepSpec, cpus_per_trial: float, gpus_pe
     return Group(
         table, *(Text(line) for line in lines), Text("Dry run: nothing was started, nothing was written.", style="dim")
     )
+
+
+def _costs(spec: AblationSpec | SweepSpec, hours: float, stored: int, cpus: float, gpus: float) -> str:
+    """Hours of GPUs or cores, money where the study knows prices, and storage."""
+    from fsg.tune.budget import hourly_price
+    from fsg.tune.runner import Resources, device_name
+
+    parts = [f"{hours * gpus:.2g} GPU-hours" if gpus else f"{hours * cpus:.2g} core-hours"]
+    budget = spec.budget if isinstance(spec, SweepSpec) else None
+    if budget is not None and budget.prices:
+        device = device_name(Resources(cpus, gpus))
+        parts.append(f"a cost of {hours * hourly_price(budget.prices, device) * (gpus or cpus):.2g} on {device}")
+    return f"At most {', '.join(parts)}, {_size(stored)} of checkpoints."
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from fsg.config import canonical_json
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -16,11 +19,26 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """The counts behind the display. ``trials`` and ``epochs`` are what the whole study asks for."""
+    """The counts behind the display. ``trials`` and ``epochs`` are what the whole study asks for.
 
-    def __init__(self, name: str, trials: int, epochs: int, metric: str, mode: str) -> None:
+    ``sweep``: the best is a configuration, not an arm. ``budget`` says what is used of it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        trials: int,
+        epochs: int,
+        metric: str,
+        mode: str,
+        sweep: bool = False,
+        budget: Callable[[], str] = lambda: "",
+    ) -> None:
         self.name, self.trials, self.epochs_per_trial = name, trials, epochs
-        self.metric, self.mode = metric, mode
+        self.metric, self.mode, self.sweep, self.budget = metric, mode, sweep, budget
+        self.latest: dict[str, float | None] = {}
+        self.ended_here = 0
+        self._label_of: dict[str, str] = {}  # a configuration of a sweep -> the key of its first trial
         self.arm_of: dict[str, tuple[str, int]] = {}
         self.running: dict[str, int] = {}
         self.ended: dict[str, str] = {}
@@ -32,11 +50,11 @@ class Progress:
     def recall(self, state: StudyState) -> None:
         """Count what an earlier run of the study left."""
         for record in state.trials.values():
-            self.arm_of[record.key] = (record.arm, record.seed)
+            self.arm_of[record.key] = (self._group(record.key, record.arm, record.config), record.seed)
             if record.status in ("finished", "pruned", "failed"):
                 self.ended[record.key] = record.status
                 if record.final and record.final.get(self.metric) is not None:
-                    self.values[record.arm].append(record.final[self.metric])
+                    self.values[self.arm_of[record.key][0]].append(record.final[self.metric])
 
     def see(self, event: Mapping[str, Any]) -> None:
         """One event of the ledger."""
@@ -44,16 +62,20 @@ class Progress:
             key = event.get("key", "")
             match event["event"]:
                 case "planned":
-                    self.arm_of[key] = (event["arm"], event["seed"])
+                    self.arm_of[key] = (self._group(key, event["arm"], event.get("config") or {}), event["seed"])
                     self.trials = max(self.trials, len(self.arm_of))  # seeds can be added
                 case "started":
                     self.running.setdefault(key, 0)
                 case "epoch":
                     self.running[key] = event["metrics"]["epoch"]
+                    self.latest[key] = event["metrics"].get(self.metric)
                     self.epochs_here += 1
+                case "paused":
+                    self.running.pop(key, None)
                 case "finished" | "pruned" | "failed" as status:
                     self.running.pop(key, None)
                     self.ended[key] = status
+                    self.ended_here += 1
                     value = event.get("metrics", {}).get(self.metric)
                     if value is not None:
                         self.values[self.arm_of[key][0]].append(value)
@@ -64,7 +86,7 @@ class Progress:
         return len(self.ended)
 
     def best(self) -> tuple[str, float, int] | None:
-        """Best arm so far: its name, mean of the metric over its finished trials, and how many these are."""
+        """Best arm or configuration so far: its name, mean of the metric over its finished trials, and how many these are."""
         with self._lock:
             means = {arm: (mean(values), len(values)) for arm, values in self.values.items() if values}
         if not means:
@@ -96,26 +118,76 @@ class Progress:
         best = self.best()
         if best:
             arm, value, n = best
-            what = "best arm so far" if len(self.values) > 1 else f"mean {self.metric} so far"
-            lines.append(
-                f"{what}: {arm} {value:.2f} (n = {n})" if len(self.values) > 1 else f"{what}: {value:.2f} (n = {n})"
-            )
+            if self.sweep:
+                lines.append(f"best so far: {arm} {value:.2f} (n = {n})")
+            elif len(self.values) > 1:
+                lines.append(f"best arm so far: {arm} {value:.2f} (n = {n})")
+            else:
+                lines.append(f"mean {self.metric} so far: {value:.2f} (n = {n})")
+        budget = self.budget()
+        lines += [f"used: {budget}"] if budget else []
         return [*lines, status] if status else lines
+
+    def throughput(self) -> str:
+        """Trials that ended and epochs per minute of this run."""
+        minutes = (time.monotonic() - self._began) / 60
+        if not self.epochs_here or minutes <= 0:
+            return ""
+        return f"{self.ended_here / minutes:.3g} trials and {self.epochs_here / minutes:.3g} epochs a minute"
+
+    def table(self) -> list[tuple[str, str, str]]:
+        """Of each running trial: which, how far, and its newest value."""
+        with self._lock:
+            return [
+                (self._label(key), f"{epoch}/{self.epochs_per_trial}", _shown(self.latest.get(key)))
+                for key, epoch in self.running.items()
+            ]
+
+    def summary(self) -> dict[str, Any]:
+        """The counts as data, for a script."""
+        with self._lock:
+            counts = {s: sum(v == s for v in self.ended.values()) for s in ("finished", "pruned", "failed")}
+            running = len(self.running)
+        best = self.best()
+        return {
+            "done": self.done,
+            "trials": self.trials,
+            **counts,
+            "running": running,
+            "best": {"name": best[0], self.metric: best[1], "n": best[2]} if best else None,
+            "elapsed_s": round(time.monotonic() - self._began, 1),
+        }
+
+    def _group(self, key: str, arm: str, config: Mapping[str, Any]) -> str:
+        """What a trial is a seed of: its arm, or in a sweep the first trial of its configuration."""
+        return self._label_of.setdefault(canonical_json({**config, "seed": 0}), key) if self.sweep else arm
 
     def _label(self, key: str) -> str:
         arm, seed = self.arm_of.get(key, (key, 0))
         return f"{arm}/{seed}"
 
 
-class Display:
-    """Shows a Progress while it runs: redrawn in place on a terminal, else one line whenever a trial ends."""
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
-    def __init__(self, progress: Progress, console: Console, status: Callable[[], str]) -> None:
-        self.progress, self.console, self.status = progress, console, status
+
+Output = Literal["text", "quiet", "json"]
+
+
+class Display:
+    """Shows a Progress while it runs: redrawn in place on a terminal, else one line whenever a trial ends.
+
+    ``quiet`` shows nothing; ``json`` prints an object a line, whenever a trial starts or ends.
+    """
+
+    def __init__(
+        self, progress: Progress, console: Console, status: Callable[[], str], output: Output = "text"
+    ) -> None:
+        self.progress, self.console, self.status, self.output = progress, console, status, output
         self._live: Any = None
 
     def __enter__(self) -> Display:
-        if self.console.is_terminal:
+        if self.console.is_terminal and self.output == "text":
             from rich.live import Live
 
             self._live = Live(get_renderable=self._render, console=self.console, refresh_per_second=2, transient=True)
@@ -129,9 +201,18 @@ class Display:
     def see(self, event: dict[str, Any]) -> None:
         """One event of the ledger."""
         self.progress.see(event)
+        if self.output == "json" and event["event"] in ("started", "finished", "pruned", "failed", "stopped"):
+            self.say(event["event"], **_about(event, self.progress), **self.progress.summary())
+        if self.output != "text":
+            return
         if self._live is None and event["event"] in ("finished", "pruned", "failed"):
             first, second, *_ = self.progress.lines()
             self.console.print(f"{first} · {second}", highlight=False, soft_wrap=True)
+
+    def say(self, event: str, **fields: Any) -> None:
+        """One JSON object on a line of its own; nothing unless that was asked for."""
+        if self.output == "json":
+            print(json.dumps({"event": event, "study": self.progress.name, **fields}), flush=True)
 
     def _render(self) -> RenderableType:
         from rich.console import Group
@@ -139,14 +220,30 @@ class Display:
         from rich.table import Table
         from rich.text import Text
 
-        first, *rest = self.progress.lines(self.status())
+        first, time_line, _, *rest = self.progress.lines(self.status())
+        running = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for name in ("running", "epoch", self.progress.metric):
+            running.add_column(name, justify="left" if name == "running" else "right")
+        for row in self.progress.table():
+            running.add_row(*row)
+        pace = " · ".join(filter(None, (time_line, self.progress.throughput())))
         head = Table.grid(padding=(0, 1))
         head.add_row(
             Text(self.progress.name, style="bold"),
             ProgressBar(total=self.progress.trials, completed=self.progress.done, width=30),
             Text(first),
         )
-        return Group(head, *(Text(line, style="dim", overflow="ellipsis", no_wrap=True) for line in rest))
+        below = (Text(line, style="dim", overflow="ellipsis", no_wrap=True) for line in (pace, *rest))
+        return Group(head, *([running] if running.row_count else []), *below)
+
+
+def _about(event: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """Which trial an event is of, its value if it has one, and why it ended."""
+    key = event.get("key")
+    arm, seed = progress.arm_of.get(key or "", (None, None))
+    value = (event.get("metrics") or {}).get(progress.metric)
+    found = {"key": key, "arm": arm, "seed": seed, progress.metric: value, "reason": event.get("reason")}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def clock(seconds: float) -> str:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import time
+from typing import NamedTuple
+
+import torch
 
 from fsg.config import TrialConfig
 from fsg.data import DataSplits
 from fsg.train.loop import Trainer
 
 
-def seconds_per_step(config: TrialConfig, data: DataSplits, steps: int = 3) -> tuple[float, int]:
-    """Median time of one training step in seconds, after the history has filled, and the steps of an epoch."""
+class Probe(NamedTuple):
+    """Median ``seconds`` of one training step after the history has filled, ``steps`` of an epoch, and a checkpoint's size."""
+
+    seconds: float
+    steps: int
+    checkpoint_bytes: int
+
+
+def probe(config: TrialConfig, data: DataSplits, steps: int = 3) -> Probe:
+    """Train a few steps here, and measure."""
     trainer = Trainer(config, data)
     batch = config.data.batch_size
     images = trainer.inputs(trainer.data.train.images[:batch])
@@ -20,4 +32,6 @@ def seconds_per_step(config: TrialConfig, data: DataSplits, steps: int = 3) -> t
         start = time.perf_counter()
         trainer.step(images, labels).loss.item()
         times.append(time.perf_counter() - start)
-    return sorted(times[-steps:])[steps // 2], max(1, len(trainer.data.train.labels) // batch)
+    state = io.BytesIO()
+    torch.save(trainer.state_dict(), state)
+    return Probe(sorted(times[-steps:])[steps // 2], trainer.steps_per_epoch, state.getbuffer().nbytes)

@@ -74,16 +74,29 @@ class Meter:
             self._money += (last - start) / 3600 * self._price(self._devices[key])
 
     def _price(self, device: str) -> float:
-        """Of an hour of one trial on that device."""
-        if not self.prices:
-            return 0.0
-        named = [name for name in self.prices if name != OTHERWISE and name.lower() in device.lower()]
-        if not named and OTHERWISE not in self.prices:
-            known = ", ".join(self.prices)
-            raise StudyError(
-                f'budget.prices has no price for "{device}", only for {known}; add it, or a "{OTHERWISE}".'
-            )
-        return self.prices[max(named, key=len) if named else OTHERWISE] * (self.gpus or self.cpus)
+        return hourly_price(self.prices, device) * (self.gpus or self.cpus)
+
+
+def hourly_price(prices: Mapping[str, float], device: str) -> float:
+    """Of one GPU or core of that device, by the longest name in ``prices`` that is part of its own; 0 without prices."""
+    if not prices:
+        return 0.0
+    named = [name for name in prices if name != OTHERWISE and name.lower() in device.lower()]
+    if not named and OTHERWISE not in prices:
+        known = ", ".join(prices)
+        raise StudyError(f'budget.prices has no price for "{device}", only for {known}; add it, or a "{OTHERWISE}".')
+    return prices[max(named, key=len) if named else OTHERWISE]
+
+
+def used(budget: BudgetSpec, spent: Spent) -> str:
+    """What of each cap is used, in one line: ``12 of 40 trials, 0.31 of 2 h``."""
+    parts, hour = [], 3600
+    named = (("trials", "trials", 1), ("wall_time", "h", hour), ("gpu_hours", "GPU-hours", 1), ("cost", "cost", 1))
+    for name, unit, scale in named:
+        cap = getattr(budget, name)
+        if cap is not None:
+            parts.append(f"{getattr(spent, name) / scale:.3g} of {cap / scale:.3g} {unit}")
+    return ", ".join(parts)
 
 
 def reached(budget: BudgetSpec | None, spent: Spent) -> str | None:

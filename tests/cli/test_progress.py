@@ -1,6 +1,7 @@
 """The live display: what it counts, and how it looks on a terminal and elsewhere."""
 
 import io
+import json
 
 import pytest
 from rich.console import Console
@@ -82,11 +83,52 @@ def test_the_best_arm_is_that_of_the_best_mean(mode, best, now):
     assert progress.lines()[3] == f"best arm so far: {best[0]} {best[1]:.2f} (n = {best[2]})"
 
 
-def test_a_sweep_has_one_arm_and_shows_its_mean(now):
-    progress = Progress("search", trials=2, epochs=1, metric="val_accuracy", mode="max")
-    progress.see({"event": "planned", "key": "a", "arm": "sweep", "seed": 0})
-    train(progress, "a", 90.0, epochs=1)
-    assert progress.lines()[3] == "mean val_accuracy so far: 90.00 (n = 1)"
+@pytest.fixture
+def sweep(now):
+    made = Progress(
+        "search", trials=4, epochs=1, metric="val_accuracy", mode="max", sweep=True, budget=lambda: "3 of 9 trials"
+    )
+    for key, lr, seed in (("a", 0.1, 0), ("b", 0.2, 0), ("c", 0.1, 1)):
+        made.see({"event": "planned", "key": key, "arm": "sweep", "seed": seed, "config": {"lr": lr, "seed": seed}})
+    return made
+
+
+def test_the_best_of_a_sweep_is_a_configuration_by_the_mean_of_its_seeds(sweep):
+    for key, value in (("a", 90.0), ("b", 91.0), ("c", 96.0)):
+        train(sweep, key, value, epochs=1)
+    assert sweep.best() == ("a", 93.0, 2)
+    assert sweep.lines()[3:] == ["best so far: a 93.00 (n = 2)", "used: 3 of 9 trials"]
+
+
+def test_running_trials_are_a_table_and_a_paused_one_does_not_run(sweep, now):
+    train(sweep, "a", 90.0, end=None, epochs=1)
+    sweep.see({"event": "started", "key": "b"})
+    assert sweep.table() == [("a/0", "1/1", "90.00"), ("b/0", "0/1", "")]
+    sweep.see({"event": "paused", "key": "a", "epoch": 1})
+    assert [row[0] for row in sweep.table()] == ["b/0"]
+    now[0] += 30
+    assert sweep.throughput() == "0 trials and 2 epochs a minute"
+
+
+def test_json_is_one_object_a_line_for_each_start_and_end(sweep, capsys):
+    out = io.StringIO()
+    with Display(sweep, Console(file=out), lambda: "", "json") as display:
+        for event in ("started", "epoch", "finished"):
+            display.see({"event": event, "key": "a", "metrics": {"epoch": 1, "val_accuracy": 90.0}})
+        display.see({"event": "pruned", "key": "b", "reason": "asha: why"})
+        display.say("complete", folder="x")
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [t["event"] for t in told] == ["started", "finished", "pruned", "complete"] and out.getvalue() == ""
+    assert told[1]["val_accuracy"] == 90.0 and (told[1]["arm"], told[1]["done"], told[1]["trials"]) == ("a", 1, 4)
+    assert told[2]["reason"] == "asha: why" and told[2]["best"] == {"name": "a", "val_accuracy": 90.0, "n": 1}
+
+
+def test_quiet_says_nothing(sweep, capsys):
+    out = io.StringIO()
+    with Display(sweep, Console(file=out, force_terminal=True), lambda: "", "quiet") as display:
+        display.see({"event": "finished", "key": "a", "metrics": {"epoch": 1, "val_accuracy": 90.0}})
+        display.say("complete")
+    assert (out.getvalue(), capsys.readouterr().out) == ("", "")
 
 
 def test_a_finished_trial_without_the_metric_is_no_value(progress):

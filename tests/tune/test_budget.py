@@ -7,7 +7,7 @@ import pytest
 from fsg.errors import StudyError
 from fsg.study.ledger import Ledger
 from fsg.study.search import BudgetSpec, describe_budget
-from fsg.tune.budget import Meter, Spent, Tail, reached
+from fsg.tune.budget import Meter, Spent, Tail, hourly_price, reached, used
 
 
 def event(name, key, time, device="NVIDIA H200"):
@@ -83,3 +83,14 @@ def test_a_ledger_is_read_on_where_it_was_left(tmp_path):
     with ledger.path.open("ab") as file:
         file.write(json.dumps({"event": "started"}).encode()[:9])  # half a line, as a kill leaves it
     assert tail.spent().trials == 1
+
+
+def test_what_is_used_names_each_cap():
+    budget = BudgetSpec(trials=40, wall_time="2h", cost=10, prices={"default": 1.0})
+    assert used(budget, Spent(12, 1800, 0.0, 2.5)) == "12 of 40 trials, 0.5 of 2 h, 2.5 of 10 cost"
+
+
+def test_the_longest_name_that_is_part_of_a_device_prices_it():
+    prices = {"H200": 3.0, "NVIDIA H200 NVL": 4.0, "default": 0.1}
+    assert [hourly_price(prices, d) for d in ("NVIDIA H200", "NVIDIA H200 NVL", "Xeon")] == [3.0, 4.0, 0.1]
+    assert hourly_price({}, "Xeon") == 0.0
