@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fsg.report.progress import clock
 from fsg.study.design import aliases, arms_of, left_out
+from fsg.study.population import Pb2, Pbt
 from fsg.study.search import describe_budget
 from fsg.study.space import describe
 from fsg.study.spec import AblationSpec, SweepSpec
@@ -64,7 +65,7 @@ def describe_plan(spec: AblationSpec | SweepSpec, cpus_per_trial: float, gpus_pe
                 f"Up to {spec.seeds_per_config} times that: a configuration runs on as many seeds if it keeps up."
             )
         lines += [describe_budget(spec.budget)] if spec.budget else []
-        lines += ["Early stopping ends it sooner."] if spec.scheduler.name != "none" else []
+        lines += [_scheduled(spec)] if spec.scheduler.name != "none" else []
     else:
         if spec.fairness.equal is not None:
             lines.append(f"Every arm has the same {_ALIKE[spec.fairness.equal]}.")
@@ -88,7 +89,17 @@ def _costs(spec: AblationSpec | SweepSpec, hours: float, stored: int, cpus: floa
     if budget is not None and budget.prices:
         device = device_name(Resources(cpus, gpus))
         parts.append(f"a cost of {hours * hourly_price(budget.prices, device) * (gpus or cpus):.2g} on {device}")
-    return f"At most {', '.join(parts)}, {_size(stored)} of checkpoints."
+    return f"It takes about {', '.join(parts)}, and {_size(stored)} of checkpoints."
+
+
+def _scheduled(spec: SweepSpec) -> str:
+    """What the scheduler does to the plan."""
+    scheduler = spec.scheduler
+    if isinstance(scheduler, Pbt | Pb2):
+        return (
+            f"Every {scheduler.perturb_epochs} epochs the worst {scheduler.quantile:.0%} go on from copies of the best."
+        )
+    return "Early stopping ends it sooner."
 
 
 def _size(count: float) -> str:
