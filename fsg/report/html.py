@@ -23,14 +23,21 @@ img { max-width: 100%; } .scroll { overflow-x: auto; }
 """
 
 
-def html_page(title: str, question: str, grids: Iterable[Grid], drawings: Iterable[tuple[str, Path]]) -> str:
-    """The page: each grid under its title, then each drawing (name, SVG or PNG file) embedded."""
+def html_page(
+    title: str,
+    question: str,
+    grids: Iterable[Grid],
+    drawings: Iterable[tuple[str, Path]],
+    details: Iterable[Grid] = (),
+) -> str:
+    """The page: each grid under its title, each drawing (name, SVG or PNG file) embedded, then what stands behind them."""
     body = [f"<h1>{escape(title)}</h1>", f"<p>{escape(question)}</p>"]
     body += [_grid(grid) for grid in grids]
     for name, path in drawings:
         kind = "svg+xml" if path.suffix == ".svg" else "png"
         data = base64.b64encode(path.read_bytes()).decode()
         body.append(f'<h2>{escape(name)}</h2><img alt="{escape(name)}" src="data:image/{kind};base64,{data}">')
+    body += [_grid(grid) for grid in details]
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
     return f'<!doctype html><html lang="en"><head>{head}<style>{_STYLE}</style></head><body>{"".join(body)}</body></html>\n'
 

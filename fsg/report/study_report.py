@@ -75,12 +75,16 @@ class StudyReport:
         return {arm: numbers for block in self.blocks for arm, numbers in arm_metrics(block.comparison).items()}
 
     @property
-    def terminal(self) -> list[TerminalTable]:
-        """For rich to print: the tables, the effects where the design has them, and published numbers."""
+    def main_grids(self) -> list[Grid]:
+        """The tables, the effects where the design has them, and published numbers: what answers the question."""
         shown = [grid for b in self.blocks for grid in b.grids[: 2 if b.factors else 1]]
         of_blocks = [grid for block in self.blocks for grid in block.grids]
-        shown += [grid for grid in self.grids if grid not in of_blocks]
-        return [TerminalTable(grid) for grid in shown]
+        return shown + [grid for grid in self.grids if grid not in of_blocks]
+
+    @property
+    def terminal(self) -> list[TerminalTable]:
+        """``main_grids`` for rich to print."""
+        return [TerminalTable(grid) for grid in self.main_grids]
 
     @property
     def markdown(self) -> str:
@@ -101,15 +105,16 @@ class StudyReport:
     def write(self, folder: Path, drawings: bool = True) -> list[Path]:
         """Write markdown, LaTeX, CSV, figures and one self-contained page into ``folder``; returns their paths."""
         folder.mkdir(parents=True, exist_ok=True)
-        tables = [grid for b in self.blocks for grid in b.grids[: 2 if b.factors else 1]] or self.grids[:1]
-        latex = "\n".join(grid_latex(t, f"tab:{self.title}{i or ''}") for i, t in enumerate(tables))
+        latex = "\n".join(grid_latex(t, f"tab:{self.title}{i or ''}") for i, t in enumerate(self.main_grids))
         paths = []
         for name, text in ({"comparison.md": self.markdown, "comparison.tex": latex} | self.texts).items():
             write_atomically(folder / name, text.encode())
             paths.append(folder / name)
         drawn = self._draw(folder) if drawings else []
         page = folder / "report.html"
-        write_atomically(page, html_page(self.title, self.question, self.grids, drawn).encode())
+        main = self.main_grids
+        details = [grid for grid in self.grids if grid not in main]
+        write_atomically(page, html_page(self.title, self.question, main, drawn, details).encode())
         return [*paths, *(path for _, path in drawn), page]
 
     def _draw(self, folder: Path) -> list[tuple[str, Path]]:

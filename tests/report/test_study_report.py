@@ -11,7 +11,8 @@ from fsg.report.figures import cost_and_quality, dose_response
 from fsg.report.published import published_grid
 from fsg.report.study_report import make_report
 from fsg.stats.sequential import plan_looks
-from fsg.study.spec import parse_study
+from fsg.study.design import arms_of
+from fsg.study.spec import load_study, parse_study
 from fsg.yaml_source import YamlSource
 from tests.report.handmade import arms, state, trial
 
@@ -198,6 +199,35 @@ def test_published_numbers_stand_beside_the_arm_they_belong_to(tmp_path):
     grid = published_grid(state(*trials), ["ste"], read_published(table))
     (line,) = [[c.text for c in row] for row in grid.rows]
     assert line == ["ste", "mean_last10", "test_accuracy_last10", "3", "90.00", "90.50", "−0.50", "85.0 to 95.0", "yes"]
+
+
+def test_published_numbers_are_shown_with_the_main_tables_and_before_the_details(tmp_path):
+    table = tmp_path / "p.csv"
+    table.write_text("method,mean_final\nste,90.5\n")
+    spec = study(**FACTORIAL).model_copy(update={"published": str(table)})
+    known = factorial_state()
+    for record in known.trials.values():
+        record.config = {"gradient": {"name": "ste" if record.arm == "ste" else "fsg"}}
+    report = make_report(spec, known)
+    assert [grid.title for grid in report.main_grids][-1] == "Published numbers beside ours"
+    assert "Published numbers beside ours" in (report.write(tmp_path)[1]).read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert page.index("Published numbers") < page.index("data:image") < page.index("against full")
+
+
+def test_metaquants_figures_ship_and_stand_beside_the_arms_they_belong_to():
+    ablations = Path(__file__).parents[2] / "ablations"
+    spec = load_study(ablations / "cifar10_resnet20.yaml")
+    trials = []
+    for arm, config in arms_of(spec).items():
+        for seed in (0, 1):
+            record = trial(arm, seed, 90.0 + seed, config=config.model_dump(mode="json"))
+            record.final["test_accuracy_last10"] = 90.0 + seed
+            trials.append(record)
+    (grid,) = [g for g in make_report(spec, state(*trials)).grids if g.title.startswith("Published")]
+    theirs = {(row[0].text, row[1].text): row[5].text for row in grid.rows}
+    assert theirs["sgd/multi_fc", "published_mean_last10"] == "88.94"
+    assert {arm for arm, _ in theirs} == {"sgd/ste", "sgd/multi_fc", "adam/ste", "adam/multi_fc"}
 
 
 def test_what_no_published_row_matches_gets_no_table():
