@@ -290,41 +290,43 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
+    parser.add_argument("--problem", action="append", choices=list(PROBLEMS), help="default: all")
     given = parser.parse_args()
-    seeds, first = given.seeds, given.first_seed
-    pool = ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn"))
-    began, rows, judgements = time.monotonic(), [], []
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
+        for problem in given.problem or PROBLEMS:
+            began = time.monotonic()
+            runs = {name: [pool.submit(regrets, problem, name, seed) for seed in seeds] for name in METHODS}
+            found = report(problem, {name: np.array([run.result() for run in of]) for name, of in runs.items()})
+            write(problem, found | {"seeds": [seeds[0], seeds[-1]], "seconds": round(time.monotonic() - began, 1)})
+
+
+def report(problem: str, logs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Print the curves and shares of a problem; the same as data. ``logs``: (seeds, EPOCHS) of log10 regret by method."""
     marks = [EPOCHS * n // 6 for n in range(1, 7)]
-    runs = {
-        (problem, name): [pool.submit(regrets, problem, name, seed) for seed in range(first, first + seeds)]
-        for problem in PROBLEMS
-        for name in METHODS
-    }
-    for problem_name in PROBLEMS:
-        logs = {name: np.array([run.result() for run in runs[problem_name, name]]) for name in METHODS}
-        print(f"\n{problem_name}: log10 regret by epochs, mean ± 95 % over {seeds} seeds")
-        print("        " + "".join(f"{mark:>15}" for mark in marks))
-        for name, values in logs.items():
-            bands = [band(values, mark) for mark in marks]
-            print(f"{name:<8}" + "".join(f"{middle:>8.2f} ± {half:.2f}" for middle, half in bands))
-            rows.append({"problem": problem_name, "method": name, "epochs": marks, "log10_regret": bands})
-        for name in ("curves", "tpe"):
-            found = {"problem": problem_name, "method": name, "against": "ray"}
-            found |= judge(logs[name], logs["ray"], np.random.default_rng(0))
-            judgements.append(found)
-            share = found["share_of_epochs"]
-            low, high = found["interval"]
-            reach = f"at {share:.0%} of its epochs" if share else "never"
-            ends = f"{low:.0%} to {f'{high:.0%}' if high else 'never'}"
-            print(f"{name} has the final regret of ray {reach} (95 %: {ends}); target: at most 67 %")
+    print(f"\n{problem}: log10 regret by epochs, mean ± 95 % over {len(logs['ray'])} seeds")
+    print("        " + "".join(f"{mark:>15}" for mark in marks))
+    bands = {name: [band(values, mark) for mark in marks] for name, values in logs.items()}
+    for name, found in bands.items():
+        print(f"{name:<8}" + "".join(f"{middle:>8.2f} ± {half:.2f}" for middle, half in found))
+    shares = {name: judge(logs[name], logs["ray"], np.random.default_rng(0)) for name in ("curves", "tpe")}
+    for name, judged in shares.items():
+        share, (low, high) = judged["share_of_epochs"], judged["interval"]
+        reach = f"at {share:.0%} of its epochs" if share else "never"
+        ends = f"{low:.0%} to {f'{high:.0%}' if high else 'never'}"
+        print(f"{name} has the final regret of ray {reach} (95 %: {ends}); target: at most 67 %", flush=True)
+    return {"epochs": marks, "log10_regret": bands, "against_ray": shares}
+
+
+def write(problem: str, found: dict[str, Any]) -> None:
+    """Put one problem's results into the file, which may have been made in pieces."""
+    old = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    versions = {"python": platform.python_version(), "optuna": optuna.__version__, "ray": ray.__version__}
     result = {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": f"python -m benchmarks.search --seeds {seeds} --first-seed {first}",
-        "versions": {"python": platform.python_version(), "optuna": optuna.__version__, "ray": ray.__version__},
+        "command": "python -m benchmarks.search",
         "settings": {"workers": WORKERS, "longest": LONGEST, "grace": GRACE, "factor": FACTOR, "epochs": EPOCHS},
-        "seconds": round(time.monotonic() - began, 1),
-        "judgements": judgements,
-        "rows": rows,
+        "problems": old.get("problems", {}) | {problem: {"date": now, "versions": versions, **found}},
     }
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
 

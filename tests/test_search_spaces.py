@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fsg.study.search import constraints_of, feasible
+from fsg.study.search import constraints_of, feasible, longest, sampler_of
 from fsg.study.spec import SweepSpec, load_study, to_yaml
 from fsg.tune.configurations import configuration
 from fsg.tune.proposals import Proposals, make_sampler
@@ -40,7 +40,7 @@ def test_a_shipped_space_plans_distinct_feasible_trials(path):
     make_rule(spec)
     proposals = Proposals(
         spec.space,
-        make_sampler(spec.search.sampler, spec.search.seed, spec.space.conditional),
+        make_sampler(sampler_of(spec), spec.search.seed, spec.space, longest(spec)),
         None,
         spec.metric.name,
         spec.metric.mode,
