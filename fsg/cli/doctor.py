@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -16,8 +17,20 @@ MEMORY_NEEDED = 2.0  # GiB: Ray's own processes take 0.6, two workers 0.5 each
 DISK_NEEDED = 1.0  # GiB
 
 
-def doctor() -> None:
+def doctor(
+    cluster: Annotated[bool, typer.Option("--cluster", help="Look at every node of a Ray cluster instead.")] = False,
+    address: Annotated[str, typer.Option(help="The cluster: auto, or HOST:PORT.")] = "auto",
+    storage: Annotated[Path, typer.Option(help="Folder for studies that every node must share.")] = Path("studies"),
+    tracking_uri: Annotated[str | None, typer.Option(help="MLflow server. Default: $MLFLOW_TRACKING_URI.")] = None,
+    gpu_kind: Annotated[
+        str | None, typer.Option(help="A GPU model that must be there, as `fsg doctor --cluster` names it.")
+    ] = None,
+) -> None:
     """Say in ten lines what this machine has and what would go wrong."""
+    if cluster:
+        from fsg.cli.cluster_doctor import examine
+
+        raise typer.Exit(examine(address, storage, tracking_uri, gpu_kind))
     checks: list[tuple[str, Callable[[], tuple[bool, str]]]] = [
         ("Python", _python),
         ("torch", _torch),

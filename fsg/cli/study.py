@@ -32,7 +32,14 @@ Tracking = Annotated[
 ]
 Cpus = Annotated[float, typer.Option(min=0.01, help="CPU cores per trial; fractions allowed.")]
 Gpus = Annotated[float, typer.Option(min=0, help="GPUs per trial; fractions allowed.")]
-Address = Annotated[str | None, typer.Option(help="Join this running Ray cluster instead of starting one here.")]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="A running Ray cluster: auto or HOST:PORT joins it from here; job:http://HOST:8265 or ray://HOST sends the "
+        "working tree there and follows it."
+    ),
+]
+DISTANT = ("job:", "ray://")
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print arms, trials and an estimate of time; run nothing.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Only the report, once all trials have ended.")]
 Json = Annotated[
@@ -87,6 +94,10 @@ def resume(
     """Go on with a study where it was stopped."""
     from fsg.study.folder import find_study
 
+    if address is not None and address.startswith(DISTANT):
+        raise FsgError(
+            f"Send the study's file again: fsg ablate FILE --address {address} goes on where it was stopped."
+        )
     folder, output = find_study(study, storage), _output(quiet, json)
     _run(folder, folder.spec(), _tracking(tracking_uri), cpus_per_trial, gpus_per_trial, address, output)
 
@@ -215,6 +226,12 @@ def _start(
     if spec.kind != kind:
         other = "sweep" if spec.kind == "sweep" else "ablate"
         raise StudyError(f"{path}: this is a study of kind {spec.kind}; run it with: fsg {other} {path}")
+    if address is not None and address.startswith(DISTANT) and not dry_run:
+        from fsg.cli.jobs import submit
+
+        share = ["--cpus-per-trial", f"{cpus:g}", "--gpus-per-trial", f"{gpus:g}"]
+        submit("sweep" if kind == "sweep" else "ablate", path, spec.name, storage, tracking_uri, share, address)
+        return
     if isinstance(spec, AblationSpec):
         spec = _budgeted(spec, storage, cpus, gpus)
     if dry_run:

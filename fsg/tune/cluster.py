@@ -41,7 +41,7 @@ address = canonicalize_bootstrap_address(sys.argv[1])
 print(address, flush=True)
 GcsClient(address=address)
 """
-_TOKEN_HELP = (
+TOKEN_HELP = (
     "Put the cluster's token into ~/.ray/auth_token or $RAY_AUTH_TOKEN: `ray get-auth-token` on its head prints it."
 )
 
@@ -96,7 +96,7 @@ def reach(address: str) -> None:
     if "InvalidAuthToken" in asked.stderr or "uthentication token" in asked.stderr:
         has = "RAY_AUTH_MODE" in os.environ and os.environ["RAY_AUTH_MODE"] == "token"
         problem = "it refuses our token" if has else "it wants a token and none was found here"
-        raise BackendUnavailable(f"--address {address}: a Ray cluster is there, but {problem}. {_TOKEN_HELP}")
+        raise BackendUnavailable(f"--address {address}: a Ray cluster is there, but {problem}. {TOKEN_HELP}")
     lines = [line for line in asked.stderr.strip().splitlines() if line.strip()]
     raise _no_cluster(address, lines[-1].partition(": ")[2] or lines[-1] if lines else "no answer")
 

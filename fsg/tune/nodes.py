@@ -14,6 +14,7 @@ import platform
 import secrets
 import shutil
 import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
@@ -215,6 +216,23 @@ def on_every_node(
         asked[name] = here.options(scheduling_strategy=on).remote(argument(node), name)
     ray.wait(list(asked.values()), num_returns=len(asked), timeout=seconds)
     return {name: _answer(reference, seconds) for name, reference in asked.items()}
+
+
+def clock_skews(seconds: float = ANSWER_SECONDS) -> dict[str, float]:
+    """By how many seconds each node's clock is at least ahead (or, negative, behind) of this machine's; 0 where unsure."""
+    before = time.time()
+    answers = on_every_node(_clock, lambda node: None, seconds)
+    after = time.time()
+    return {node: skew(before, clock, after) for node, clock in answers.items() if isinstance(clock, float)}
+
+
+def skew(before: float, clock: float, after: float) -> float:
+    """The least that a clock read between ``before`` and ``after`` must be off; 0 if it lies between them."""
+    return min(0.0, clock - before) + max(0.0, clock - after)
+
+
+def _clock(nothing: None, node: str) -> float:
+    return time.time()
 
 
 def _answer(reference: Any, seconds: float) -> Any:

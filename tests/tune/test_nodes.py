@@ -146,3 +146,8 @@ def test_a_tracking_server_is_told_by_what_it_answers(code, said, server):
 
 def test_a_tracking_server_that_is_away_is_said():
     assert "cannot be reached" in server_problem("http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(("clock", "off"), [(11.0, 0.0), (10.0, 0.0), (4.0, -6.0), (21.0, 9.0)])
+def test_a_clock_is_off_by_what_cannot_be_the_time_it_took_to_ask(clock, off):
+    assert nodes.skew(10.0, clock, 12.0) == off

@@ -1,0 +1,101 @@
+"""``fsg doctor --cluster``: every node of a Ray cluster, looked at before a study is sent there. Starts no trial.
+
+Address and token first: without them nothing else can be asked. Proof: ``tests/clusters/test_real_cluster.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import typer
+
+from fsg.tune.nodes import Ask, Found, ask_nodes, clock_skews, judge, server_problem, software
+
+MOST_SKEW = 5.0  # seconds: far more than NTP leaves, and where times of files and logs begin to mislead
+
+
+def examine(address: str, storage: Path, tracking_uri: str | None, gpu_kind: str | None) -> int:
+    """Say what the cluster at ``address`` has and what is wrong; the exit code: 0 if nothing is, 1 otherwise."""
+    from fsg.tune.cluster import connect
+
+    connect(address)  # BackendUnavailable says what to mend
+    _say(True, "address", f"{address}, and it takes our token" if _with_token() else f"{address}, which wants no token")
+    storage = storage.absolute()
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    server = uri if uri and uri.startswith(("http://", "https://")) else None
+    probe = storage / f".fsg-driver-{secrets.token_hex(6)}"
+    try:
+        storage.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        found = ask_nodes(Ask(storage, probe.name, server))
+    except OSError as error:
+        _say(False, "storage", f"{storage} cannot be written from here ({error.strerror}). Choose another --storage.")
+        return 1
+    finally:
+        with suppress(OSError):
+            probe.unlink()
+    problems = [*judge(software(), found), *(_login_problem(server) if server else [])]
+    problems += skew_problems(clock_skews())
+    if gpu_kind is not None and not any(gpu_kind.lower() in gpu.lower() for node in found for gpu in node.gpus):
+        problems.append(f"no node has a GPU of the kind {gpu_kind}; there are: {_kinds(found) or 'none'}.")
+    for node in found:
+        _say(
+            not any(node.node in problem for problem in problems), "node", f"{node.node}: {_kinds([node]) or 'no GPU'}"
+        )
+    if not problems:
+        _say(True, "versions", ", ".join(f"{name} {value}" for name, value in software().items()))
+        _say(True, "storage", f"{storage}, written, read and cleared from every node")
+        _say(
+            True,
+            "tracking",
+            f"{server}, reached from every node" if server else "no server named; the driver's own file",
+        )
+        _say(True, "clocks", f"within {MOST_SKEW:g} s of this machine's")
+    for problem in problems:
+        _say(False, "", problem)
+    return 1 if problems else 0
+
+
+def skew_problems(skews: dict[str, float]) -> list[str]:
+    """A sentence for each clock that is off by more than can be waved through; ``skews`` in seconds, by node."""
+    return [
+        f"{node}: its clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this machine's. Set up NTP there "
+        "(timedatectl set-ntp true)."
+        for node, skew in skews.items()
+        if abs(skew) > MOST_SKEW
+    ]
+
+
+def _with_token() -> bool:
+    return os.environ.get("RAY_AUTH_MODE") == "token"
+
+
+def _kinds(found: Sequence[Found]) -> str:
+    counted = Counter(gpu for node in found for gpu in node.gpus)
+    return ", ".join(f"{count} x {gpu}" for gpu, count in counted.items())
+
+
+def _login_problem(server: str) -> list[str]:
+    """What the tracking server says to our login, asked from here: the driver is the one that writes."""
+    if problem := server_problem(server):
+        return [f"from here: {problem}"]
+    from fsg.tracking.store import open_client, redact
+
+    try:
+        open_client(server).search_experiments(max_results=1)
+    except Exception as error:  # whatever mlflow raises
+        first = redact(str(error)).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+        return [
+            f"the tracking server {redact(server)} refuses us ({first}). Set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, or ~/.mlflow/credentials."
+        ]
+    return []
+
+
+def _say(fine: bool, name: str, text: str) -> None:
+    typer.echo(f"{'ok ' if fine else 'BAD'}  {name:<10} {text}")

@@ -1,0 +1,248 @@
+"""A real Ray head with its dashboard and a token on loopback: what is refused, the doctor, a study sent as a job.
+
+One head for the module; every command is a process of its own, as a user's is.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+import fsg
+from fsg.cli.cluster_doctor import skew_problems
+from fsg.errors import BackendUnavailable
+from fsg.tune.jobs import NOT_SHIPPED, job_server
+
+SOURCE = Path(fsg.__file__).parents[1]
+TOKEN, WRONG = "f" * 64, "0" * 64
+STUDY = {
+    "name": "small", "seeds": [0], "metric": {"name": "val_accuracy", "mode": "max"}, "analysis": {"interval": None},
+    "arms": {"slow": {"optimizer": {"lr": 0.003}}}, "baselines": ["ste"],
+    "base": {"gradient": "ste", "epochs": 2, "data": {"name": "digits", "batch_size": 256}},
+}  # fmt: skip
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Cluster:
+    """A head, and commands run as by somebody who has its token."""
+
+    def __init__(self, folder):
+        self.port, self.dashboard = free_port(), free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.jobs = f"job:http://127.0.0.1:{self.dashboard}"
+        self.folder = folder
+        self.environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))
+        }
+        self.environment |= {
+            "HOME": str(folder), "RAY_TMPDIR": str(folder), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN,
+            "RAY_USAGE_STATS_ENABLED": "0", "RAY_memory_monitor_refresh_ms": "0", "MLFLOW_DISABLE_TELEMETRY": "true",
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "COLUMNS": "160", "OMP_NUM_THREADS": "1",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }  # fmt: skip
+        command = [
+            "ray", "start", "--head", "--block", f"--port={self.port}", "--num-cpus=2", "--include-dashboard=true",
+            "--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard}", "--node-ip-address=127.0.0.1",
+            "--disable-usage-stats",
+        ]  # fmt: skip
+        self.log = (folder / "head.log").open("w")
+        self.head = subprocess.Popen(
+            command, env=self.environment, stdout=self.log, stderr=self.log, start_new_session=True
+        )
+
+    def wait(self, seconds=120):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.dashboard)) == 0:
+                    return
+            if self.head.poll() is not None:
+                break
+            time.sleep(0.2)
+        pytest.fail(f"the head did not start:\n{(self.folder / 'head.log').read_text()[-2000:]}")
+
+    def stop(self):
+        """The head and what it started, these alone: `ray stop` would end every Ray of this machine."""
+        ours = [*psutil.Process(self.head.pid).children(recursive=True), psutil.Process(self.head.pid)]
+        self.head.send_signal(signal.SIGTERM)
+        _, left = psutil.wait_procs(ours, timeout=5)
+        for process in left:
+            process.kill()
+        self.head.wait()
+        self.log.close()
+
+    def start(self, *arguments, cwd=None, source=SOURCE, **environment):
+        environment = self.environment | {"PYTHONPATH": str(source)} | environment
+        return subprocess.Popen(
+            [sys.executable, "-m", "fsg.cli", *map(str, arguments)], env=environment, cwd=cwd or self.folder,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def fsg(self, *arguments, **options):
+        """(exit code, what it printed, what it complained of)."""
+        process = self.start(*arguments, **options)
+        out, err = process.communicate(timeout=400)
+        return process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    folder = Path(tempfile.mkdtemp(prefix="fsg-ray-", dir="/tmp"))  # Ray's sockets allow 107 characters
+    made = Cluster(folder)
+    try:
+        made.wait()
+        yield made
+    finally:
+        made.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def project(cluster):
+    """A working tree as a user has it: the package, a study, and much that nobody wants to send."""
+    tree = cluster.folder / "project"
+    shutil.copytree(SOURCE / "fsg", tree / "fsg", ignore=shutil.ignore_patterns("__pycache__"))
+    (tree / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    for name in ("data/images.bin", ".venv/lib.so", "studies/old/last.pt", "weights.pt", "mlflow.db"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(b"x" * 1000)
+    return tree
+
+
+# Without a cluster -----------------------------------------------------------------------------------------------------
+def test_addresses_of_job_servers():
+    assert job_server("job:http://head:8265/") == "http://head:8265"
+    assert job_server("ray://head:10001") == job_server("ray://head") == "http://head:8265"
+    assert job_server("auto") is job_server("10.0.0.1:6379") is job_server(None) is None
+    for address in ("job:head", "job:ftp://head", "ray://"):
+        with pytest.raises(BackendUnavailable, match="expected job:http://HOST:8265 or ray://HOST"):
+            job_server(address)
+
+
+def test_the_package_of_data_sets_is_sent_though_the_folder_of_data_is_not():
+    assert "/data/" in NOT_SHIPPED and "data/" not in NOT_SHIPPED and "data" not in NOT_SHIPPED
+
+
+def test_clocks_are_judged():
+    assert skew_problems({"a": 0.0, "b": -4.0}) == []
+    ahead, behind = skew_problems({"a": 60.4, "b": -7.0})
+    assert ahead.startswith("a: its clock is 60 s ahead of this machine's. Set up NTP")
+    assert behind.startswith("b: its clock is 7 s behind")
+
+
+# What is refused, in one message and with nothing begun -----------------------------------------------------------------
+def one_message(result):
+    code, out, err = result
+    assert code == 2
+    assert "Traceback" not in out + err
+    assert "recorded in" not in out
+    return next(line for line in err.splitlines() if line.startswith("fsg: "))
+
+
+def test_a_wrong_token_is_refused_and_nothing_begins(cluster, project):
+    words = ("ablate", "study.yaml", "--storage", cluster.folder / "wrong")
+    said = one_message(cluster.fsg(*words, "--address", cluster.address, cwd=project, RAY_AUTH_TOKEN=WRONG))
+    assert "a Ray cluster is there, but it refuses our token. Put the cluster's token into" in said
+    said = one_message(cluster.fsg(*words, "--address", cluster.jobs, cwd=project, RAY_AUTH_TOKEN=WRONG))
+    assert "the cluster refuses our token, or wants one" in said
+    assert not (cluster.folder / "wrong").exists()
+
+
+def test_an_address_where_nobody_is_is_refused(cluster, project):
+    nobody = f"127.0.0.1:{free_port()}"
+    words = ("ablate", "study.yaml", "--storage", cluster.folder / "wrong", "--address")
+    assert "no Ray cluster answers there (Connection refused)" in one_message(cluster.fsg(*words, nobody, cwd=project))
+    said = one_message(cluster.fsg(*words, f"job:http://{nobody}", cwd=project))
+    assert "no Ray dashboard answers there" in said and "ray dashboard ray_cluster.yaml" in said
+    assert not (cluster.folder / "wrong").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"--storage": "studies"}, "would be a folder of the job, gone with it"),
+        (
+            {"--tracking-uri": "http://me:hush@mlflow:5000"},
+            "has a password, which everyone who sees the cluster's jobs",
+        ),
+    ],
+)
+def test_what_would_be_lost_or_shown_in_a_job_is_refused(changes, said, cluster, project):
+    options = {"--storage": "/mnt/fsg", "--address": cluster.jobs} | changes
+    words = [word for option in options.items() for word in option]
+    message = one_message(cluster.fsg("ablate", "study.yaml", *words, cwd=project))
+    assert said in message and "hush" not in message
+
+
+# The doctor ------------------------------------------------------------------------------------------------------------
+def test_the_doctor_looks_at_every_node_and_leaves_no_trace(cluster):
+    storage = cluster.folder / "examined"
+    code, out, err = cluster.fsg("doctor", "--cluster", "--address", cluster.address, "--storage", storage)
+    assert code == 0, out + err
+    lines = [line.split()[:2] for line in out.splitlines()]
+    assert lines == [["ok", name] for name in ("address", "node", "versions", "storage", "tracking", "clocks")]
+    assert list(storage.iterdir()) == []
+
+
+def test_the_doctor_says_what_to_mend(cluster):
+    away = f"http://127.0.0.1:{free_port()}"
+    code, out, _ = cluster.fsg(
+        "doctor", "--cluster", "--address", cluster.address, "--storage", cluster.folder / "examined",
+        "--tracking-uri", away, "--gpu-kind", "A10G",
+    )  # fmt: skip
+    assert code == 1
+    assert f"the tracking server {away} cannot be reached" in out
+    assert "no node has a GPU of the kind A10G; there are: none." in out
+
+
+# A study sent there ----------------------------------------------------------------------------------------------------
+def test_a_study_goes_on_when_the_laptop_closes_and_is_picked_up_again(cluster, project):
+    storage = cluster.folder / "shared"
+    send = ("ablate", "study.yaml", "--storage", storage, "--address", cluster.jobs)
+    laptop = cluster.start(*send, cwd=project, source=project)
+    said = laptop.stdout.readline()
+    assert said.startswith(f"small runs on http://127.0.0.1:{cluster.dashboard} as raysubmit_"), laptop.stderr.read()
+    laptop.kill()
+    laptop.communicate()
+    code, _, err = cluster.fsg(*send, cwd=project, source=project)
+    assert code == 1 and "runs on" in err and "already" in err and "fsg attach small" in err
+    code, out, err = cluster.fsg("attach", "small", "--address", cluster.jobs)
+    assert code == 0, out + err
+    assert "2 of 2 trials done" in out and "Browse the arms side by side" in out
+    finished = [line for line in (storage / "small" / "ledger.jsonl").read_text().splitlines() if '"finished"' in line]
+    assert len(finished) == 2
+    assert (storage / "mlflow.db").exists(), "beside the studies, not in the job's own folder"
+    (shipped,) = [p.parent for p in cluster.folder.rglob("study.yaml") if "working_dir_files" in p.parts]
+    assert sorted(path.name for path in shipped.iterdir()) == ["fsg", "study.yaml"]
+    assert (shipped / "fsg" / "data" / "__init__.py").exists()
+
+
+def test_a_study_that_was_never_sent_cannot_be_attached(cluster):
+    assert 'no job of a study "other" is known there' in one_message(
+        cluster.fsg("attach", "other", "--address", cluster.jobs)
+    )
+
+
+def test_a_cluster_on_loopback_listens_on_loopback_alone(cluster):
+    """What a local study starts, too: the same setting keeps it there."""
+    ours = {process.pid for process in psutil.Process(cluster.head.pid).children(recursive=True)}
+    listening = {
+        c.laddr.ip.removeprefix("::ffff:")
+        for c in psutil.net_connections("tcp")
+        if c.status == "LISTEN" and c.pid in ours
+    }
+    assert listening == {"127.0.0.1"}
