@@ -15,6 +15,7 @@ from ray import tune
 
 from fsg.config import TrialConfig
 from fsg.errors import CheckpointCorrupt, TrialDiverged
+from fsg.tune.nodes import refuse_other_software, software
 
 # Keys of a result besides Ray's own.
 METRICS, LAYERS, FAILED, CHECKPOINT, FINGERPRINT = "metrics", "layers", "failed", "checkpoint", "fingerprint"
@@ -35,7 +36,12 @@ def tune_config(key: str, config: TrialConfig, checkpoint: Path) -> dict[str, An
             "model": model.model_copy(update={"pretrained": pretrained}),
         }
     )
-    return {"key": key, "trial": here.model_dump_json(), "checkpoint": str(checkpoint)}
+    return {
+        "key": key,
+        "trial": here.model_dump_json(),
+        "checkpoint": str(checkpoint),
+        "software": json.dumps(software()),
+    }
 
 
 def device_of(device: str, gpus: float) -> str:
@@ -55,6 +61,7 @@ class FsgTrainable(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """Build the trainer. ``config`` comes from ``tune_config``."""
+        refuse_other_software(json.loads(config["software"]))  # of a node that joined after the driver had asked all
         import torch
 
         from fsg.train import Trainer

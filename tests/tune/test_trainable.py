@@ -5,6 +5,7 @@ import json
 import pytest
 
 from fsg.config import parse_trial
+from fsg.errors import BackendUnavailable
 from fsg.train import Trainer
 from fsg.tune.trainable import FAILED, METRICS, FsgTrainable, tune_config
 
@@ -80,3 +81,10 @@ def test_a_metric_that_is_not_finite_is_null_for_the_ledger_and_missing_for_the_
     result = worker().step()
     assert json.loads(result[METRICS]) == {"epoch": 1, "val_loss": None, "val_accuracy": 50.0}
     assert "val_loss" not in result and result["val_accuracy"] == 50.0
+
+
+def test_a_node_with_other_software_than_the_driver_begins_no_trial(tmp_path):
+    config = tune_config("k", parse_trial(TRIAL), tmp_path / "last.pt")
+    config["software"] = json.dumps(json.loads(config["software"]) | {"torch": "1.0"})
+    with pytest.raises(BackendUnavailable, match=r"has torch [\d.]+ instead of 1\.0"):
+        FsgTrainable(config)
