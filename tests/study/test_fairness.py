@@ -103,3 +103,17 @@ def test_an_arm_with_epochs_of_its_own_contradicts_an_equal_budget(equal):
 def test_an_unknown_kind_of_equality_is_refused():
     with pytest.raises(ConfigError, match=r"fairness\.equal"):
         study(fairness={"equal": "steps"})
+
+
+def test_a_study_that_began_keeps_its_epochs_when_the_machine_is_slower_later(tmp_path, monkeypatch):
+    from fsg.cli.study import _budgeted
+    from fsg.study.folder import StudyFolder
+
+    seconds = {"full": 3.0, "ste": 1.0}
+    monkeypatch.setattr("fsg.train.cost.epoch_seconds", lambda arms: {arm: seconds[arm] for arm in arms})
+    first = _budgeted(study(fairness={"equal": "time"}), tmp_path, 1, 0)
+    StudyFolder.create_or_open(first, tmp_path)
+    seconds |= {"full": 9.0, "ste": 9.0}
+    again = _budgeted(study(fairness={"equal": "time"}), tmp_path, 1, 0)
+    assert [trial.key for trial in plan(again)] == [trial.key for trial in plan(first)]
+    assert StudyFolder.create_or_open(again, tmp_path).spec() == first
