@@ -59,7 +59,13 @@ def connect(address: str | None) -> bool:
         return False
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
-        ray.init(include_dashboard=False, **quiet)
+        try:
+            ray.init(include_dashboard=False, **quiet)
+        except Exception as error:  # a bare Exception after 30 s without an answer, on a machine that is too busy
+            why = _first_line(str(error)) or type(error).__name__
+            raise BackendUnavailable(
+                f"Ray did not start on this machine ({why}). Is it busy, or short of memory? Then run the same command again."
+            ) from None
         return True
     reach(address)
     try:

@@ -55,7 +55,7 @@ def write_insights(spec: SweepSpec, state: StudyState, reports: Path) -> list[tu
     for name, draw in _plots(study, spec, importances):
         with _quiet_drawing():
             try:
-                figure = _plain(_figure(draw()))
+                figure = _plain(_figure(draw()), boxed=name != "parallel")
                 figure.set_size_inches(*_inches(name, spec))
             except (ValueError, RuntimeError, ArithmeticError):
                 continue  # a picture that these trials are too few or too equal for
@@ -156,7 +156,7 @@ def _figure(axes: Any) -> Figure:
     return figure
 
 
-def _plain(figure: Figure) -> Figure:
+def _plain(figure: Figure, boxed: bool) -> Figure:
     """On white, without the title (the report has one), and with few enough numbers on a logarithmic axis."""
     from matplotlib.ticker import NullFormatter
 
@@ -164,6 +164,11 @@ def _plain(figure: Figure) -> Figure:
     for axes in figure.axes:
         axes.set(title="", facecolor="white")
         axes.tick_params(labelsize=8)
+        axes.grid(False)
+        for spine in axes.spines.values() if boxed else ():
+            spine.set(visible=True, color="#B8C2C9", linewidth=0.8)
+        if axes.get_legend() is not None:
+            axes.get_legend().get_frame().set(facecolor="white", edgecolor="none")
         for axis in (axes.xaxis, axes.yaxis):
             axis.label.set_fontsize(9)
             if axis.get_scale() == "log":
