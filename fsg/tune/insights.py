@@ -167,8 +167,8 @@ def _plain(figure: Figure, boxed: bool) -> Figure:
         axes.grid(False)
         for spine in axes.spines.values() if boxed else ():
             spine.set(visible=True, color="#B8C2C9", linewidth=0.8)
-        if axes.get_legend() is not None:
-            axes.get_legend().get_frame().set(facecolor="white", edgecolor="none")
+        if (legend := axes.get_legend()) is not None:
+            legend.get_frame().set(facecolor="white", edgecolor="none")
         for axis in (axes.xaxis, axes.yaxis):
             axis.label.set_fontsize(9)
             if axis.get_scale() == "log":
