@@ -38,5 +38,9 @@ class TrialDiverged(FsgError):
     """A loss or weight stopped being finite; carries the step and the layer."""
 
 
+class TrialPreempted(FsgError):
+    """A trial was asked to leave its machine; its state up to the last step is saved."""
+
+
 class CheckpointCorrupt(FsgError):
     """A checkpoint does not match its digest or does not fit the trial."""

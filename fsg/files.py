@@ -28,6 +28,29 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def keep_aside(path: str | Path, why: str, data: bytes) -> Path:
+    """Keep ``data`` beside ``path`` as ``<name>.<why>-<n>``, on disk when this returns; nothing is replaced."""
+    path = Path(path)
+    aside = _free_name(path, why)
+    write_atomically(aside, data)
+    return aside
+
+
+def set_aside(path: str | Path, why: str) -> Path:
+    """Rename ``path`` to ``<name>.<why>-<n>``; nothing is replaced."""
+    path = Path(path)
+    aside = path.rename(_free_name(path, why))
+    sync_folder(path.parent)
+    return aside
+
+
+def _free_name(path: Path, why: str) -> Path:
+    number = 1
+    while (aside := path.with_name(f"{path.name}.{why}-{number}")).exists():
+        number += 1
+    return aside
+
+
 def sync_folder(path: Path) -> None:
     """Have the names in a folder on disk: a new file's bytes are safe only once its name is."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

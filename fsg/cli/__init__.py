@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from fsg.cli import bench, doctor, jobs, power, study, train
+from fsg.cli import bench, doctor, jobs, power, status, study, train
 from fsg.errors import FsgError
 
 
@@ -40,6 +40,7 @@ app.command()(train.train)
 app.command()(study.ablate)
 app.command()(study.sweep)
 app.command()(study.resume)
+app.command()(status.status)
 app.command()(jobs.attach)
 app.command()(study.compare)
 app.command()(power.power)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fsg.cli.driving import driving
 from fsg.errors import FsgError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from fsg.config import TrialConfig
     from fsg.report.progress import Output
     from fsg.study.folder import StudyFolder
+    from fsg.study.lock import StudyLock
     from fsg.study.seeds import Enough
     from fsg.study.spec import AblationSpec, SweepSpec
     from fsg.tracking import Exporter
@@ -31,7 +33,12 @@ Tracking = Annotated[
     str | None, typer.Option(help=f"MLflow store or server. Default: $MLFLOW_TRACKING_URI, else {DEFAULT_TRACKING}.")
 ]
 Cpus = Annotated[float, typer.Option(min=0.01, help="CPU cores per trial; fractions allowed.")]
-Gpus = Annotated[float, typer.Option(min=0, help="GPUs per trial; fractions allowed.")]
+Gpus = Annotated[
+    str,
+    typer.Option(
+        help="GPUs per trial; fractions allowed. auto: as many trials on a GPU as their measured memory allows."
+    ),
+]
 Address = Annotated[
     str | None,
     typer.Option(
@@ -40,6 +47,12 @@ Address = Annotated[
     ),
 ]
 DISTANT = ("job:", "ray://")
+Accept = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changes", help="Go on though the file changed: trials that it no longer names are set aside."
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print arms, trials and an estimate of time; run nothing.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Only the report, once all trials have ended.")]
 Json = Annotated[
@@ -55,14 +68,15 @@ def ablate(
     storage: Storage = STUDIES,
     tracking_uri: Tracking = None,
     cpus_per_trial: Cpus = 1,
-    gpus_per_trial: Gpus = 0,
+    gpus_per_trial: Gpus = "0",
     address: Address = None,
     quiet: Quiet = False,
     json: Json = False,
+    accept_changes: Accept = False,
 ) -> None:
     """Run an ablation: every arm with every seed, then the comparison table."""
-    output = _output(quiet, json)
-    _start(spec, "ablation", dry_run, storage, tracking_uri, cpus_per_trial, gpus_per_trial, address, output)
+    output, resources = _output(quiet, json), _resources(cpus_per_trial, gpus_per_trial, address)
+    _start(spec, "ablation", dry_run, storage, tracking_uri, resources, output, accept_changes)
 
 
 def sweep(
@@ -71,14 +85,14 @@ def sweep(
     storage: Storage = STUDIES,
     tracking_uri: Tracking = None,
     cpus_per_trial: Cpus = 1,
-    gpus_per_trial: Gpus = 0,
+    gpus_per_trial: Gpus = "0",
     address: Address = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Search a space for the best configuration."""
-    output = _output(quiet, json)
-    _start(spec, "sweep", dry_run, storage, tracking_uri, cpus_per_trial, gpus_per_trial, address, output)
+    output, resources = _output(quiet, json), _resources(cpus_per_trial, gpus_per_trial, address)
+    _start(spec, "sweep", dry_run, storage, tracking_uri, resources, output)
 
 
 def resume(
@@ -86,7 +100,7 @@ def resume(
     storage: Storage = STUDIES,
     tracking_uri: Tracking = None,
     cpus_per_trial: Cpus = 1,
-    gpus_per_trial: Gpus = 0,
+    gpus_per_trial: Gpus = "0",
     address: Address = None,
     quiet: Quiet = False,
     json: Json = False,
@@ -99,7 +113,9 @@ def resume(
             f"Send the study's file again: fsg ablate FILE --address {address} goes on where it was stopped."
         )
     folder, output = find_study(study, storage), _output(quiet, json)
-    _run(folder, folder.spec(), _tracking(tracking_uri), cpus_per_trial, gpus_per_trial, address, output)
+    resources = _resources(cpus_per_trial, gpus_per_trial, address)
+    with driving(folder.path, _console(hushed=output == "json")) as lock:
+        _run(folder, folder.spec(), _tracking(tracking_uri), resources, output, lock)
 
 
 def compare(
@@ -213,15 +229,15 @@ def _start(
     dry_run: bool,
     storage: Path,
     tracking_uri: str | None,
-    cpus: float,
-    gpus: float,
-    address: str | None,
+    resources: Resources,
     output: Output,
+    accept_changes: bool = False,
 ) -> None:
     from fsg.errors import StudyError
     from fsg.study.folder import StudyFolder
     from fsg.study.spec import AblationSpec, load_study
 
+    cpus, gpus, address = resources.cpus_per_trial, resources.gpus_per_trial, resources.address
     spec = load_study(path)
     if spec.kind != kind:
         other = "sweep" if spec.kind == "sweep" else "ablate"
@@ -246,7 +262,25 @@ def _start(
         from fsg.tune.cluster import reach
 
         reach(address)
-    _run(StudyFolder.create_or_open(spec, storage), spec, uri, cpus, gpus, address, output)
+    with driving(storage / spec.name, _console(hushed=output == "json")) as lock:
+        folder = StudyFolder.create_or_open(spec, storage, accept_changes)
+        _run(folder, spec, uri, resources, output, lock)
+
+
+def _resources(cpus: float, gpus: str, address: str | None) -> Resources:
+    """What a trial takes, from the options as they were typed."""
+    from fsg.errors import ConfigError
+    from fsg.tune.runner import Resources
+
+    if gpus == "auto":
+        return Resources(cpus, 1.0, address, pack=True)
+    try:
+        number = float(gpus)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < 1e6:
+        raise ConfigError(f'--gpus-per-trial is "{gpus}", expected a number from 0 on, or auto.')
+    return Resources(cpus, number, address)
 
 
 def _budgeted(spec: AblationSpec, storage: Path, cpus: float, gpus: float) -> AblationSpec:
@@ -300,19 +334,17 @@ def _run(
     folder: StudyFolder,
     spec: AblationSpec | SweepSpec,
     uri: str,
-    cpus: float,
-    gpus: float,
-    address: str | None,
+    resources: Resources,
     output: Output,
+    lock: StudyLock,
 ) -> None:
     from fsg.report.study_report import make_report
     from fsg.study.spec import AblationSpec
-    from fsg.tune.runner import Resources
 
-    console, resources = _console(hushed=output == "json"), Resources(cpus, gpus, address)
+    console = _console(hushed=output == "json")
     if isinstance(spec, AblationSpec) and spec.retune is not None:
         spec = _tuned(folder, spec, uri, resources, console, output)
-    exporter, behind = _run_trials(folder, spec, uri, resources, console, _name_of(folder), output)
+    exporter, behind = _run_trials(folder, spec, uri, resources, console, _name_of(folder), output, lock)
     report = make_report(spec, folder.state())
     console.print(*report.terminal, sep="\n\n")
     files = report.write(folder.reports)
@@ -336,7 +368,8 @@ def _tuned(
     found = {}
     for arm, sweep in arm_sweeps(spec).items():
         place = StudyFolder.create_or_open(sweep, folder.path / "retune")
-        _run_trials(place, sweep, uri, resources, console, _name_of(folder), output)
+        with driving(place.path, console) as lock:
+            _run_trials(place, sweep, uri, resources, console, _name_of(folder), output, lock)
         found[arm] = tuned_config(sweep, place.state())
     return spec.with_tuned(found)
 
@@ -349,6 +382,7 @@ def _run_trials(
     console: Console,
     name: str,
     output: Output,
+    lock: StudyLock,
 ) -> tuple[Exporter | None, str | None]:
     """Run what is left, with its display and its copy in MLflow; the exporter, and what it could not write.
 
@@ -358,10 +392,13 @@ def _run_trials(
     from fsg.study.design import plan
     from fsg.study.header import begin
     from fsg.study.ledger import Ledger
+    from fsg.study.mend import mend, whole_bytes
     from fsg.study.spec import SweepSpec
     from fsg.tracking import FollowingExporter
     from fsg.tune.runner import run_study
 
+    for sentence in mend(folder, spec, lock.before.get("ledger_bytes", 0)):
+        console.print(sentence, style="yellow", highlight=False, soft_wrap=True)
     state = folder.state()
     trials = spec.search.trials * len(spec.seeds) if isinstance(spec, SweepSpec) else len(plan(spec))
     is_sweep, budget = isinstance(spec, SweepSpec), _budget_used(folder, spec, resources)
@@ -371,6 +408,7 @@ def _run_trials(
         console.print(_opening(folder, spec, trials, progress.done), highlight=False)
 
     exporter = FollowingExporter(folder.ledger_path, uri, spec.metric.name, spec.metric.mode)
+    lock.notes = lambda: {"mlflow": exporter.status[:300], "ledger_bytes": whole_bytes(folder.ledger_path)}
     try:
         display = Display(progress, console, lambda: exporter.status, output)
         ledger = Ledger(folder.ledger_path, listener=display.see)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import difflib
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -221,7 +222,8 @@ def compare(
         smallest_effect=smallest_effect,
         rows=rows,
         notes=tuple([_SEQUENTIAL.format(looks.first, looks.last)] if looks else [])
-        + tuple(_notes(rows, measure, reference, baseline, interval, smallest_effect)),
+        + tuple(_notes(rows, measure, reference, baseline, interval, smallest_effect))
+        + _interruptions(state.trials.values()),
         provenance=provenance(state, (r for of_seed in finished.values() for r in of_seed.values()), device, equal),
     )
 
@@ -378,6 +380,15 @@ def _best_arm(values: Mapping[str, Mapping[int, float]], measure: Measure) -> st
 
 
 # What the reader must know --------------------------------------------------------------------------------------------
+def _interruptions(records: Iterable[TrialRecord]) -> tuple[str, ...]:
+    """How often a trial was interrupted and went on, by cause; nothing where none was."""
+    causes = Counter(retry["cause"] for record in records for retry in record.retries)
+    if not causes:
+        return ()
+    listed = ", ".join(f"{count} {cause}" for cause, count in sorted(causes.items()))
+    return (f"Trials that were interrupted and went on from their checkpoints, by cause: {listed}.",)
+
+
 def _notes(
     rows: Sequence[ArmRow],
     measure: Measure,

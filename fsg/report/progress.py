@@ -43,6 +43,7 @@ class Progress:
         self.running: dict[str, int] = {}
         self.ended: dict[str, str] = {}
         self.values: dict[str, list[float]] = defaultdict(list)
+        self.retried = 0  # attempts of this run that were interrupted
         self.epochs_here = 0  # since this run began, for the time left
         self._began = time.monotonic()
         self._lock = threading.Lock()
@@ -72,6 +73,9 @@ class Progress:
                     self.epochs_here += 1
                 case "paused":
                     self.running.pop(key, None)
+                case "retried":
+                    self.running.pop(key, None)
+                    self.retried += 1
                 case "finished" | "pruned" | "failed" as status:
                     self.running.pop(key, None)
                     self.ended[key] = status
@@ -106,6 +110,7 @@ class Progress:
         """The display as text: counts and time, what is running, the best arm, the tracking copy."""
         with self._lock:
             counts = {s: sum(v == s for v in self.ended.values()) for s in ("pruned", "failed")}
+            counts["retried"] = self.retried
             running = [f"{self._label(key)} {epoch}/{self.epochs_per_trial}" for key, epoch in self.running.items()]
         waiting = max(0, self.trials - self.done - len(running))
         elapsed, left = time.monotonic() - self._began, self.seconds_left()
@@ -208,6 +213,14 @@ class Display:
         if self._live is None and event["event"] in ("finished", "pruned", "failed"):
             first, second, *_ = self.progress.lines()
             self.console.print(f"{first} · {second}", highlight=False, soft_wrap=True)
+        if event["event"] == "retried":
+            arm = "/".join(map(str, self.progress.arm_of.get(event["key"], (event["key"],))))
+            self._warn(f"{arm}: {event['reason']} It goes on from its checkpoint.")
+        elif event["event"] == "damaged":
+            self._warn(event["detail"])
+
+    def _warn(self, text: str) -> None:
+        self.console.print(text, style="yellow", highlight=False, soft_wrap=True)
 
     def say(self, event: str, **fields: Any) -> None:
         """One JSON object on a line of its own; nothing unless that was asked for."""

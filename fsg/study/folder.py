@@ -14,8 +14,10 @@ from typing import Any, Protocol
 from fsg.config import canonical_json
 from fsg.errors import ConfigError, StudyError
 from fsg.files import write_atomically
+from fsg.study.design import plan
 from fsg.study.extension import extends
 from fsg.study.ledger import Ledger, StudyState, TrialRecord, fold
+from fsg.study.seeds import SequentialSeeds
 from fsg.study.spec import AblationSpec, SweepSpec, load_study, to_yaml
 from fsg.yaml_source import did_you_mean
 
@@ -74,12 +76,15 @@ class StudyFolder:
         return self.path / "ray"
 
     @classmethod
-    def create_or_open(cls, spec: AblationSpec | SweepSpec, storage: str | Path = DEFAULT_STORAGE) -> StudyFolder:
+    def create_or_open(
+        cls, spec: AblationSpec | SweepSpec, storage: str | Path = DEFAULT_STORAGE, accept_changes: bool = False
+    ) -> StudyFolder:
         """The folder of ``spec``, made if it is not there. Trials found in its ledger belong to this very study.
 
         A study that only has more arms or seeds, or is read otherwise, goes on: its specification is replaced, the old
         one kept as ``spec.<n>.yaml``. StudyError if the folder holds another study of this name (with what differs), a
-        ledger without its specification, or cannot be written.
+        ledger without its specification, or cannot be written. With ``accept_changes`` an ablation goes on though its
+        trials changed: those that it no longer has are recorded as superseded, and no table shows them.
         """
         folder = cls(Path(storage) / spec.name)
         new = not folder.spec_path.exists()
@@ -88,10 +93,12 @@ class StudyFolder:
                 f"{folder.path}: has a ledger but no spec.yaml, so what its trials were is unknown. "
                 f"Put spec.yaml back, or move the folder away to begin anew."
             )
-        changed = new or folder._is_extended(spec)
+        changed, accepted = (True, False) if new else folder._changed(spec, accept_changes)
         try:
             for part in (folder.checkpoints, folder.search, folder.reports, folder.ray):
                 part.mkdir(parents=True, exist_ok=True)
+            if accepted:
+                folder._supersede(spec)
             if changed:
                 folder._write(spec)
         except OSError as error:
@@ -110,20 +117,44 @@ class StudyFolder:
         """What happened so far. StudyError if the ledger is damaged."""
         return fold(self.ledger().read())
 
-    def _is_extended(self, spec: AblationSpec | SweepSpec) -> bool:
-        """Whether ``spec`` says more, or reads otherwise, than the study's own; StudyError if it is another study."""
+    def _supersede(self, spec: AblationSpec | SweepSpec) -> None:
+        """Record which trials are no longer of this study."""
+        if not isinstance(spec, AblationSpec):
+            return
+        seeds = range(spec.seeds.max) if isinstance(spec.seeds, SequentialSeeds) else spec.seeds
+        keys = {trial.key for trial in plan(spec, seeds)}
+        ledger = self.ledger()
+        for key in self.state().trials:
+            if key not in keys:
+                ledger.append("superseded", key=key, reason="the specification changed, and this was accepted")
+        ledger.close()
+
+    def _changed(self, spec: AblationSpec | SweepSpec, accept: bool) -> tuple[bool, bool]:
+        """Whether ``spec`` says more, or reads otherwise, than the study's own; and whether it is another that was accepted.
+
+        StudyError if it is another study and was not, or cannot be, accepted.
+        """
         try:
             began = self.spec()
         except ConfigError as error:
             raise StudyError(f"{error}\nThe study in {self.path} cannot go on without its spec.yaml.") from None
-        if not extends(began, spec):
-            changes = differences(began.identity(), spec.identity()) or ["the order of its components, so arm names"]
-            listed = "\n".join(f"  {change}" for change in changes)
-            raise StudyError(
-                f"{self.path}: the study changed since it began, so its trials would not belong together:\n{listed}\n"
-                f"Undo the change, or give the study another name. More arms or seeds can be added."
-            )
-        return began.identity() != spec.identity() or _table(began) != _table(spec)
+        if extends(began, spec):
+            return began.identity() != spec.identity() or _table(began) != _table(spec), False
+        acceptable = all(isinstance(one, AblationSpec) and one.retune is None for one in (began, spec))
+        if accept and acceptable:
+            return True, True
+        changes = differences(began.identity(), spec.identity()) or ["the order of its components, so arm names"]
+        listed = "\n".join(f"  {change}" for change in changes)
+        if acceptable:
+            way = ", or go on with --accept-changes: trials that it no longer names are set aside, the others count"
+        elif isinstance(spec, SweepSpec):
+            way = f"; it can begin from this one's best, with start_from: [{{study: {spec.name}, best: 5}}]"
+        else:
+            way = ""
+        raise StudyError(
+            f"{self.path}: the study changed since it began, so its trials would not belong together:\n{listed}\n"
+            f"Undo the change, or give the study another name{way}. More arms or seeds can be added."
+        )
 
     def _write(self, spec: AblationSpec | SweepSpec) -> None:
         """Make ``spec`` the study's own, with its published table, after copying the one it replaces."""

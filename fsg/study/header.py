@@ -1,4 +1,7 @@
-"""The first line of a ledger: which study this is, and which versions of what it runs on."""
+"""The first line of a ledger: which study this is, and which versions of what it runs on.
+
+The line is kept once more in ``header.json``: the study's id is drawn at random, and nothing else could give it back.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,21 @@ import platform
 import subprocess
 import uuid
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
-from fsg.study.ledger import Ledger
+from fsg.config import canonical_json
+from fsg.files import write_atomically
+from fsg.study.ledger import Ledger, parse_line
 from fsg.study.spec import AblationSpec, SweepSpec
 
+COPY = "header.json"
 PACKAGES = ("fsg", "torch", "ray", "optuna", "mlflow")
 
 
 def begin(ledger: Ledger, spec: AblationSpec | SweepSpec) -> dict[str, Any]:
     """Write the header of a study that begins, and return it."""
-    return ledger.append(
+    header = ledger.append(
         "study",
         study_id=uuid.uuid4().hex,
         name=spec.name,
@@ -25,6 +32,17 @@ def begin(ledger: Ledger, spec: AblationSpec | SweepSpec) -> dict[str, Any]:
         versions=installed_versions(),
         git_commit=git_commit(),
     )
+    write_atomically(ledger.path.with_name(COPY), canonical_json(header).encode())
+    return header
+
+
+def copy_of_header(folder: Path) -> bytes | None:
+    """The header's line as ``begin`` kept it in a study's folder; None where it is missing or damaged itself."""
+    try:
+        line = (folder / COPY).read_bytes()
+        return line if parse_line(line)["event"] == "study" else None
+    except (OSError, ValueError):
+        return None
 
 
 def installed_versions() -> dict[str, str]:

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from fsg.config import canonical_json, merge, nested
 from fsg.errors import StudyError
-from fsg.files import sync_folder
+from fsg.files import keep_aside, sync_folder
 
 Status = Literal["planned", "running", "paused", "pruned", "failed", "finished"]
 Event = dict[str, Any]
@@ -33,14 +33,18 @@ FIELDS: Mapping[str, frozenset[str]] = {
     "started": frozenset({"key", "attempt", "node", "device"}),
     "epoch": frozenset({"key", "metrics"}),
     "fingerprint": frozenset({"key", "weights", "batches"}),
+    "memory": frozenset({"key", "peak", "capacity"}),
     "layers": frozenset({"key", "epoch", "layers"}),
     "checkpoint": frozenset({"key", "epoch", "path"}),
     "paused": frozenset({"key", "epoch"}),
     "exploited": frozenset({"key", "epoch", "donor", "values"}),
+    "retried": frozenset({"key", "cause", "epoch", "reason"}),
     "pruned": frozenset({"key", "epoch", "reason"}),
     "failed": frozenset({"key", "reason"}),
     "finished": frozenset({"key", "metrics"}),
+    "superseded": frozenset({"key", "reason"}),
     "stopped": frozenset({"reason"}),
+    "damaged": frozenset({"file", "line", "aside", "detail"}),
 }
 
 
@@ -62,7 +66,9 @@ class TrialRecord:
 
     ``fingerprint``: hashes of its initial weights and of its first batches.
     ``started`` is when it first started and ``ended`` when it last ended, in unix seconds. ``checkpoint`` is the last
-    one: its epoch and path. ``final`` holds the metrics of a finished trial.
+    one: its epoch and path. ``final`` holds the metrics of a finished trial. ``memory`` is its peak and what there was, in
+    bytes. ``retries`` are the interruptions after which it was to go on: the ``cause``, how many epochs were recorded
+    then (``epoch``), and the ``reason``.
     """
 
     key: str
@@ -79,6 +85,8 @@ class TrialRecord:
     checkpoint: dict[str, Any] | None = None
     device: str | None = None
     fingerprint: tuple[str, str] | None = None
+    retries: list[dict[str, Any]] = field(default_factory=list)
+    memory: tuple[int, int] | None = None
     exploits: list[Exploit] = field(default_factory=list)
 
     @property
@@ -94,12 +102,14 @@ class TrialRecord:
 class StudyState:
     """What the events of a ledger add up to. ``header`` is its first "study" event; trials are in the order planned.
 
-    ``stopped`` is why no further trial was begun, where a budget was used up.
+    ``stopped`` is why no further trial was begun, where a budget was used up. ``damaged`` are the events that name what was
+    found damaged and where it was set aside.
     """
 
     header: Event | None = None
     trials: dict[str, TrialRecord] = field(default_factory=dict)
     stopped: str | None = None
+    damaged: list[Event] = field(default_factory=list)
 
 
 class Ledger:
@@ -176,19 +186,12 @@ class Ledger:
 
     def _parse(self, line: bytes, number: int) -> Event:
         try:
-            record = json.loads(line)
-            crc = record.pop("crc")
-            # The item's text can be cut out because canonical JSON puts "event" after "crc", so a comma follows it.
-            body = line.replace(b'"crc":"%s",' % crc.encode(), b"", 1)
-            problem = "it does not match its crc" if crc != f"{zlib.crc32(body):08x}" else _shape_problem(record)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            problem = f"it is no event ({type(error).__name__})"
-        if problem:
+            return parse_line(line)
+        except ValueError as error:
             raise StudyError(
-                f"{self.path}:{number}: damaged line: {problem}. Nothing was changed. Restore the file from a copy; or "
-                f"remove line {number} to go on without that one event: its trial may run again."
-            )
-        return record | {"crc": crc}
+                f"{self.path}:{number}: damaged line: {error}. Nothing was changed. fsg resume sets the line aside and "
+                "goes on without it; or restore the file from a copy."
+            ) from None
 
     def _write(self, line: bytes) -> None:
         if self._file is None:
@@ -215,16 +218,7 @@ class Ledger:
         keep = whole.rfind(b"\n") + 1
         if keep == len(whole):
             return
-        number = 1
-        while (aside := self.path.with_name(f"{self.path.name}.torn-{number}")).exists():
-            number += 1
-        copy = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        try:
-            _write_all(copy, whole[keep:])
-            os.fsync(copy)
-        finally:
-            os.close(copy)
-        sync_folder(self.path.parent)
+        keep_aside(self.path, "torn", whole[keep:])
         os.ftruncate(descriptor, keep)
         os.fsync(descriptor)
 
@@ -232,6 +226,21 @@ class Ledger:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def parse_line(line: bytes) -> Event:
+    """The event of a line without its newline. ValueError, with the reason, for one that is not what was written."""
+    try:
+        record = json.loads(line)
+        crc = record.pop("crc")
+        # The item's text can be cut out because canonical JSON puts "event" after "crc", so a comma follows it.
+        body = line.replace(b'"crc":"%s",' % crc.encode(), b"", 1)
+        problem = "it does not match its crc" if crc != f"{zlib.crc32(body):08x}" else _shape_problem(record)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        problem = f"it is no event ({type(error).__name__})"
+    if problem:
+        raise ValueError(problem)
+    return record | {"crc": crc}
 
 
 def fold(events: Iterable[Event]) -> StudyState:
@@ -248,6 +257,9 @@ def fold(events: Iterable[Event]) -> StudyState:
         if event["event"] == "stopped":
             state.stopped = event["reason"]
             continue
+        if event["event"] == "damaged":
+            state.damaged.append(event)
+            continue
         key = event["key"]
         if event["event"] == "planned":
             state.trials.setdefault(key, TrialRecord(key, event["arm"], event["seed"], event["config"]))
@@ -257,7 +269,10 @@ def fold(events: Iterable[Event]) -> StudyState:
             raise StudyError(
                 f'the ledger has "{event["event"]}" of trial {key}, which was never planned: a line is missing.'
             )
-        if trial.status != "finished":
+        if event["event"] == "superseded":
+            del state.trials[key]
+            epochs.pop(key, None)
+        elif trial.status != "finished":
             _fold_trial(trial, event, epochs.setdefault(key, {}))
     for key, by_number in epochs.items():
         state.trials[key].epochs = [by_number[number] for number in sorted(by_number)]
@@ -289,8 +304,13 @@ def _fold_trial(trial: TrialRecord, event: Event, epochs: dict[int, dict[str, An
         case "exploited":
             trial.exploits = [e for e in trial.exploits if e.epoch < event["epoch"]]
             trial.exploits.append(Exploit(event["epoch"], event["donor"], event["values"]))
+        case "memory":
+            trial.memory = (event["peak"], event["capacity"])
         case "checkpoint":
             trial.checkpoint = {"epoch": event["epoch"], "path": event["path"]}
+        case "retried":
+            trial.status, trial.reason = "planned", event["reason"]
+            trial.retries.append({name: event[name] for name in ("cause", "epoch", "reason")})
         case "finished":
             trial.status, trial.final, trial.reason, trial.ended = "finished", event["metrics"], None, event["time"]
         case "pruned" | "failed" as status:

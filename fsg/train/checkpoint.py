@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from fsg.errors import CheckpointCorrupt
-from fsg.files import write_atomically
+from fsg.files import set_aside, write_atomically
 
 _DIGEST_BYTES = 32
 
@@ -24,6 +24,7 @@ class CheckpointStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.damaged: list[tuple[Path, str]] = []  # what was set aside, as what it is kept, and why
         self.previous = path.with_suffix(f".previous{path.suffix}")
 
     def save(self, state: dict[str, Any]) -> None:
@@ -40,13 +41,13 @@ class CheckpointStore:
         self.previous.unlink(missing_ok=True)  # what this trial was must not come back
 
     def load(self) -> dict[str, Any] | None:
-        """The newest whole checkpoint, or None. A damaged one is set aside as ``*.damaged``, never deleted."""
+        """The newest whole checkpoint, or None. A damaged one is set aside as ``*.damaged-<n>``, never deleted."""
         for path in (self.path, self.previous):
             if path.exists():
                 try:
                     return load_checkpoint(path)
-                except CheckpointCorrupt:
-                    path.replace(path.with_name(f"{path.name}.damaged"))
+                except CheckpointCorrupt as error:
+                    self.damaged.append((set_aside(path, "damaged"), str(error)))
         return None
 
 

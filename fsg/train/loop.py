@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fsg.config import CHANGEABLE, Fsg, MetaQuant, TrialConfig
 from fsg.data import AUGMENTED, DataSplits, augment, class_balanced, epoch_order, load_data, normalise, upload
-from fsg.errors import CheckpointCorrupt
+from fsg.errors import CheckpointCorrupt, TrialPreempted
 from fsg.gradients import make_estimator
 from fsg.layers import quantized_layers, using
 from fsg.models import build_model
@@ -35,6 +35,7 @@ REESTIMATION_IMAGES = 4000  # of training data; the statistics' own error is the
 LAST = 10  # epochs whose mean test accuracy is reported beside the final one
 
 Save = Callable[[dict[str, Any]], None]
+Leaving = Callable[[], bool]
 
 
 @dataclass(frozen=True)
@@ -101,16 +102,17 @@ class Trainer:
         """A ragged last batch is left out: its gradient would be of another size."""
         return max(1, len(self.data.train) // self.config.data.batch_size)
 
-    def run_epoch(self, save: Save | None = None) -> EpochResult:
+    def run_epoch(self, save: Save | None = None, leaving: Leaving | None = None) -> EpochResult:
         """Train one epoch, or what is left of it, and evaluate. TrialDiverged if a loss or weight is no longer finite.
 
-        ``save`` is given the state after every ``checkpoint_every_steps`` steps.
+        ``save`` is given the state after every ``checkpoint_every_steps`` steps. ``leaving`` is asked after every step:
+        if it says so, the state is saved and TrialPreempted raised.
         """
         config = self.config
         factor = rate_factor(config.schedule, self.epoch, config.epochs)
         schedule = meta_schedule(config.schedule, getattr(config.gradient, "meta_schedule", "base"))
         self.step.set_rates(factor, rate_factor(schedule, self.epoch, config.epochs))
-        tally = self._train(save)
+        tally = self._train(save, leaving)
         tally.check(self.epoch + 1, dict(zip(self.layer_names, [x.weight for x in self.step.layers], strict=True)))
         tally.stop()
         self.epoch += 1
@@ -200,7 +202,7 @@ class Trainer:
         self.test_scores = list(state["test_scores"])
         self.last_result = EpochResult(self.epoch, *state["last_result"]) if state["last_result"] else None
 
-    def _train(self, save: Save | None) -> EpochTally:
+    def _train(self, save: Save | None, leaving: Leaving | None) -> EpochTally:
         """The steps of an epoch that are left; on a GPU none of them is waited for."""
         batch, train, every = self.config.data.batch_size, self.data.train, self.config.checkpoint_every_steps
         if self._permutation is None or self._tally is None:
@@ -225,10 +227,14 @@ class Trainer:
             self._average()
             if self.device.type == "cpu" and not torch.isfinite(result.loss):
                 break  # waiting costs nothing here; a GPU is asked once an epoch
-            if save is not None and every and tally.steps % every == 0 and tally.steps < self.steps_per_epoch:
+            asked = leaving is not None and leaving()
+            due = bool(every) and tally.steps % every == 0 and tally.steps < self.steps_per_epoch
+            if save is not None and (asked or due):
                 tally.stop()
                 save(self.state_dict())
                 tally.start()
+            if asked:
+                raise TrialPreempted(f"asked to leave in epoch {self.epoch + 1}, after step {tally.steps}.")
         return tally
 
     def _average(self) -> None:

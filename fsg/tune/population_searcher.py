@@ -63,11 +63,6 @@ class PopulationSearcher(SweepSearcher):
     _until: int  # the next pause, or the last epoch
     _whole: bool  # whether no member is to come any more
 
-    @property
-    def waiting(self) -> bool:
-        """Whether there is somebody to wait for."""
-        return bool(self._running)
-
     def next_trial(self) -> PlannedTrial | None:
         """All members to the next pause, and once all have come there, all of them again; nobody beyond the budget."""
         while not self._whole:
@@ -78,12 +73,12 @@ class PopulationSearcher(SweepSearcher):
                 self._configurations[found.key] = found
                 self._members[found.key] = Member(found.key, {0: found.point})
                 self._left.append(self._planned_trial(self._trial(self._members[found.key])))
-        if not self._left and not self._running:
+        if not self._left and not self._begun:
             self._left.extend(self._go_on())
         if self._left and not self._within_budget():
             self._left.clear()
             self.exhausted = True
-        if self.exhausted and not self._running:
+        if self.exhausted and not self._begun:
             self._end_all()
         return self._left.popleft() if self._left else None
 
@@ -96,13 +91,10 @@ class PopulationSearcher(SweepSearcher):
         """An epoch."""
         super().on_trial_result(trial_id, result)
         if "epoch" in result:
-            _learn(self._spec, self._members[self._running[trial_id].key], result)
+            _learn(self._spec, self._members[self._begun[trial_id].key], result)
 
-    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+    def ended(self, trial: PlannedTrial, result: dict | None, error: bool) -> None:
         """A member has come to a pause or to its end, or was lost."""
-        trial = self._running.pop(trial_id, None)
-        if trial is None:
-            return
         member = self._members[trial.key]
         if error or not result or FAILED in result:
             member.over = True

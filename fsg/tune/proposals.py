@@ -7,7 +7,6 @@ restart. (Ray's own OptunaSearch tells a stopped trial as COMPLETE with its trun
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import random
@@ -20,8 +19,7 @@ from typing import Any, Literal
 import optuna
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import Trial, TrialState
 
@@ -29,6 +27,7 @@ from fsg.errors import BackendUnavailable, ConfigError
 from fsg.study.space import Domain, Space
 from fsg.tune.curve_sampler import CurveSampler
 from fsg.tune.distributions import distribution
+from fsg.tune.journal import open_journal
 
 KEY, REASON, REPEATS, START, SEEDS = "fsg_key", "reason", "repeats", "start_from", "seeds"
 Point = Mapping[str, Any]
@@ -98,7 +97,7 @@ class Proposals:
         self,
         space: Space,
         sampler: BaseSampler,
-        storage: Path | str | None,
+        storage: BaseStorage | Path | str | None,
         metric: str,
         mode: str,
         key_of: Callable[[Point], str],
@@ -111,6 +110,9 @@ class Proposals:
         self._distributions = {path: distribution(domain) for path, domain in space.domains.items()}
         self._metrics = [metric, *(objective for objective, _ in objectives)]
         self._key_of = key_of
+        self.set_aside: list[str] = []  # what was found damaged in a journal, a sentence each
+        if isinstance(storage, Path):
+            storage, self.set_aside = open_journal(storage)
         self._study = _quietly_open(sampler, storage, [mode, *(way for _, way in objectives)], name)
         self._random = random.Random(seed)
         self._grid = _shuffled(space, seed) if grid else None
@@ -309,12 +311,14 @@ def _shuffled(space: Space, seed: int) -> Iterator[Point]:
     return iter(points)
 
 
-def _quietly_open(sampler: BaseSampler, storage: Path | str | None, modes: Sequence[str], name: str) -> optuna.Study:
+def _quietly_open(
+    sampler: BaseSampler, storage: BaseStorage | str | None, modes: Sequence[str], name: str
+) -> optuna.Study:
     optuna.logging.set_verbosity(logging.ERROR)
     directions: list[Direction] = ["maximize" if mode == "max" else "minimize" for mode in modes]
     if storage is None:
         return optuna.create_study(sampler=sampler, directions=directions)
-    memory: Any = os.path.expandvars(storage) if isinstance(storage, str) else _journal(storage)
+    memory = os.path.expandvars(storage) if isinstance(storage, str) else storage
     try:
         return optuna.create_study(
             storage=memory, study_name=name, sampler=sampler, directions=directions, load_if_exists=True
@@ -327,41 +331,6 @@ def _quietly_open(sampler: BaseSampler, storage: Path | str | None, modes: Seque
             f"search.storage: {storage} cannot be used ({first}). Check the address and that its driver is installed, "
             "or leave search.storage out for a journal in the study's folder."
         ) from None
-
-
-class _Journal(JournalFileBackend):
-    """A journal of one process: no lock, and no fsync, of which Optuna has seven a trial at 1 to 6 ms each.
-
-    What a power failure takes from its end is entered again from the ledger, which is on disk.
-    """
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Hand the lines to the system, which keeps them through a kill of this process."""
-        with Path(self._file_path).open("ab") as file:
-            file.write(b"".join(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs))
-
-
-def _journal(path: Path) -> JournalStorage:
-    """The journal, up to the first line that is none: what a kill or a power failure left half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
-    if path.exists():
-        os.truncate(path, _whole(path.read_bytes()))
-    return JournalStorage(_Journal(str(path)))
-
-
-def _whole(journal: bytes) -> int:
-    """Bytes of the lines before the first damaged one."""
-    end = 0
-    for line in journal.splitlines(keepends=True):
-        try:
-            json.loads(line)
-        except ValueError:
-            break
-        if not line.endswith(b"\n"):
-            break
-        end += len(line)
-    return end
 
 
 def _need(package: str, sampler: str) -> None:

@@ -1,13 +1,14 @@
 """The one door to the ledger: a scheduler around the scheduler that writes every event before anyone decides on it.
 
 Ray Tune tells its scheduler about a result first, then its searcher, then its callbacks. Standing around the scheduler, the
-recorder is told before all of them, and sees the decision come back: a stop before the last epoch is a pruned trial.
+recorder is told before all of them, and sees the decision come back: a stop before the last epoch is a pruned trial. An
+attempt that did not end by itself is written down with its cause, and whether the trial runs again (``retry.py``).
+Proof: ``tests/tune/test_recorder.py``.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,18 +18,42 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from fsg.study.ledger import Ledger
+from fsg.config import TrialConfig
+from fsg.errors import StudyError
+from fsg.study.ledger import Ledger, TrialRecord
+from fsg.tune.packing import Packing
+from fsg.tune.retry import Cause, Limits, decide, read_crash
 from fsg.tune.snapshots import NotInSnapshots
-from fsg.tune.trainable import CHECKPOINT, FAILED, FINGERPRINT, LAYERS, METRICS, PAUSED
+from fsg.tune.trainable import CHECKPOINT, DAMAGED, FAILED, FINGERPRINT, LAYERS, MEMORY, METRICS, PAUSED, RESOURCES
 
 
 class Recorder(NotInSnapshots, TrialScheduler):
-    """Decides nothing: delegates to ``inner`` and appends to the ledger."""
+    """Decides nothing about results: delegates to ``inner`` and appends to the ledger.
 
-    def __init__(self, ledger: Ledger, inner: TrialScheduler) -> None:
+    ``records`` are the trials as the ledger has them; ``packing`` learns from measured memory. ``error`` is why the study
+    cannot go on, if a user must mend something.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        inner: TrialScheduler,
+        records: Mapping[str, TrialRecord] | None = None,
+        limits: Limits | None = None,
+        packing: Packing | None = None,
+    ) -> None:
         super().__init__()
         self.ledger = ledger
         self.inner = inner
+        self.limits = limits or Limits()
+        self.packing = packing
+        self.error: StudyError | None = None
+        known = records or {}
+        self._epochs = {key: record.epochs[-1]["epoch"] for key, record in known.items() if record.epochs}
+        self._retries = {key: list(record.retries) for key, record in known.items()}
+        self._peaks = {key: record.memory[0] for key, record in known.items() if record.memory}
+        self._blamed: dict[str, tuple[Cause, str]] = {}
+        self._again: set[str] = set()
         self._ended: set[str] = set()
 
     @property
@@ -52,6 +77,9 @@ class Recorder(NotInSnapshots, TrialScheduler):
         if decision == TrialScheduler.STOP:
             reason = getattr(self.inner, "reason", None) or type(self.inner).__name__
             self._end(trial, "pruned", epoch=result["epoch"], reason=reason)
+        elif self._takes_too_much(trial):
+            self.interrupted(trial.config["key"], "packed", "its memory is known now; it goes on with a smaller share.")
+            return TrialScheduler.STOP
         return decision
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
@@ -59,18 +87,52 @@ class Recorder(NotInSnapshots, TrialScheduler):
         reason = result.get(FAILED)
         if reason:
             self._end(trial, "failed", reason=reason)
-        elif METRICS in result and trial.config["key"] not in self._ended:
+        elif METRICS in result and trial.config["key"] not in self._ended | self._again:
             if result.get(PAUSED):
                 self._write_epoch(trial, result, ("paused", {"epoch": result["epoch"]}))
             else:
                 self._write_epoch(trial, result, ("finished", {"metrics": json.loads(result[METRICS])}))
                 self._ended.add(trial.config["key"])
-        self.inner.on_trial_complete(tune_controller, trial, result)
+        if trial.config["key"] not in self._again:
+            self.inner.on_trial_complete(tune_controller, trial, result)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """Write what Ray knows of the crash, then pass on."""
-        self._end(trial, "failed", reason=_crash(trial))
-        self.inner.on_trial_error(tune_controller, trial)
+        """Write why, and whether it runs again; pass on what is over."""
+        key = trial.config["key"]
+        cause, reason = self._blamed.pop(key) if key in self._blamed else read_crash(_text(trial))
+        self.interrupted(key, cause, reason)
+        if key not in self._again:
+            self.inner.on_trial_error(tune_controller, trial)
+
+    def interrupted(self, key: str, cause: Cause, reason: str) -> None:
+        """An attempt at a trial is over before its end. StudyError if the user must mend something first."""
+        if key in self._ended:
+            return
+        epoch, earlier = self._epochs.get(key, 0), self._retries.setdefault(key, [])
+        action = decide(cause, epoch, earlier, self.limits)
+        if action == "fail":
+            times = f" (after {len(earlier) + 1} attempts)" if earlier else ""
+            self._ended.add(key)
+            self.ledger.append("failed", key=key, reason=f"{cause}: {reason}{times}")
+            return
+        event = self.ledger.append("retried", key=key, cause=cause, epoch=epoch, reason=f"{cause}: {reason}")
+        earlier.append(event)
+        if action == "stop":
+            self.error = StudyError(f"trial {key}: {reason}\nThe study was stopped: mend this, then resume it.")
+            raise self.error
+        if cause == "memory" and self.packing is not None:
+            self.packing.ran_out(key)
+        self._again.add(key)
+
+    def blame(self, key: str, cause: Cause, reason: str) -> None:
+        """Why the worker of a trial is about to be ended by us."""
+        self._blamed[key] = (cause, reason)
+
+    def runs_again(self, key: str) -> bool:
+        """Whether the attempt that just ended is followed by another; asked once."""
+        again = key in self._again
+        self._again.discard(key)
+        return again
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
         """Pass on."""
@@ -93,8 +155,32 @@ class Recorder(NotInSnapshots, TrialScheduler):
         if result[LAYERS] != "{}":
             events.append(("layers", {"epoch": result["epoch"], "layers": json.loads(result[LAYERS])}))
         events.append(("checkpoint", {"epoch": result["epoch"], "path": result[CHECKPOINT]}))
+        events += self._memory(trial, result)
         key = trial.config["key"]
-        self.ledger.append_all((name, {"key": key, **fields}) for name, fields in [*events, *ends])
+        damaged = [
+            ("damaged", {"file": result[CHECKPOINT], "line": None, "aside": aside, "detail": detail})
+            for aside, detail in json.loads(result.get(DAMAGED, "[]"))
+        ]
+        self._epochs[key] = result["epoch"]
+        self.ledger.append_all([*damaged, *((name, {"key": key, **fields}) for name, fields in [*events, *ends])])
+
+    def _memory(self, trial: Trial, result: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+        """A peak is news when it is known for the first time, or has grown by a twentieth."""
+        peak, capacity = json.loads(result.get(MEMORY, "[0, 0]"))
+        key = trial.config["key"]
+        if peak <= 1.05 * self._peaks.get(key, 0):
+            return []
+        self._peaks[key] = peak
+        if self.packing is not None:
+            self.packing.measured(TrialConfig.model_validate_json(trial.config["trial"]), peak, capacity)
+        return [("memory", {"peak": peak, "capacity": capacity})]
+
+    def _takes_too_much(self, trial: Trial) -> bool:
+        """Whether a trial has more of its GPU than one of its size needs."""
+        if self.packing is None or RESOURCES not in trial.config:
+            return False
+        fits = self.packing.resources(trial.config["key"], TrialConfig.model_validate_json(trial.config["trial"]))
+        return bool(fits["gpu"] < trial.config[RESOURCES]["gpu"])
 
     def _end(self, trial: Trial, event: str, **fields: Any) -> None:
         key = trial.config["key"]
@@ -119,17 +205,7 @@ class StartRecorder(NotInSnapshots, Callback):
         self.ledger.append("started", key=key, attempt=self.attempts[key], node=node, device=self.device)
 
 
-def _crash(trial: Trial) -> str:
-    """What Ray kept of the error in one line: who ended the worker, or else the last line of the traceback."""
+def _text(trial: Trial) -> str:
+    """What Ray kept of the error."""
     written = Path(trial.error_file or "")  # beside the driver; trial.get_error() looks where it is copied to later
-    text = written.read_text(errors="replace") if written.is_file() else ""
-    memory = re.search(r"running low on memory.*? was (\S+) used / (\S+) limit", text, re.DOTALL)
-    if memory:
-        used = f"{memory[1]} of {memory[2]}"
-        return (
-            f"crashed: no memory was left ({used} used), so Ray ended it; more --cpus-per-trial runs fewer at a time."
-        )
-    if "worker process has died" in text:
-        return "crashed: its process died: killed from outside, out of memory, or a fault below Python."
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return f"crashed: {lines[-1] if lines else 'the worker ended without a word'}"
+    return written.read_text(errors="replace") if written.is_file() else ""

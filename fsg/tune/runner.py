@@ -30,6 +30,7 @@ from fsg.study.seeds import Enough, next_seeds
 from fsg.study.spec import AblationSpec, SweepSpec
 from fsg.tune.cluster import connect, grown
 from fsg.tune.nodes import refuse_unfit_nodes
+from fsg.tune.retry import Limits
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
@@ -41,11 +42,15 @@ ENDED = ("finished", "pruned", "failed")
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial takes, in CPU cores and GPUs (fractions allowed), and the Ray cluster to join (None: this machine)."""
+    """What one trial takes, in CPU cores and GPUs (fractions allowed), and the Ray cluster to join (None: this machine).
+
+    ``pack``: GPUs are shared out by measured memory, and ``gpus_per_trial`` is what a trial has before it was measured.
+    """
 
     cpus_per_trial: float = 1
     gpus_per_trial: float = 0
     address: str | None = None
+    pack: bool = False
 
 
 def run_study(
@@ -54,16 +59,18 @@ def run_study(
     resources: Resources,
     ledger: Ledger,
     enough: Enough = lambda differences, half_width: True,
+    limits: Limits | None = None,
 ) -> bool:
     """Run what is left of a study; True if every trial has ended, False if it was stopped (Ctrl-C) before.
 
     ``ledger`` is the one open for appending. ``enough`` decides whether a study of sequential seeds goes on.
+    ``limits``: what interrupted trials are given.
     BackendUnavailable when no cluster answers, or a trial asks for more than the cluster has.
     """
     with ExitStack() as stack:
         connect = functools.cache(lambda: stack.enter_context(_ray(folder, spec, resources)))
         if isinstance(spec, SweepSpec):
-            return _run_sweep(folder, spec, resources, ledger, connect)
+            return _run_sweep(folder, spec, resources, ledger, connect, limits)
         while True:
             state = folder.state()
             left = next_seeds(spec, state, enough)
@@ -73,21 +80,26 @@ def run_study(
             new = [trial for trial in left if trial.key not in state.trials]
             if new:
                 ledger.append_all(("planned", trial.event()) for trial in new)
-            _tune(folder, spec, resources, ledger, left, state)
+            _tune(folder, spec, resources, ledger, left, state, limits)
             trials = folder.state().trials
             if not all(trials[trial.key].status in ENDED for trial in left):
                 return False
 
 
 def _run_sweep(
-    folder: StudyFolder, spec: SweepSpec, resources: Resources, ledger: Ledger, connect: Callable[[], None]
+    folder: StudyFolder,
+    spec: SweepSpec,
+    resources: Resources,
+    ledger: Ledger,
+    connect: Callable[[], None],
+    limits: Limits | None,
 ) -> bool:
     """A sweep plans as it goes; it also ends when its space has nothing new to offer."""
     state = folder.state()
     if _complete(spec, state):
         return True
     connect()
-    exhausted = _tune(folder, spec, resources, ledger, [], state)
+    exhausted = _tune(folder, spec, resources, ledger, [], state, limits)
     state = folder.state()
     return _complete(spec, state) or (exhausted and all(trial.status in ENDED for trial in state.trials.values()))
 
@@ -147,6 +159,14 @@ def _slots(resources: Resources) -> int:
     return min(slots, default=1)
 
 
+def largest_node() -> dict[str, float]:
+    """The most that one trial can have of each resource."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return {name: max((node.get(name, 0) for node in nodes), default=0) for name in ("CPU", "GPU")}
+
+
 def _tune(
     folder: StudyFolder,
     spec: AblationSpec | SweepSpec,
@@ -154,16 +174,20 @@ def _tune(
     ledger: Ledger,
     left: list[PlannedTrial],
     state: StudyState,
+    limits: Limits | None,
 ) -> bool:
     """Hand the trials to Ray Tune; True if a sweep ended because its space has no point left."""
     from ray import tune
+    from ray.tune.execution.placement_groups import resource_dict_to_pg_factory
     from ray.tune.schedulers import FIFOScheduler
 
+    from fsg.tune.packing import Packing
     from fsg.tune.population_searcher import PopulationSearcher
     from fsg.tune.recorder import Recorder, StartRecorder
     from fsg.tune.scheduler import make_scheduler
     from fsg.tune.searcher import PlanSearcher, SweepSearcher
-    from fsg.tune.trainable import FsgTrainable
+    from fsg.tune.trainable import RESOURCES, FsgTrainable
+    from fsg.tune.watch import Watch
 
     door = _Door(ledger)
     searcher: StudySearcher
@@ -175,26 +199,32 @@ def _tune(
         scheduler = make_scheduler(spec, state.trials, searcher.expected)
     else:
         searcher, scheduler = PlanSearcher(folder, left), FIFOScheduler()
+    same = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
+    packing = Packing(same["cpu"], same["gpu"], resources.pack, largest_node(), state.trials)
+    recorder = Recorder(door, scheduler, state.trials, limits, packing)
+    searcher.runs_again = recorder.runs_again
+    searcher.resources_of = lambda trial: packing.resources(trial.key, trial.config)
     attempts = {key: record.attempts for key, record in state.trials.items()}
-    trainable = tune.with_resources(FsgTrainable, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial})
+    trainable = tune.with_resources(
+        FsgTrainable, lambda config: resource_dict_to_pg_factory(config.get(RESOURCES, same))
+    )
     tuner = tune.Tuner(
         trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=searcher, scheduler=Recorder(door, scheduler), num_samples=-1, reuse_actors=True
-        ),
+        tune_config=tune.TuneConfig(search_alg=searcher, scheduler=recorder, num_samples=-1, reuse_actors=True),
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(folder.ray.resolve()),
             verbose=0,
-            callbacks=[StartRecorder(door, attempts, device_name(resources))],
+            callbacks=[StartRecorder(door, attempts, device_name(resources)), Watch(recorder, recorder.limits)],
         ),
     )
     try:
         with _quiet():
             tuner.fit()
     except Exception:
-        if door.error is not None:
-            raise door.error from None
+        error = door.error or recorder.error
+        if error is not None:
+            raise error from None
         raise
     return searcher.exhausted
 
@@ -220,9 +250,13 @@ class _Door(Ledger):
 def _quiet() -> Iterator[None]:
     """Without Ray's deprecations and its list of failed trials, of which the ledger has each with its reason.
 
-    Ctrl-C does afterwards what it did before: Ray takes it for itself and does not give it back.
+    Ctrl-C does afterwards what it did before: Ray takes it for itself and does not give it back. SIGTERM is heard as Ctrl-C
+    is, where Ray would leave at once.
     """
-    logger, interrupt = logging.getLogger("ray.tune"), signal.getsignal(signal.SIGINT)
+    logger, ours = logging.getLogger("ray.tune"), threading.current_thread() is threading.main_thread()
+    interrupt, terminate = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    if ours:
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
@@ -231,5 +265,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-        if threading.current_thread() is threading.main_thread():
+        if ours:
             signal.signal(signal.SIGINT, interrupt)
+            signal.signal(signal.SIGTERM, terminate)

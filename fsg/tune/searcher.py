@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -20,7 +20,7 @@ from fsg.tune.proposals import Proposals, make_sampler
 from fsg.tune.racing import Values
 from fsg.tune.snapshots import NotInSnapshots
 from fsg.tune.starting import start_points
-from fsg.tune.trainable import FAILED, tune_config
+from fsg.tune.trainable import FAILED, RESOURCES, tune_config
 
 
 class StudySearcher(NotInSnapshots, Searcher):
@@ -30,33 +30,40 @@ class StudySearcher(NotInSnapshots, Searcher):
         super().__init__()
         self.folder = folder
         self.exhausted = False  # whether no point is left that has not been run
+        self.runs_again: Callable[[str], bool] = lambda key: False  # whether a trial that ended is to be run again
+        self.resources_of: Callable[[PlannedTrial], dict[str, float]] | None = None  # None: all trials get the same
+        self._begun: dict[str, PlannedTrial] = {}  # by Ray's name
+        self._again: deque[PlannedTrial] = deque()
 
     def next_trial(self) -> PlannedTrial | None:
         """The next trial to run, or None at the end."""
         raise NotImplementedError
 
-    @property
-    def waiting(self) -> bool:
-        """Whether there may be a next trial later, though there is none now."""
-        return False
-
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        """The next trial as a Tune configuration, None to be asked again, or FINISHED."""
-        trial = self.next_trial()
+        """The next trial as a Tune configuration, None to be asked again while one that runs may follow, or FINISHED."""
+        trial = self._again.popleft() if self._again else self.next_trial()
         if trial is None:
-            return None if self.waiting else Searcher.FINISHED
-        self.begun(trial_id, trial)
-        return self.tune_config(trial)
+            return None if self._begun else Searcher.FINISHED
+        self._begun[trial_id] = trial
+        given = {RESOURCES: self.resources_of(trial)} if self.resources_of else {}
+        return self.tune_config(trial) | given
 
     def tune_config(self, trial: PlannedTrial) -> dict[str, Any]:
         """What Ray carries to a worker."""
         return tune_config(trial.key, trial.config, self.folder.checkpoints.resolve() / trial.key / "last.pt")
 
-    def begun(self, trial_id: str, trial: PlannedTrial) -> None:
-        """Which of Ray's trials is which of ours."""
-
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """Nothing to learn."""
+        """The end of a trial, or of one attempt at it."""
+        trial = self._begun.pop(trial_id, None)
+        if trial is None:
+            return
+        if self.runs_again(trial.key):
+            self._again.append(trial)
+        else:
+            self.ended(trial, result, error)
+
+    def ended(self, trial: PlannedTrial, result: dict | None, error: bool) -> None:
+        """Learn from how a trial ended."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save."""
@@ -96,19 +103,15 @@ class SweepSearcher(StudySearcher):
         super().__init__(folder)
         self._spec, self._ledger = spec, ledger
         self._planned = set(records)
-        self._running: dict[str, PlannedTrial] = {}
         self._owner: dict[str, Configuration] = {}  # by the key of any of its trials
         self._meter = Tail(ledger.path, Meter(cpus, gpus, spec.budget.prices if spec.budget else {}))
         self._stopped = False
         self._starts = start_points(spec, folder)
         self._proposals = _proposals(folder, spec, len(records))
+        for sentence in self._proposals.set_aside:
+            ledger.append("damaged", file="search/optuna.journal", line=None, aside=None, detail=sentence)
         self._configurations = recalled(spec, records)
         self._left = deque(self._recall(records))
-
-    @property
-    def waiting(self) -> bool:
-        """Whether a running trial may be followed by another seed of its configuration."""
-        return self._spec.seeds_per_config > 1 and bool(self._running)
 
     @property
     def expected(self) -> Expected:
@@ -136,20 +139,13 @@ class SweepSearcher(StudySearcher):
         """Tells the scheduler which trials it does not judge."""
         return super().tune_config(trial) | {"further_seed": trial.seed != self._spec.seed}
 
-    def begun(self, trial_id: str, trial: PlannedTrial) -> None:
-        """Remember it."""
-        self._running[trial_id] = trial
-
     def on_trial_result(self, trial_id: str, result: dict) -> None:
         """An epoch. Those of further seeds are not reported: their keys are not a configuration's."""
         if "epoch" in result:
-            self._proposals.report(self._running[trial_id].key, result)
+            self._proposals.report(self._begun[trial_id].key, result)
 
-    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """The end of a trial, as it was: the end of its configuration, or the turn of its next seed."""
-        trial = self._running.pop(trial_id, None)
-        if trial is None:
-            return
+    def ended(self, trial: PlannedTrial, result: dict | None, error: bool) -> None:
+        """As it was: the end of its configuration, or the turn of its next seed."""
         owner = self._owner[trial.key]
         if error or not result or FAILED in result:
             reason = (result or {}).get(FAILED) or "crashed"
@@ -169,7 +165,7 @@ class SweepSearcher(StudySearcher):
 
     def _new(self) -> Configuration | None:
         """A configuration that has never run; None at the end, and ``exhausted`` where the end came early."""
-        if len(self._configurations) >= self._spec.search.trials:
+        if self.exhausted or len(self._configurations) >= self._spec.search.trials:
             return None
         if not self._within_budget():
             self.exhausted = True

@@ -1,25 +1,37 @@
 """The trainer as Ray Tune sees it: one Tune iteration is one epoch, actors are reused from trial to trial.
 
 What a trial may leave behind is its checkpoint alone; results travel to the driver, which is the one writer of the ledger.
-A trial that diverges ends as an ordinary result that says so: the reason arrives whole and the actor lives on.
+A trial that diverges ends as an ordinary result that says so: the reason arrives whole and the actor lives on. Any other
+end is an exception that names its cause, and the process is not used again. SIGTERM, as a machine sends it that is about
+to be taken away, makes the trial save its state after the step under way and hand itself back.
+Proof: ``tests/tune/test_trainable.py``.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import math
+import os
+import signal
+import threading
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from ray import tune
 
 from fsg.config import TrialConfig
-from fsg.errors import CheckpointCorrupt, TrialDiverged
+from fsg.errors import CheckpointCorrupt, TrialDiverged, TrialPreempted
 from fsg.tune.nodes import refuse_other_software, software
+from fsg.tune.retry import as_ended
 
 # Keys of a result besides Ray's own.
 METRICS, LAYERS, FAILED, CHECKPOINT, FINGERPRINT = "metrics", "layers", "failed", "checkpoint", "fingerprint"
-PAUSED = "paused"
+DAMAGED, MEMORY, PAUSED = "damaged", "memory", "paused"
+RESOURCES = "resources"  # in a configuration: what Ray is to set aside for the trial
+STACKS = "stacks.txt"  # beside the checkpoint: what the threads of a worker that hung were doing
 
 
 def tune_config(key: str, config: TrialConfig, checkpoint: Path) -> dict[str, Any]:
@@ -55,54 +67,85 @@ def device_of(device: str, gpus: float) -> str:
 class FsgTrainable(tune.Trainable):
     """Trains one trial, epoch by epoch, from its last checkpoint if it has one.
 
+    Everything slow or that can fail happens in ``step``: the driver knows by then who works on the trial, and where.
+
     A member of a population is one of Ray's trials from each pause to the next: ``until`` is the epoch after which it waits,
     ``heard`` the last one that the driver knows; the checkpoint may be another member's.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Build the trainer. ``config`` comes from ``tune_config``."""
-        refuse_other_software(json.loads(config["software"]))  # of a node that joined after the driver had asked all
+        """Remember the trial. ``config`` comes from ``tune_config``."""
+        self.trial_config = config
+        self.trainer: Any = None
+        self.stacks: Stacks | None = None
+        if not hasattr(self, "leaving"):  # one for all trials of this process
+            self.leaving = Leaving()
+
+    def step(self) -> dict[str, Any]:
+        """One epoch. A resumed trial first reports its checkpoint's: the driver may have died before it heard of it."""
+        with self.leaving:
+            try:
+                if self.leaving():
+                    raise TrialPreempted("asked to leave between two epochs.")
+                if self.trainer is None:
+                    self._build()
+                return self._epoch()
+            except TrialDiverged as error:
+                return {"done": True, FAILED: f"diverged: {error}"}
+            except Exception as error:
+                raise as_ended(error) from error
+
+    def _build(self) -> None:
+        self.stacks = Stacks(Path(self.trial_config["checkpoint"]).with_name(STACKS))
+        # Of a node that joined after the driver had asked all.
+        refuse_other_software(json.loads(self.trial_config["software"]))
         import torch
 
         from fsg.train import Trainer
         from fsg.train.checkpoint import CheckpointStore
         from fsg.train.fingerprint import fingerprint
+        from fsg.train.memory import watch_memory
 
         resources = self.trial_resources.required_resources if self.trial_resources else {}
         torch.set_num_threads(max(1, math.floor(resources.get("CPU", 1))))
-        trial = TrialConfig.model_validate_json(config["trial"])
+        trial = TrialConfig.model_validate_json(self.trial_config["trial"])
         device = device_of(trial.device, resources.get("GPU", 0))
-        self.trainer = Trainer(trial.model_copy(update={"device": device}))
-        self.checkpoints = CheckpointStore(Path(config["checkpoint"]))
+        self.alone = resources.get("GPU", 0) >= 1
+        trainer = Trainer(trial.model_copy(update={"device": device}))
+        self.checkpoints = CheckpointStore(Path(self.trial_config["checkpoint"]))
         state = self.checkpoints.load()
         self.fingerprint: dict[str, str] | None = None
-        heard, self.until = config.get("heard", 0), config.get("until", trial.epochs)
+        heard = self.trial_config.get("heard", 0)
+        self.until = self.trial_config.get("until", trial.epochs)
         if state is None:
-            self.fingerprint = fingerprint(self.trainer)
+            self.fingerprint = fingerprint(trainer)
         elif self.until == trial.epochs and not heard:
-            self.trainer.load_state_dict(state)
+            trainer.load_state_dict(state)
         else:
-            self.trainer.take_over(state)
-        if self.trainer.epoch < heard:
+            trainer.take_over(state)
+        if trainer.epoch < heard:
             raise CheckpointCorrupt(f"{self.checkpoints.path}: the checkpoint of epoch {heard} is lost or damaged.")
-        self.resumed = self.trainer.epoch > heard
+        self.resumed = trainer.epoch > heard
+        watch_memory(trainer.device)
+        self.trainer = trainer
 
-    def step(self) -> dict[str, Any]:
-        """One epoch. A resumed trial first reports its checkpoint's: the driver may have died before it heard of it."""
+    def _epoch(self) -> dict[str, Any]:
+        from fsg.train.memory import peak_memory
+
         result = self.trainer.last_result if self.resumed else None
         self.resumed = False
         if result is None:
-            try:
-                result = self.trainer.run_epoch(self.checkpoints.save)
-            except TrialDiverged as error:
-                return {"done": True, FAILED: f"diverged: {error}"}
+            result = self.trainer.run_epoch(self.checkpoints.save, self.leaving)
             self.checkpoints.save(self.trainer.state_dict())
         fingerprint, self.fingerprint = self.fingerprint, None  # with the first epoch only
+        damaged, self.checkpoints.damaged = [(str(p), why) for p, why in self.checkpoints.damaged], []
         return {
             **({FINGERPRINT: json.dumps(fingerprint)} if fingerprint else {}),
+            **({DAMAGED: json.dumps(damaged)} if damaged else {}),
             METRICS: json.dumps(finite(result.metrics)),
             LAYERS: json.dumps({name: finite(values) for name, values in result.layers.items()}),
             CHECKPOINT: str(self.checkpoints.path),
+            MEMORY: json.dumps(peak_memory(self.trainer.device, self.alone)),
             "epoch": result.epoch,
             "done": result.epoch >= self.until,
             PAUSED: result.epoch >= self.until and not self.trainer.finished,
@@ -112,8 +155,14 @@ class FsgTrainable(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Start another trial in this process."""
+        self.cleanup()
         self.setup(new_config)
         return True
+
+    def cleanup(self) -> None:
+        """Leave nothing open."""
+        if self.stacks is not None:
+            self.stacks.close()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: checkpoints are the study's own."""
@@ -125,3 +174,65 @@ class FsgTrainable(tune.Trainable):
 def finite(metrics: dict[str, float]) -> dict[str, float | None]:
     """Metrics as JSON can hold them: what is not finite becomes null."""
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+
+
+class Leaving:
+    """Whether this process was asked to go, by SIGTERM: the step under way, or one that comes soon, hands its trial back.
+
+    A second signal, or the first where no step comes within ``GRACE`` seconds, does what it did before.
+    """
+
+    GRACE = 2.0
+
+    def __init__(self) -> None:
+        self._asked = self._busy = False
+        self._before: Any = None
+        if threading.current_thread() is threading.main_thread():  # elsewhere it is never asked
+            self._before = signal.signal(signal.SIGTERM, self._heard)
+
+    def __call__(self) -> bool:
+        """Yes or no."""
+        return self._asked
+
+    def __enter__(self) -> None:
+        self._busy = True
+
+    def __exit__(self, *error: object) -> None:
+        self._busy = False
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        if not self._asked:
+            self._asked = True
+            if not self._busy:
+                timer = threading.Timer(self.GRACE, self._unless_busy)
+                timer.daemon = True
+                timer.start()
+        elif callable(self._before):
+            self._before(number, frame)
+        else:
+            raise SystemExit(1)
+
+    def _unless_busy(self) -> None:
+        if not self._busy:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Stacks:
+    """Where SIGUSR1 writes what every thread of this process is doing, as it is asked of a trial that hangs.
+
+    The file must be open beforehand: a process that hangs opens nothing. One that stayed empty is removed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab")
+        faulthandler.register(signal.SIGUSR1, file=self._file, all_threads=True)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        faulthandler.unregister(signal.SIGUSR1)
+        self._file.close()
+        with suppress(OSError):
+            if self.path.stat().st_size == 0:
+                self.path.unlink()

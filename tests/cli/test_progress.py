@@ -52,6 +52,15 @@ def test_pruned_and_failed_trials_are_done_and_named(progress):
     assert progress.best() is None
 
 
+def test_an_interrupted_trial_runs_no_longer_and_is_said_with_its_cause(progress):
+    console = Console(file=io.StringIO(), width=200)
+    train(progress, "k0", epochs=1, end=None)
+    display = Display(progress, console, lambda: "")
+    display.see({"event": "retried", "key": "k0", "cause": "lost", "epoch": 1, "reason": "lost: its node went away."})
+    assert progress.lines()[0] == "0 of 4 trials done · 1 retried · 0 running · 4 left"
+    assert console.file.getvalue() == "full/0: lost: its node went away. It goes on from its checkpoint.\n"
+
+
 def test_time_left_follows_the_pace_of_this_run(progress, now):
     assert progress.seconds_left() is None
     assert progress.lines()[1] == "0:00 elapsed · starting"

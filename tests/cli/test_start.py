@@ -18,7 +18,7 @@ except SystemExit as end:
     print("code", end.code or 0)
 print("loaded", *[name for name in {HEAVY} if name in sys.modules])
 """
-COMMANDS = ("train", "ablate", "sweep", "resume", "compare", "ui", "doctor")
+COMMANDS = ("train", "ablate", "sweep", "resume", "status", "compare", "ui", "doctor")
 
 
 def run(folder, *arguments):

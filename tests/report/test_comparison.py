@@ -42,6 +42,16 @@ def test_an_arm_is_not_compared_with_itself():
     assert found["ste"].step_ratio == 1
 
 
+def test_interruptions_are_counted_by_cause_in_the_notes():
+    study = arms(full=(90.0, 92.0), ste=(1.0, 2.0))
+    assert "interrupted" not in notes(study)
+    first, second, *_ = study.trials.values()
+    first.retries = [{"cause": "lost", "epoch": 1, "reason": ""}, {"cause": "hang", "epoch": 1, "reason": ""}]
+    second.retries = [{"cause": "lost", "epoch": 0, "reason": ""}]
+    said = "went on from their checkpoints, by cause: 1 hang, 2 lost."
+    assert said in notes(study)
+
+
 def test_rows_stand_in_the_order_of_the_study():
     assert list(rows(arms(full=(1.0,), no_lre=(1.0,), ste=(1.0,)))) == ["full", "no_lre", "ste"]
 

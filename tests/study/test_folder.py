@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from fsg.errors import StudyError
+from fsg.study.design import plan
 from fsg.study.folder import (
     StudyFolder,
     best_trial,
@@ -17,6 +18,7 @@ from fsg.study.folder import (
     write_atomically,
 )
 from fsg.study.ledger import StudyState, TrialRecord
+from fsg.study.spec import load_study
 
 ACCURACY = SimpleNamespace(name="val_accuracy", mode="max")
 LOSS = SimpleNamespace(name="val_loss", mode="min")
@@ -75,8 +77,35 @@ def test_a_study_that_changed_is_refused_with_what_changed(files, ablation, abla
     assert message.startswith(f"{folder.path}: the study changed since it began")
     for line in ("base.epochs: was 2, is 3", "seeds: was [0, 1], is [0, 2]", "baselines.ema: is new: {}"):
         assert f"\n  {line}\n" in message
-    assert message.endswith("Undo the change, or give the study another name. More arms or seeds can be added.")
+    assert message.endswith(
+        "Undo the change, or give the study another name, or go on with --accept-changes: trials that it no longer names "
+        "are set aside, the others count. More arms or seeds can be added."
+    )
     assert folder.spec_path.read_bytes() == before
+
+
+def test_an_accepted_change_sets_aside_the_trials_it_no_longer_has_and_keeps_the_others(
+    files, ablation, ablation_text, tmp_path
+):
+    folder = StudyFolder.create_or_open(ablation, tmp_path)
+    ledger = folder.ledger()
+    for trial in plan(ablation):
+        ledger.append("planned", key=trial.key, arm=trial.arm, seed=trial.seed, config={})
+        ledger.append("finished", key=trial.key, metrics={"epoch": 2})
+    changed = files.load(ablation_text, ("[0, 1]", "[0, 2]"), ("[ste]", "[ste, ema]"))
+    StudyFolder.create_or_open(changed, tmp_path, accept_changes=True)
+    kept = folder.state().trials.values()
+    assert {trial.seed for trial in kept} == {0}, "those of seed 1 are of another study"
+    assert {trial.key for trial in kept} <= {trial.key for trial in plan(changed)}
+    assert len([e for e in ledger.read() if e["event"] == "superseded"]) == len(plan(ablation)) / 2
+    assert folder.spec() == changed
+    assert load_study(folder.path / "spec.1.yaml") == ablation
+
+
+def test_a_change_of_a_sweep_cannot_be_accepted(files, sweep, sweep_text, tmp_path):
+    StudyFolder.create_or_open(sweep, tmp_path)
+    with pytest.raises(StudyError, match=r"start_from: \[\{study: search, best: 5\}\]"):
+        StudyFolder.create_or_open(files.load(sweep_text, ("seed: 4", "seed: 5")), tmp_path, accept_changes=True)
 
 
 def test_another_device_is_no_change(files, ablation, ablation_text, tmp_path):

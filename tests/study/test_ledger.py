@@ -220,7 +220,7 @@ def test_a_damaged_line_is_refused_with_its_number_and_what_to_do(ledger):
     assert str(caught.value).startswith(
         f"{ledger.path}:2: damaged line: it does not match its crc. Nothing was changed."
     )
-    assert "remove line 2" in str(caught.value)
+    assert "fsg resume sets the line aside" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_previous_one_used(damage, tmp
     content[len(content) // 2] ^= 1
     store.path.write_bytes({"flip": bytes(content), "cut": bytes(content[:-5]), "empty": b""}[damage])
     assert store.load() == {"epoch": 1}
-    assert (tmp_path / "t.pt.damaged").exists()
+    assert (tmp_path / "t.pt.damaged-1").exists()
 
 
 def test_a_checkpoint_runs_no_code(tmp_path):

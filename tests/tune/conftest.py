@@ -58,4 +58,4 @@ def together(study, keys):
         over.set()
         holder.join()
         for pipe in pipes:
-            pipe.with_name("last.pt.damaged").unlink(missing_ok=True)
+            pipe.with_name("last.pt.damaged-1").unlink(missing_ok=True)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
+from fsg.errors import StudyError
 from fsg.study.ledger import Ledger, fold
 from fsg.tune.recorder import Recorder, StartRecorder
 from fsg.tune.trainable import CHECKPOINT, FAILED, LAYERS, METRICS, finite
@@ -104,24 +105,50 @@ def test_a_crash_is_recorded_by_the_last_line_of_its_error(recorder, tmp_path):
     assert record_of(door).reason == "crashed: ValueError: boom"
 
 
-MEMORY = """Failure # 1
-1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 10.0.0.7, ID: 5e) was 22.46GB used / \
-23.59GB limit (0.952312)
-Top 10 memory users: PID	MEM(GB)	COMMAND
-Refer to the documentation on how to address the out of memory issue
-"""
-DIED = "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: ..."
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [(MEMORY, "crashed: no memory was left (22.46GB of 23.59GB used)"), (DIED, "crashed: its process died: killed")],
-)
-def test_a_worker_that_was_ended_says_by_whom(recorder, tmp_path, text, reason):
-    (tmp_path / "error.txt").write_text(text)
+def test_a_worker_that_was_lost_is_to_run_again_until_it_has_been_lost_too_often(recorder, tmp_path):
+    (tmp_path / "error.txt").write_text(
+        "The actor is dead because its worker process has died. Exit type: SYSTEM_ERROR"
+    )
     door = recorder()
+    door.on_trial_result(None, trial(), result(1))
+    for attempt in range(1, 4):
+        door.on_trial_error(None, trial(str(tmp_path / "error.txt")))
+        assert door.runs_again(KEY) and not door.runs_again(KEY)
+        assert record_of(door).status == "planned"
+        assert [(r["cause"], r["epoch"]) for r in record_of(door).retries] == [("lost", 1)] * attempt
+    assert [about for about, _ in door.inner.seen] == ["result"], "the scheduler heard of a trial that goes on"
     door.on_trial_error(None, trial(str(tmp_path / "error.txt")))
-    assert record_of(door).reason.startswith(reason)
+    assert not door.runs_again(KEY)
+    record = record_of(door)
+    assert (record.status, record.reason[:5], record.reason[-21:]) == ("failed", "lost:", "n. (after 4 attempts)")
+
+
+def test_an_epoch_in_between_begins_the_count_anew_over_restarts_too(recorder, tmp_path):
+    (tmp_path / "error.txt").write_text("The actor died unexpectedly")
+    door = recorder()
+    for epoch in range(1, 8):
+        door.on_trial_result(None, trial(), result(epoch))
+        door.on_trial_error(None, trial(str(tmp_path / "error.txt")))
+        assert door.runs_again(KEY)
+        door = Recorder(door.ledger, door.inner, fold(door.ledger.read()).trials)
+    assert len(record_of(door).retries) == 7
+
+
+def test_a_user_error_stops_the_study_and_leaves_the_trial_to_be_run(recorder, tmp_path):
+    (tmp_path / "error.txt").write_text("fsg.tune.retry.TrialEnded: user: data.root: no such folder\n")
+    door = recorder()
+    with pytest.raises(StudyError, match=r"data\.root: no such folder"):
+        door.on_trial_error(None, trial(str(tmp_path / "error.txt")))
+    assert door.error is not None
+    assert record_of(door).status == "planned"
+
+
+def test_what_the_watch_blames_a_trial_for_goes_before_what_ray_saw(recorder, tmp_path):
+    (tmp_path / "error.txt").write_text("The actor died unexpectedly")
+    door = recorder()
+    door.blame(KEY, "hang", "nothing came from it for 60 s")
+    door.on_trial_error(None, trial(str(tmp_path / "error.txt")))
+    assert record_of(door).retries == [{"cause": "hang", "epoch": 0, "reason": "hang: nothing came from it for 60 s"}]
 
 
 @pytest.mark.parametrize("error_file", [None, "/nowhere/error.txt"])

@@ -49,13 +49,13 @@ class Study:
         self.spec = load_study(file)
         self.folder = StudyFolder.create_or_open(self.spec, folder / "studies")
 
-    def run(self, listener=None, **resources):
+    def run(self, listener=None, limits=None, **resources):
         """One run of the driver, as ``fsg ablate`` and ``fsg resume`` do it."""
         ledger = Ledger(self.folder.ledger_path, listener=listener)
         if self.folder.state().header is None:
             begin(ledger, self.spec)
         try:
-            return run_study(self.folder, self.spec, Resources(**resources), ledger)
+            return run_study(self.folder, self.spec, Resources(**resources), ledger, limits=limits)
         finally:
             ledger.close()
 

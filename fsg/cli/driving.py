@@ -1,0 +1,38 @@
+"""What every command that drives a study does around it: hold its lock, look after what was damaged, hear SIGTERM."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from fsg.study.lock import StudyLock
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@contextmanager
+def driving(folder: Path, console: Console) -> Iterator[StudyLock]:
+    """The study in ``folder`` is ours. StudyError if another process drives it."""
+    with StudyLock(folder) as lock, _terminated_as_interrupted():
+        if lock.taken_over:
+            console.print(lock.taken_over, style="yellow", highlight=False, soft_wrap=True)
+        yield lock
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM stops a driver as Ctrl-C does: cleanly, with everything recorded, to go on later."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,70 @@
+"""``fsg status``: where a study stands, without touching it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+
+import typer
+
+from fsg.cli.study import STUDIES, Storage
+
+
+def status(
+    study: Annotated[str, typer.Argument(help="Name or path of a study.")],
+    storage: Storage = STUDIES,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for scripts.")] = False,
+) -> None:
+    """Say where a study stands: its trials, its driver, its copy in MLflow, its disk."""
+    from fsg.study.folder import find_study
+    from fsg.study.status import status_of
+
+    found = status_of(find_study(study, storage))
+    typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines(found, time.time())))
+
+
+def lines(found: dict[str, Any], now: float) -> list[str]:
+    """The same for reading."""
+    trials = ", ".join(f"{count} {name}" for name, count in found["trials"].items() if count)
+    total = sum(found["trials"].values())
+    shown = [f"{found['study']}: {total} trials: {trials}" if total else f"{found['study']}: no trial planned yet"]
+    shown.append(f"epochs: {found['epochs']} recorded")
+    if found["last_event"]:
+        shown[-1] += f"; last event: {found['last_event']['event']}, {ago(now - found['last_event']['time'])}"
+    driver = found["driver"]
+    if driver and driver["alive"]:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(driver["since"]))
+        shown.append(f"driver: process {driver['pid']} on {driver['host']}, since {since}")
+    else:
+        shown.append(f"driver: none; go on with: fsg resume {found['study']}")
+    if found["mlflow"]:
+        shown.append(found["mlflow"] if driver and driver["alive"] else f"{found['mlflow']} when the last driver ended")
+    if found["retried"]:
+        causes = ", ".join(f"{count} {cause}" for cause, count in sorted(found["retries"].items()))
+        shown.append(f"retried: {found['retried']} ({causes})")
+    if found["stopped"]:
+        shown.append(f"stopped: {found['stopped']}")
+    shown += [f"  {one['status']} {one['arm']}/{one['seed']} {one['key']}: {one['reason']}" for one in found["reasons"]]
+    if found["set_aside"]:
+        shown.append(f"set aside, being damaged or cut off: {', '.join(found['set_aside'])}")
+    parts = ", ".join(f"{name} {size(n)}" for name, n in found["disk"].items() if name != "total" and n >= 1e5)
+    shown.append(f"disk: {size(found['disk']['total'])}" + (f" ({parts})" if parts else ""))
+    return shown
+
+
+def ago(seconds: float) -> str:
+    """``12 s ago``, ``3 min ago``, ``5 h ago``, ``2 d ago``."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return f"{max(0, seconds):.0f} s ago"
+
+
+def size(count: float) -> str:
+    """Bytes with a unit."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

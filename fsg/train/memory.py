@@ -1,0 +1,28 @@
+"""How much memory a trial needs, of how much there is, where it computes. Proof: ``tests/train/test_memory.py``."""
+
+from __future__ import annotations
+
+import os
+import resource
+
+import torch
+
+
+def watch_memory(device: torch.device) -> None:
+    """The peak of what follows counts; what an earlier trial of this process needed does not."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory(device: torch.device, alone: bool) -> tuple[int, int]:
+    """Peak and capacity in bytes: of a GPU, or of the machine's memory for a process on the CPU, since it began.
+
+    torch counts what it reserved. The rest that a process takes of a GPU (its context, libraries) is seen only from outside,
+    and is this process's only while it is ``alone`` there.
+    """
+    if device.type != "cuda":
+        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, pages
+    free, total = torch.cuda.mem_get_info(device)
+    beside = max(0, total - free - torch.cuda.memory_reserved(device)) if alone else 0
+    return torch.cuda.max_memory_reserved(device) + beside, total

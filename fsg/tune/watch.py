@@ -1,0 +1,125 @@
+"""Notices a trial from which nothing comes any more, keeps what its threads were doing, and ends its process.
+
+Ray sees a process that died; one that waits for ever, or was stopped, it does not. Time is the driver's monotonic clock, so a
+clock that is set does not matter; a driver that was itself stopped for a while blames nobody for it.
+Proof: ``tests/tune/test_watch.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
+from typing import Any, Protocol
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from fsg.tune.retry import Cause, Limits
+from fsg.tune.snapshots import NotInSnapshots
+from fsg.tune.trainable import STACKS
+
+DRIVER_GAP = 5.0  # seconds between two looks after which it was the driver that stood still
+DUMP_SECONDS = 1.0  # for the stacks to be written, before the process is killed
+
+
+class Blames(Protocol):
+    """Who writes down why a trial's worker ended."""
+
+    def blame(self, key: str, cause: Cause, reason: str) -> None: ...  # noqa: D102
+
+
+class Watch(NotInSnapshots, Callback):
+    """Hears every result, and looks at the clock once in every step of Ray's loop."""
+
+    def __init__(
+        self,
+        recorder: Blames,
+        limits: Limits,
+        clock: Callable[[], float] = time.monotonic,
+        end: Callable[[Trial], None] | None = None,
+    ) -> None:
+        self._recorder, self._limits, self._clock, self._end = recorder, limits, clock, end or end_worker
+        self._heard: dict[str, float] = {}  # by Ray's name: when something last came from it
+        self._begun: set[str] = set()
+        self._epochs: list[float] = []  # seconds each took, in this run
+        self._looked = clock()
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """An attempt begins; its first epoch has not been."""
+        self._heard[trial.trial_id] = self._clock()
+        self._begun.discard(trial.trial_id)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """An epoch. The first of an attempt is no measure: data were loaded, or it is the checkpoint's."""
+        now, name = self._clock(), trial.trial_id
+        if name in self._begun:
+            self._epochs.append(now - self._heard[name])
+        self._begun.add(name)
+        self._heard[name] = now
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """No longer watched."""
+        self._heard.pop(trial.trial_id, None)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """No longer watched."""
+        self._heard.pop(trial.trial_id, None)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """End whoever was silent too long."""
+        now = self._clock()
+        if now - self._looked > DRIVER_GAP:
+            self.excuse(now - self._looked)
+        self._looked = now
+        if not self._heard:
+            return
+        longest = [self._limits.silence(self._epochs, begun) for begun in (False, True)]
+        late = {n for n, heard in self._heard.items() if now - heard > longest[n in self._begun]}
+        for trial in trials if late else ():
+            if trial.trial_id in late:
+                self._blame(trial, now - self._heard[trial.trial_id])
+                self._heard[trial.trial_id] = now
+                self._end(trial)
+
+    def excuse(self, seconds: float) -> None:
+        """Time in which nothing could come."""
+        self._heard = {name: heard + seconds for name, heard in self._heard.items()}
+
+    def _blame(self, trial: Trial, silent: float) -> None:
+        stacks = Path(trial.config["checkpoint"]).with_name(STACKS)
+        usual = f", where an epoch takes {median(self._epochs):.1f} s" if self._epochs else ""
+        self._recorder.blame(
+            trial.config["key"],
+            "hang",
+            f"nothing came from it for {silent:.0f} s{usual}; what its threads were doing: {stacks}",
+        )
+
+
+def end_worker(trial: Trial) -> None:
+    """Have the process of a trial write its stacks and kill it, on whatever node it is. Does not wait."""
+    import ray
+
+    place = trial.temporary_state.location
+    if not place.pid:
+        return
+    task = ray.remote(num_cpus=0, max_retries=0, resources={f"node:{place.hostname}": 0.001})(dump_and_kill)
+    task.remote(place.pid)
+
+
+def dump_and_kill(pid: int) -> None:
+    """SIGUSR1 is what a worker writes its stacks for; SIGCONT, in case it was stopped and hears nothing."""
+    with suppress(OSError):
+        if b"ray::" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return  # it is gone, and its number is another's
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGUSR1)
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(DUMP_SECONDS)
+        os.kill(pid, signal.SIGKILL)

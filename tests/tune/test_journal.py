@@ -1,0 +1,66 @@
+"""Optuna's memory is checked, and made again where it is damaged."""
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from fsg.tune.journal import open_journal, problem_in
+
+
+def study_at(path):
+    storage, said = open_journal(path)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna.create_study(study_name="s", storage=storage, load_if_exists=True), said
+
+
+@pytest.fixture
+def journal(tmp_path):
+    path = tmp_path / "search" / "optuna.journal"
+    study, said = study_at(path)
+    assert said == []
+    for x in (0.25, 0.5):
+        trial = study.ask({"x": optuna.distributions.FloatDistribution(0, 1)})
+        study.tell(trial, x)
+    return path
+
+
+def test_a_whole_journal_is_what_it_was_for_us_and_for_optuna(journal):
+    before = journal.read_bytes()
+    study, said = study_at(journal)
+    assert said == [] and [t.value for t in study.trials] == [0.25, 0.5]
+    plain = optuna.load_study(study_name="s", storage=JournalStorage(JournalFileBackend(str(journal))))
+    assert [t.value for t in plain.trials] == [0.25, 0.5]
+    assert journal.read_bytes().startswith(before)
+
+
+def test_a_flipped_digit_sets_the_journal_aside_whole(journal):
+    damaged = journal.read_bytes().replace(b"0.25", b"0.15")
+    journal.write_bytes(damaged)
+    study, (said,) = study_at(journal)
+    assert study.trials == []
+    assert said.startswith(f"{journal}: damaged: line ") and "does not match its crc" in said
+    assert "Set aside as optuna.journal.damaged-1" in said
+    assert journal.with_name("optuna.journal.damaged-1").read_bytes() == damaged
+
+
+def test_every_flipped_bit_is_noticed(journal):
+    whole = journal.read_bytes().splitlines()[0] + b"\n"
+    for at in range(len(whole) - 1):
+        for bit in range(8):
+            damaged = bytearray(whole)
+            damaged[at] ^= 1 << bit
+            assert problem_in(bytes(damaged)), (at, bit)
+
+
+def test_half_of_a_last_line_is_a_kill_and_no_damage(journal):
+    with journal.open("ab") as file:
+        file.write(b'{"op_code": 4')
+    study, said = study_at(journal)
+    assert said == [] and len(study.trials) == 2
+    assert journal.with_name("optuna.journal.torn-1").read_bytes() == b'{"op_code": 4'
+
+
+def test_a_lock_that_a_kill_left_is_no_obstacle(journal):
+    journal.with_name("optuna.journal.lock").symlink_to(journal)
+    assert len(study_at(journal)[0].trials) == 2

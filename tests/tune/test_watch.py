@@ -1,0 +1,81 @@
+"""Who was silent too long: a clock that is told, trials that are names. No Ray running."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from fsg.tune.retry import Limits
+from fsg.tune.watch import Watch
+
+
+class Scene:
+    """Two trials under one watch."""
+
+    def __init__(self):
+        self.now = 1000.0
+        self.blamed, self.ended = [], []
+        self.watch = Watch(
+            SimpleNamespace(blame=lambda *about: self.blamed.append(about)),
+            Limits(hang_factor=10, hang_least=5, hang_first=100),
+            clock=lambda: self.now,
+            end=lambda trial: self.ended.append(trial.trial_id),
+        )
+        self.trials = [
+            SimpleNamespace(trial_id=name, config={"key": name, "checkpoint": f"/study/checkpoints/{name}/last.pt"})
+            for name in "ab"
+        ]
+        for trial in self.trials:
+            self.watch.on_trial_start(0, self.trials, trial)
+
+    def wait(self, seconds, *epochs_of):
+        """Ray's loop, which looks every second; each of the named trials has an epoch every second."""
+        for _ in range(int(seconds)):
+            self.now += 1
+            for trial in self.trials:
+                if trial.trial_id in epochs_of:
+                    self.watch.on_trial_result(0, self.trials, trial, {})
+            self.watch.on_step_end(0, self.trials)
+
+
+@pytest.fixture
+def scene():
+    return Scene()
+
+
+def test_a_trial_that_falls_silent_is_blamed_and_ended_and_others_are_not(scene):
+    scene.wait(20, "a", "b")
+    scene.wait(10, "a")
+    assert scene.ended == []
+    scene.wait(1, "a")
+    assert scene.ended == ["b"]
+    key, cause, reason = scene.blamed[0]
+    assert (key, cause) == ("b", "hang")
+    assert reason == (
+        "nothing came from it for 11 s, where an epoch takes 1.0 s; "
+        "what its threads were doing: /study/checkpoints/b/stacks.txt"
+    )
+
+
+def test_the_first_epoch_has_more_time(scene):
+    scene.wait(100, "a")
+    assert scene.ended == []
+    scene.wait(1, "a")
+    assert scene.ended == ["b"]
+
+
+def test_a_trial_that_ended_is_not_watched(scene):
+    scene.wait(20, "a", "b")
+    scene.watch.on_trial_complete(0, scene.trials, scene.trials[0])
+    scene.watch.on_trial_error(0, scene.trials, scene.trials[1])
+    scene.wait(500)
+    assert scene.ended == []
+
+
+def test_a_driver_that_stood_still_blames_nobody(scene):
+    scene.wait(20, "a", "b")
+    scene.now += 3600
+    scene.watch.on_step_end(0, scene.trials)
+    scene.wait(9)
+    assert scene.ended == []
+    scene.wait(2)
+    assert sorted(scene.ended) == ["a", "b"]
