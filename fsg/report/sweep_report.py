@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from fsg.report.csv import top_csv
 from fsg.report.study_report import StudyReport
 from fsg.report.top import TopConfigurations, top_configurations
 from fsg.report.top_tables import importance_grid, top_grids
-from fsg.study.ledger import StudyState
+from fsg.study.ledger import StudyState, TrialRecord
 from fsg.study.population import is_population
 from fsg.study.search import BITS
 from fsg.study.spec import SweepSpec
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 def make_sweep_report(spec: SweepSpec, state: StudyState, top: int, device: str) -> StudyReport:
     """The ``top`` configurations of a sweep. StudyError where nothing has been planned."""
-    best = top_configurations(state, spec.metric, top, objectives=spec.objectives, count=_count, device=device)
+    allowed = partial(_allowed, spec)
+    best = top_configurations(
+        state, spec.metric, top, objectives=spec.objectives, count=_count, allowed=allowed, device=device
+    )
     grids = (*top_grids(best, state), *_importances(spec, state, best))
     draw = partial(_draw, spec, state, best)
     return StudyReport(spec.name, spec.question, grids, {"top.csv": top_csv(best)}, state, draw=draw)
@@ -49,6 +52,18 @@ def _count(config: Mapping[str, Any], name: str) -> float | None:
     from fsg.tune.configurations import bits
 
     return bits(TrialConfig.model_validate(config))
+
+
+def _allowed(spec: SweepSpec, finished: Sequence[TrialRecord]) -> bool:
+    """Whether a configuration keeps the constraints on metrics, at the means of its seeds."""
+    if not spec.constraints:
+        return True
+    from fsg.config import TrialConfig
+    from fsg.tune.configurations import Configuration
+
+    config = TrialConfig.model_validate(finished[0].last_config)
+    finals: dict[int, Mapping[str, Any]] = {record.seed: record.final or {} for record in finished}
+    return all(by <= 0 for by in Configuration("", {}, config, finals).violations(spec).values())
 
 
 def _draw(spec: SweepSpec, state: StudyState, best: TopConfigurations, folder: Path) -> list[tuple[str, Path]]:

@@ -65,11 +65,13 @@ def top_configurations(
     *,
     objectives: Sequence[MetricLike] = (),
     count: Count = lambda config, name: None,
+    allowed: Callable[[Sequence[TrialRecord]], bool] = lambda finished: True,
     device: str = "device not recorded",
 ) -> TopConfigurations:
     """The ``k`` best configurations by their mean over seeds; who has run fewer seeds than others comes after them.
 
-    ``count`` gives an objective that follows from the configuration. StudyError where the ledger holds no trial.
+    ``count`` gives an objective that follows from the configuration; what is not ``allowed``, by its finished trials, is
+    counted and left out, for a constraint on a metric says that it is no answer. StudyError where the ledger holds no trial.
     """
     if k < 1:
         raise ValueError(f"k is {k}, expected at least 1.")
@@ -81,11 +83,14 @@ def top_configurations(
     paths = sorted({path for config in flat.values() for path in config} - {"seed"})
     varying = tuple(path for path in paths if len({repr(config.get(path)) for config in flat.values()}) > 1)
 
-    found = []
+    found, broken = [], 0
     for seeds in _by_configuration(records):
         finished = {s: r for s, r in seeds.items() if r.status == "finished" and not math.isnan(final(r, measure.name))}
         means = {o.name: _mean_objective(finished.values(), o.name, count) for o in others}
         if not finished or any(math.isnan(mean) for mean in means.values()):
+            continue
+        if not allowed(list(finished.values())):
+            broken += 1
             continue
         first = finished[min(finished)]
         values = {seed: final(record, measure.name) for seed, record in sorted(finished.items())}
@@ -107,6 +112,7 @@ def top_configurations(
     all_seeds = tuple(sorted({seed for row in rows for seed in row.values}))
     front = tuple(row for row in rows if row.on_front)
     notes = tuple(_notes(records, rows, front, measure, others, most))
+    notes += (f"{broken} finished configurations break a constraint and are left out.",) if broken else ()
     origin = provenance(state, (r for r in records if r.status == "finished"), device)
     return TopConfigurations(measure, others, varying, all_seeds, rows[:k], front, rows, notes, origin)
 

@@ -67,6 +67,12 @@ def test_nothing_finished_is_an_empty_table_and_nothing_planned_an_error():
         top_configurations(state(), Metric())
 
 
+def test_what_breaks_a_constraint_is_left_out_and_counted(raced):
+    top = top_configurations(raced, Metric(), 5, allowed=lambda trials: trials[0].config["optimizer"]["lr"] != 0.2)
+    assert [row.key for row in top.rows] == ["0.1-0", "0.3-0"]
+    assert top.notes[-1] == "1 finished configurations break a constraint and are left out."
+
+
 OBJECTIVES = [Metric("step_ms", "min", "ms"), Metric("bits", "min", "")]
 
 
