@@ -271,6 +271,7 @@ class TrialConfig(Section):
     autocast: Literal["off", "bfloat16"] = "off"
     deterministic: bool = True
     checkpoint_every_steps: Annotated[int, Field(ge=0)] = 0
+    cuda_graph: bool = False
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
 
     @model_validator(mode="before")
@@ -303,7 +304,8 @@ class TrialConfig(Section):
 
     def identity(self) -> dict[str, Any]:
         """The resolved tree without what decides no result: the same trial on another machine."""
-        return self.model_dump(exclude={"device", "checkpoint_every_steps"})
+        without = {"device", "checkpoint_every_steps"} | (set() if self.cuda_graph else {"cuda_graph"})
+        return self.model_dump(exclude=without)
 
 
 # What may change between two epochs of a trial that goes on: it has no shape and is in no state, or is set anew from here.

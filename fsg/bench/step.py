@@ -42,4 +42,8 @@ def run(rounds: int = 25) -> list[Measurement]:
             found.append(at_most("step", case, value, "x", FSG_LIMIT, spread))
         elif name != "ste":
             found.append(Measurement("step", case, value, "x", spread=spread))
+    if torch.cuda.is_available():
+        from fsg.bench.gpu import step_rows
+
+        found += step_rows(rounds)
     return found

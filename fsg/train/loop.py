@@ -21,6 +21,7 @@ from fsg.gradients import make_estimator
 from fsg.layers import quantized_layers, using
 from fsg.models import build_model
 from fsg.ops.spans import Spans
+from fsg.train.capture import CapturedStep, can_capture
 from fsg.train.device import make_deterministic, resolve_device
 from fsg.train.evaluate import Score, reestimated_batchnorm, score
 from fsg.train.optim import meta_schedule, rate_factor, set_options
@@ -293,8 +294,10 @@ def make_step(config: TrialConfig, model: nn.Module) -> TrainingStep:
     """The training step that a configuration describes, on the model's device and in its dtype."""
     layers = quantized_layers(model)
     where = next(model.parameters())
+    capturable = can_capture(config, where.device)
     if not layers:
-        return FloatStep(model, config.optimizer)
+        float_step = FloatStep(model, config.optimizer, capturable)
+        return CapturedStep(float_step, 0) if capturable else float_step
     gradient = config.gradient
     if isinstance(gradient, Fsg | MetaQuant) and gradient.update == "reference":
         nets: ReferenceNets
@@ -309,4 +312,5 @@ def make_step(config: TrialConfig, model: nn.Module) -> TrainingStep:
         return ReferenceStep(model, layers, nets.to(where), optimizer, config.optimizer.lr, beta)
     spans = Spans([layer.weight.numel() for layer in layers.values()]).to(where.device)
     estimator = make_estimator(gradient, spans).to(where.device, where.dtype)
-    return LookAheadStep(model, layers, estimator, config.optimizer)
+    step = LookAheadStep(model, layers, estimator, config.optimizer, capturable)
+    return CapturedStep(step, gradient.length if isinstance(gradient, Fsg) else 0) if capturable else step

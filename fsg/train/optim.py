@@ -14,21 +14,28 @@ from fsg.config import OptimizerConfig, ScheduleConfig
 from fsg.errors import BackendUnavailable, ConfigError
 from fsg.yaml_source import did_you_mean
 
+CAPTURABLE = ("sgd", "adam", "adamw")
 
-def base_optimizer(config: OptimizerConfig, params: Iterable[torch.Tensor]) -> Optimizer:
+
+def base_optimizer(config: OptimizerConfig, params: Iterable[torch.Tensor], capturable: bool = False) -> Optimizer:
     """The optimizer that a configuration names; pi of method.md is its step divided by its learning rate.
 
     Names other than sgd, adam and adamw are looked up in the ``pytorch-optimizer`` package: ConfigError for one that it
-    does not have, BackendUnavailable where it is not installed.
+    does not have, BackendUnavailable where it is not installed. ``capturable``: for a CUDA graph, those of CAPTURABLE.
     """
     params = list(params)
+    options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "foreach": True}
+    if capturable:
+        options["lr"] = torch.tensor(config.lr, device=params[0].device)
     match config.name:
         case "sgd":
-            return SGD(params, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, foreach=True)
+            if capturable:  # the other implementations take their rate to the host
+                options |= {"foreach": False, "fused": True}
+            return SGD(params, momentum=config.momentum, **options)
         case "adam":
-            return Adam(params, lr=config.lr, weight_decay=config.weight_decay, foreach=True)
+            return Adam(params, capturable=capturable, **options)
         case "adamw":
-            return AdamW(params, lr=config.lr, weight_decay=config.weight_decay, foreach=True)
+            return AdamW(params, capturable=capturable, **options)
     return _from_package(config, params)
 
 
@@ -78,9 +85,11 @@ def set_options(optimizer: Optimizer, config: OptimizerConfig) -> None:
         group |= {name: value for name, value in options.items() if name in group}
 
 
-def meta_optimizer(groups: list[dict[str, Any]]) -> Adam | None:
-    """Adam over the hypernetworks' parameter groups; None where nothing is learnt."""
-    return Adam(groups, foreach=True) if groups else None
+def meta_optimizer(groups: list[dict[str, Any]], capturable: bool = False) -> Adam | None:
+    """Adam over the hypernetworks' parameter groups; None where nothing is learnt. ``capturable``: for a CUDA graph."""
+    if capturable:
+        groups = [{**g, "lr": torch.tensor(g["lr"], device=g["params"][0].device)} for g in groups]
+    return Adam(groups, foreach=True, capturable=capturable) if groups else None
 
 
 def rate_factor(config: ScheduleConfig, epoch: int, epochs: int) -> float:
@@ -113,10 +122,11 @@ class Rates:
 
     def __init__(self, optimizers: Iterable[Optimizer]) -> None:
         self._optimizers = list(optimizers)
-        self._first = [[float(group["lr"]) for group in o.param_groups] for o in self._optimizers]
+        self._rates = [[group["lr"] for group in o.param_groups] for o in self._optimizers]
+        self._first = [[float(lr) for lr in rates] for rates in self._rates]
 
     def scale(self, factor: float) -> None:
-        """Every group's rate becomes factor times its first."""
-        for optimizer, first in zip(self._optimizers, self._first, strict=True):
-            for group, lr in zip(optimizer.param_groups, first, strict=True):  # loading a state makes new groups
-                group["lr"] = lr * factor
+        """Every group's rate becomes factor times its first; one that is a tensor stays where it is."""
+        for optimizer, rates, first in zip(self._optimizers, self._rates, self._first, strict=True):
+            for group, rate, lr in zip(optimizer.param_groups, rates, first, strict=True):  # loading makes new groups
+                group["lr"] = rate.fill_(lr * factor) if isinstance(rate, torch.Tensor) else lr * factor

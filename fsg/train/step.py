@@ -80,12 +80,12 @@ class TrainingStep(ABC):
 class FloatStep(TrainingStep):
     """The ordinary step of a float network (``quantizer: none``): nothing is generated."""
 
-    def __init__(self, model: nn.Module, optimizer: OptimizerConfig) -> None:
+    def __init__(self, model: nn.Module, optimizer: OptimizerConfig, capturable: bool = False) -> None:
         self.model = model
         self.layers = []
         self.latent = torch.zeros(0)
         self.spans = Spans([]).to(next(model.parameters()).device)
-        self.optimizer = base_optimizer(optimizer, model.parameters())
+        self.optimizer = base_optimizer(optimizer, model.parameters(), capturable)
         self.rates = Rates([self.optimizer])
 
     def __call__(self, inputs: Tensor, labels: Tensor) -> StepResult:
@@ -122,7 +122,12 @@ class LookAheadStep(TrainingStep):
     """
 
     def __init__(
-        self, model: nn.Module, layers: dict[str, QuantLayer], estimator: GradientEstimator, optimizer: OptimizerConfig
+        self,
+        model: nn.Module,
+        layers: dict[str, QuantLayer],
+        estimator: GradientEstimator,
+        optimizer: OptimizerConfig,
+        capturable: bool = False,
     ) -> None:
         self.model = model
         self.layers = list(layers.values())
@@ -137,9 +142,10 @@ class LookAheadStep(TrainingStep):
         for weight, part in zip(latents, self.parts(self.grad), strict=True):
             weight.grad = part
         latent = {id(p) for p in latents}
-        self.latent_optimizer = base_optimizer(optimizer, latents)
-        self.float_optimizer = base_optimizer(optimizer, [p for p in model.parameters() if id(p) not in latent])
-        self.meta_optimizer = meta_optimizer(estimator.meta_groups())
+        self.latent_optimizer = base_optimizer(optimizer, latents, capturable)
+        others = [p for p in model.parameters() if id(p) not in latent]
+        self.float_optimizer = base_optimizer(optimizer, others, capturable)
+        self.meta_optimizer = meta_optimizer(estimator.meta_groups(), capturable)
         self.base_rates = Rates([self.latent_optimizer, self.float_optimizer])
         self.meta_rates = Rates([self.meta_optimizer] if self.meta_optimizer else [])
         self.signal: Signal | None = None

@@ -1,6 +1,7 @@
 """The trainable by itself, as Ray's worker calls it. No Ray running."""
 
 import json
+import threading
 
 import pytest
 
@@ -88,3 +89,35 @@ def test_a_node_with_other_software_than_the_driver_begins_no_trial(tmp_path):
     config["software"] = json.dumps(json.loads(config["software"]) | {"torch": "1.0"})
     with pytest.raises(BackendUnavailable, match=r"has torch [\d.]+ instead of 1\.0"):
         FsgTrainable(config)
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(2.0, 2), (3.5, 3), (0.5, 1)])
+def test_a_trial_computes_on_its_share_of_cores_whatever_the_trial_before_it_had(
+    worker, tmp_path, monkeypatch, cores, threads
+):
+    from types import SimpleNamespace
+
+    import torch
+
+    from fsg.ops.slow_scan.cpu import share
+
+    given = {"CPU": 1.0}
+    monkeypatch.setattr(
+        FsgTrainable, "trial_resources", property(lambda self: SimpleNamespace(required_resources=given))
+    )
+    before = torch.get_num_threads()
+    try:
+        actor = worker()
+        assert torch.get_num_threads() == 1
+        given["CPU"] = cores
+        actor.reset_config(tune_config("other", parse_trial(TRIAL), tmp_path / "other.pt"))
+        assert torch.get_num_threads() == threads
+        meet, seen = threading.Barrier(threads, timeout=20), []
+
+        def work(queue):
+            seen.append(meet.wait())  # passes when all threads are at work at once
+
+        share(8, work)
+        assert len(seen) == threads
+    finally:
+        torch.set_num_threads(before)
