@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fsg.study.ledger import StudyState, TrialRecord
 
 TEST_ACCURACY = "test_accuracy"
+_LARGEST = 1e100
 
 
 class MetricLike(Protocol):
@@ -290,7 +291,12 @@ def _number(record: TrialRecord, name: str) -> float:
     value = (record.final or {}).get(name)
     if value is None and record.epochs:
         value = record.epochs[-1].get(name)
-    return float(value) if value is not None and math.isfinite(value) else math.nan
+    return measured(value)
+
+
+def measured(value: float | None) -> float:
+    """A recorded metric; NaN for none, and for one beyond 1e100: its square, and so any spread, could not be held."""
+    return float(value) if value is not None and abs(value) <= _LARGEST else math.nan
 
 
 def _mean_test(records: Iterable[TrialRecord]) -> float | None:
@@ -300,8 +306,7 @@ def _mean_test(records: Iterable[TrialRecord]) -> float | None:
 
 
 def _series(record: TrialRecord, name: str) -> list[float]:
-    found = (epoch.get(name) for epoch in record.epochs)
-    return [float(v) if v is not None else math.nan for v in found]
+    return [measured(epoch.get(name)) for epoch in record.epochs]
 
 
 def _areas(finished: Mapping[int, TrialRecord], measure: Measure) -> dict[int, float]:

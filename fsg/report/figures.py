@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fsg.errors import StudyError
-from fsg.report.comparison import ArmRow, Comparison, Verdict
+from fsg.report.comparison import ArmRow, Comparison, Verdict, measured
 from fsg.report.factors import FactorReport
 from fsg.stats.curves import Band, band
 from fsg.stats.paired import Interval
@@ -110,7 +110,7 @@ def learning_curves(
         bands: list[Band] = []
         for name, colour in zip(arms, _COLOURS, strict=False):
             curves = [
-                [_float(epoch.get(metric)) for epoch in record.epochs]
+                [measured(epoch.get(metric)) for epoch in record.epochs]
                 for record in state.trials.values()
                 if record.arm == name and record.status == "finished" and record.epochs
             ]
@@ -327,7 +327,3 @@ def _style() -> Any:
     import matplotlib
 
     return matplotlib.rc_context(_STYLE)  # type: ignore[arg-type]
-
-
-def _float(value: float | None) -> float:
-    return math.nan if value is None else float(value)

@@ -85,7 +85,9 @@ def mutated_bytes(draw):
             case 2:
                 data[at:at] = data[at:until]
             case _:
-                data[at:until] = draw(st.binary(max_size=6) | st.sampled_from([b"&a ", b"*a", b"!!set", b"<<: ", b"{", b"- "]))
+                data[at:until] = draw(
+                    st.binary(max_size=6) | st.sampled_from([b"&a ", b"*a", b"!!set", b"<<: ", b"{", b"- "])
+                )
         data = data or bytearray(b"\n")
     return bytes(data)
 
