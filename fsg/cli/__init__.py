@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from fsg.cli import bench, doctor, jobs, power, status, study, train
 from fsg.errors import FsgError
+from fsg.redaction import redact
 
 
 class _Commands(TyperGroup):
@@ -55,9 +56,9 @@ def main() -> None:
     try:
         app()
     except FsgError as error:
-        print(f"fsg: {error}", file=sys.stderr)
+        print(f"fsg: {redact(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:  # a folder that cannot be written, a full disk
         place = f"{error.filename}: " if error.filename else ""
-        print(f"fsg: {place}{error.strerror or error}.", file=sys.stderr)
+        print(redact(f"fsg: {place}{error.strerror or error}."), file=sys.stderr)
         sys.exit(1)

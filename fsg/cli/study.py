@@ -12,6 +12,7 @@ import typer
 
 from fsg.cli.driving import driving
 from fsg.errors import FsgError
+from fsg.redaction import redact
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -349,8 +350,11 @@ def _run(
     console.print(*report.terminal, sep="\n\n")
     files = report.write(folder.reports)
     if behind is None and exporter is not None:
-        exporter.log_report(report.rows, report.markdown, files, report.arm_metrics, report.seeds)
-    else:
+        try:
+            exporter.log_report(report.rows, report.markdown, files, report.arm_metrics, report.seeds)
+        except FsgError as error:  # the report stands in the study's folder
+            behind = f"{error} Its report is not there; once it is back, write it with: fsg sync {_name_of(folder)}"
+    if behind is not None:
         console.print(behind, style="yellow", highlight=False)
     console.print(_closing(exporter, uri, spec, folder), highlight=False, soft_wrap=True)
     trials = list(folder.state().trials.values())
@@ -465,9 +469,11 @@ def _opening(folder: StudyFolder, spec: AblationSpec | SweepSpec, trials: int, d
 def _closing(exporter: Exporter | None, uri: str, spec: AblationSpec | SweepSpec, folder: StudyFolder) -> str:
     what = "trials" if spec.kind == "sweep" else "arms"
     where = "" if str(folder.path) == f"studies/{spec.name}" else f" --storage {folder.path.parent}"
-    store = "" if uri == DEFAULT_TRACKING or uri == os.environ.get("MLFLOW_TRACKING_URI") else f" --tracking-uri {uri}"
+    known = uri in (DEFAULT_TRACKING, os.environ.get("MLFLOW_TRACKING_URI"))
+    store = "" if known else f" --tracking-uri {redact(uri)}"
     if uri.startswith(("http://", "https://")) and exporter is not None:
-        return f"Browse the {what} side by side: {exporter.study_url(uri.rstrip('/'))}"
+        with suppress(FsgError):  # it has gone away meanwhile: fsg ui will say so
+            return f"Browse the {what} side by side: {exporter.study_url(redact(uri).replace('***@', '').rstrip('/'))}"
     return f"Browse the {what} side by side: fsg ui {spec.name}{where}{store}"
 
 
@@ -483,7 +489,6 @@ def _exporter(uri: str, folder: StudyFolder) -> Exporter:
 
 def _tracking(uri: str | None) -> str:
     from fsg.errors import ConfigError
-    from fsg.tracking import redact
 
     named = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING
     if named.partition("://")[0].partition("+")[0] not in STORES or "://" not in named:

@@ -11,10 +11,11 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from fsg.config import Section, TrialConfig
 from fsg.errors import ConfigError
+from fsg.redaction import has_password
 from fsg.study.constraints import Constraint, parse_constraint, values_of
 from fsg.study.population import is_population, population_problems
 from fsg.study.space import Scalar, Space
@@ -38,6 +39,13 @@ def as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _without_password(address: str) -> str:
+    """A study's file is copied into its folder and shown to others: no password stands in it."""
+    if has_password(address):
+        raise ValueError("holds a password in clear; write ${NAME} in its place and set that variable.")
+    return address
+
+
 class SearchSpec(Section):
     """Who proposes the points, how many configurations, the seed of the proposals, and where they are remembered.
 
@@ -50,7 +58,7 @@ class SearchSpec(Section):
     sampler: Literal["auto", "curves", "tpe", "random", "gp", "cmaes", "qmc", "nsga2", "grid"] = "auto"
     trials: Annotated[int, Field(ge=1, le=100_000)]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    storage: Annotated[str, Field(pattern=r"^[a-z0-9_+]+://")] | None = None
+    storage: Annotated[str, Field(pattern=r"^[a-z0-9_+]+://"), AfterValidator(_without_password)] | None = None
 
 
 class Asha(Section):

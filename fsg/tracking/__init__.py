@@ -8,6 +8,5 @@ deleted and made again. Importing this package costs nothing; mlflow is imported
 from fsg.tracking.exporter import Exporter
 from fsg.tracking.following import FollowingExporter
 from fsg.tracking.server import TrackingServer, serve
-from fsg.tracking.store import redact
 
-__all__ = ["Exporter", "FollowingExporter", "TrackingServer", "redact", "serve"]
+__all__ = ["Exporter", "FollowingExporter", "TrackingServer", "serve"]

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsg.errors import StudyError
+from fsg.errors import BackendUnavailable, FsgError, StudyError
+from fsg.redaction import redact
 from fsg.tracking.runs import Identity, Run, StudyRuns
-from fsg.tracking.store import artifact_location, open_client
+from fsg.tracking.store import artifact_location, explain, open_client
 from fsg.tracking.view import TAG_PREFIX, rounded, view_address, view_key, view_state
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ class Exporter:
     """Writes one study into the MLflow store at ``tracking_uri``, into the experiment named like the study.
 
     ``header`` is the ledger's "study" event. ``metric`` and ``mode`` ("max" or "min") are the study's: they order the
-    shared view, and are a sweep's column in it. Nothing is opened before the first call that needs the store; errors of
-    the store are raised as mlflow raises them, and the same call can be made again. Not for several threads at once.
+    shared view, and are a sweep's column in it. Nothing is opened before the first call that needs the store. Whatever the
+    store raises becomes BackendUnavailable, with what went wrong and no password. Not for several threads at once.
     """
 
     def __init__(
@@ -63,12 +64,16 @@ class Exporter:
         self._remote: dict[Identity, Remote] | None = None
 
     def export(self, events: Iterable[Mapping[str, Any]]) -> int:
-        """Bring MLflow up to date with ``events``: the whole ledger, or what follows the events of the calls before.
+        """Bring MLflow up to date with ``events``, which follow those of the calls before; returns how many there were.
 
-        Returns how many events were new to this exporter. Should a run have been deleted in MLflow after points of it
-        were written, StudyError: a fresh Exporter and the whole ledger make it again.
+        After BackendUnavailable they have been taken in: call again, with none or the next ones, to write them. Should a
+        run have been deleted in MLflow after points of it were written, StudyError: a fresh Exporter and the whole
+        ledger make it again.
         """
-        new = sum(self._study.fold(event) for event in events)
+        new = 0
+        for event in events:
+            self._study.fold(event)
+            new += 1
         if self._study.changed or self._view is None:
             with self._forgetting_on_error():
                 self._store()
@@ -130,9 +135,11 @@ class Exporter:
         """After an error nobody can tell what was written: forget what was known of the store, to read it again."""
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             self._experiment_id = self._remote = self._view = None
-            raise
+            if isinstance(error, FsgError) or not isinstance(error, Exception):
+                raise
+            raise BackendUnavailable(f"MLflow at {redact(self.tracking_uri)}: {explain(error)}.") from error
 
     def _store(self) -> MlflowClient:
         """The client, with the study's experiment made or found and its runs known."""

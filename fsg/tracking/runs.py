@@ -74,7 +74,6 @@ class StudyRuns:
         self.runs: dict[Identity, Run] = {}
         self.changed: set[Identity] = set()
         self.last_ms = _ms(header.get("time", 0.0))
-        self._seen: set[tuple[str, str, float, int]] = set()
         self._planned: dict[str, Mapping[str, Any]] = {}
         self._values: defaultdict[str, set[str]] = defaultdict(set)
         self._tallies: defaultdict[Identity, Tally] = defaultdict(Tally)
@@ -90,21 +89,17 @@ class StudyRuns:
         }
         self._open(self.root, self.name, None, self.last_ms, about)
 
-    def fold(self, event: Mapping[str, Any]) -> bool:
-        """Take in one event; False for one taken in before (same kind, trial, time and epoch)."""
-        kind, key, time = str(event["event"]), str(event.get("key", "")), float(event["time"])
-        mark = (kind, key, time, int(event.get("epoch") or _metrics(event).get("epoch") or 0))
-        if mark in self._seen:
-            return False
-        self._seen.add(mark)
-        now = _ms(time)
+    def fold(self, event: Mapping[str, Any]) -> None:
+        """Take in the next event. Each is to be given once: what is held grows with the trials, not with their epochs."""
+        kind, key = str(event["event"]), str(event.get("key", ""))
+        now = _ms(event["time"])
         self.last_ms = max(self.last_ms, now)
         if kind == "planned":
             self._plan(key, event)
         elif kind in ("started", "epoch", "exploited", *OVER):
             run = self._trial(key, now)
             if run.state == "finished":
-                return True
+                return
             self.changed.add(run.identity)
             if kind == "started":
                 self._start(run, event)
@@ -114,7 +109,6 @@ class StudyRuns:
                 self._exploit(run, event, now)
             else:
                 self._end(run, event, now)
-        return True
 
     @property
     def varied(self) -> list[str]:

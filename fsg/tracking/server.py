@@ -21,7 +21,8 @@ from tempfile import NamedTemporaryFile
 from types import TracebackType
 
 from fsg.errors import BackendUnavailable, StudyError
-from fsg.tracking.store import QUIET, is_server, redact, sqlite_path
+from fsg.redaction import redact
+from fsg.tracking.store import QUIET, is_server, sqlite_path
 
 HOST = "127.0.0.1"
 # The child that starts the server holds one end of a pipe and ends the whole group when the other end closes: then we are

@@ -11,23 +11,25 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from fsg.errors import BackendUnavailable
+from fsg.errors import BackendUnavailable, FsgError
+from fsg.redaction import redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 # Read by mlflow when it is imported or when it sends a request. A request that fails is tried again by whoever follows
-# the ledger, so mlflow's own patience (7 retries, four minutes) would only hide that the server is away.
+# the ledger, so mlflow's own patience (7 retries, four minutes) would only hide that the server is away. Nor may a request be
+# sent twice behind our back: the answer to a run's making may be lost, and its repetition makes a second run.
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
 
@@ -72,9 +74,56 @@ def is_server(tracking_uri: str) -> bool:
     return tracking_uri.startswith(("http://", "https://"))
 
 
-def redact(text: str) -> str:
-    """``text`` with user names and passwords inside addresses replaced: ``http://***@host/``. For every message."""
-    return re.sub(r"(?<=://)[^/\s@'\"]*(?:/[^\s@'\"]*)?@(?=[^\s/@])", "***@", text)
+def explain(error: BaseException) -> str:
+    """What went wrong between us and a store, in one line of the field's words; it carries no password."""
+    status = _status_of(error)
+    if status == 401:
+        return "the login was refused (401): set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or the token"
+    chain = list(_chain(error))
+    names = {type(link).__name__ for link in chain}
+    if status is not None:
+        return f"it answered {status}" + (f" ({_first_line(error)})" if "RestException" in names else "")
+    if names & {"ReadTimeout", "ConnectTimeout", "ReadTimeoutError", "TimeoutError"}:
+        return f"no answer within {os.environ.get('MLFLOW_HTTP_REQUEST_TIMEOUT', '?')} s"
+    if any(isinstance(link, ConnectionRefusedError) for link in chain):
+        return "connection refused"
+    if names & {
+        "RemoteDisconnected",
+        "ConnectionResetError",
+        "BrokenPipeError",
+        "IncompleteRead",
+        "ChunkedEncodingError",
+    }:
+        return "the connection broke before the whole answer had come"
+    return _first_line(error) if isinstance(error, FsgError) else f"{type(error).__name__}: {_first_line(error)}"
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it came from; urllib3 and requests hand on their causes as arguments and ``reason``."""
+    todo, seen = [error], set()
+    while todo:
+        link = todo.pop()
+        if id(link) not in seen:
+            seen.add(id(link))
+            yield link
+            others = [link.__cause__, link.__context__, getattr(link, "reason", None), *link.args]
+            todo += [other for other in others if isinstance(other, BaseException)]
+
+
+def _status_of(error: BaseException) -> int | None:
+    """The HTTP status of an answer that was an error; None where no answer came."""
+    for link in _chain(error):
+        found = re.search(r"(?:failed with error code|too many) (\d{3})", str(link))
+        if found:
+            return int(found[1])
+    if "RestException" in {type(link).__name__ for link in _chain(error)}:
+        status: int = error.get_http_status_code()  # type: ignore[attr-defined]
+        return status
+    return None
+
+
+def _first_line(error: BaseException, most: int = 160) -> str:
+    return (redact(str(error)).strip().splitlines() or [""])[0][:most]
 
 
 def _create_sqlite(path: Path) -> None:

@@ -62,8 +62,17 @@ def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU. CheckpointCorrupt if it is not exactly what was written."""
-    return torch.load(io.BytesIO(_whole(Path(path))[_DIGEST_BYTES:]), map_location="cpu", weights_only=True)
+    """Read a checkpoint onto the CPU. CheckpointCorrupt if it is not exactly what was written, or is not tensors and text."""
+    payload = _whole(Path(path))[_DIGEST_BYTES:]
+    try:
+        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except Exception as error:  # its digest agrees, so somebody wrote it: torch refuses what could run code
+        raise CheckpointCorrupt(
+            f"{path}: is no checkpoint of ours ({type(error).__name__}); it was not loaded."
+        ) from None
+    if not isinstance(state, dict):
+        raise CheckpointCorrupt(f"{path}: holds {type(state).__name__}, expected a checkpoint's dictionary.")
+    return state
 
 
 def _whole(path: Path) -> bytes:

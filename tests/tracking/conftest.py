@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fsg.tracking import serve
 from fsg.tracking.store import open_client
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -39,3 +40,22 @@ def uri(empty_store, tmp_path):
 @pytest.fixture
 def client(uri):
     return open_client(uri)
+
+
+@pytest.fixture(scope="session")
+def server(empty_store, tmp_path_factory):
+    """A real MLflow server on a store of its own; its address."""
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(empty_store, folder / "mlflow.db")
+    with serve(f"sqlite:///{folder / 'mlflow.db'}") as running:
+        yield running.address
+
+
+@pytest.fixture
+def proxy(server):
+    """A proxy before that server that misbehaves when told to."""
+    from faulty_proxy import FaultyProxy
+
+    proxy = FaultyProxy(server)
+    yield proxy
+    proxy.close()

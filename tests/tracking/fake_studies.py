@@ -42,3 +42,20 @@ def runs_of(client, name="components"):
     """The active runs of an experiment by name."""
     experiment = client.get_experiment_by_name(name)
     return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id], max_results=1000)}
+
+
+def content(client, name="components"):
+    """Everything a reader can see, with run ids replaced by names."""
+    runs = runs_of(client, name)
+    names = {run.info.run_id: run_name for run_name, run in runs.items()}
+    seen = {}
+    for run_name, run in runs.items():
+        tags = dict(run.data.tags)
+        if "mlflow.parentRunId" in tags:
+            tags["mlflow.parentRunId"] = names[tags["mlflow.parentRunId"]]
+        history = {
+            metric: [(p.step, p.timestamp, p.value) for p in client.get_metric_history(run.info.run_id, metric)]
+            for metric in run.data.metrics
+        }
+        seen[run_name] = (run.info.status, run.info.start_time, run.info.end_time, tags, run.data.params, history)
+    return seen

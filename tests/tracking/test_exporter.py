@@ -3,30 +3,13 @@
 import json
 
 import pytest
-from fake_studies import runs_of, study
+from fake_studies import content, runs_of, study
 from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 
-from fsg.errors import StudyError
+from fsg.errors import BackendUnavailable, StudyError
 from fsg.tracking import Exporter
 from fsg.tracking.view import TAG_PREFIX
-
-
-def content(client, name="components"):
-    """Everything a reader can see, with run ids replaced by names."""
-    runs = runs_of(client, name)
-    names = {run.info.run_id: run_name for run_name, run in runs.items()}
-    seen = {}
-    for run_name, run in runs.items():
-        tags = dict(run.data.tags)
-        if "mlflow.parentRunId" in tags:
-            tags["mlflow.parentRunId"] = names[tags["mlflow.parentRunId"]]
-        history = {
-            metric: [(p.step, p.timestamp, p.value) for p in client.get_metric_history(run.info.run_id, metric)]
-            for metric in run.data.metrics
-        }
-        seen[run_name] = (run.info.status, run.info.start_time, run.info.end_time, tags, run.data.params, history)
-    return seen
 
 
 def count(client, view=ViewType.ACTIVE_ONLY):
@@ -59,12 +42,12 @@ def test_exported_study_is_read_back_through_mlflows_client(uri, client):
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
 
 
-def test_exporting_again_changes_nothing_from_the_same_or_another_exporter(uri, client):
+def test_exporting_again_changes_nothing(uri, client):
     events = study()
     exporter = Exporter(uri, events[0])
     exporter.export(events)
     before = content(client)
-    assert exporter.export(events) == 0
+    exporter.export([])
     Exporter(uri, events[0]).export(events)
     assert content(client) == before
 
@@ -135,7 +118,7 @@ def test_same_exporter_goes_on_after_an_error(uri, client, monkeypatch):
         raise MlflowException("server away")
 
     monkeypatch.setattr(store, "log_batch", away)
-    with pytest.raises(MlflowException, match="server away"):
+    with pytest.raises(BackendUnavailable, match="server away"):
         exporter.export(events)
     monkeypatch.undo()
     exporter.export([])
@@ -172,8 +155,8 @@ def test_run_deleted_while_it_grows_asks_for_the_whole_ledger(uri, client):
     exporter = Exporter(uri, events[0])
     exporter.export(events[:4])
     client.delete_run(runs_of(client)["ste/seed0"].info.run_id)
-    with pytest.raises(MlflowException):
-        exporter.export(events)
+    with pytest.raises(BackendUnavailable):
+        exporter.export(events[4:])
     with pytest.raises(StudyError, match="export the whole ledger again"):
         exporter.export([])
 

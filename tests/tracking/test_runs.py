@@ -31,16 +31,6 @@ def test_sweep_has_no_arm_level():
     assert runs["trial-0"].parent == ("study", "5eed5eed")
 
 
-def test_event_seen_before_changes_nothing():
-    events = study()
-    runs = folded(events)
-    before = {name: list(run.points) for name, run in by_name(runs).items()}
-    runs.changed.clear()
-    assert not any(runs.fold(event) for event in events)
-    assert {name: run.points for name, run in by_name(runs).items()} == before
-    assert not runs.changed
-
-
 def test_epoch_becomes_points_at_its_step_and_ledger_time_without_what_is_no_number():
     found = points({"epoch": 3, "val_loss": 0.5, "gap": None, "bad": float("inf"), "note": "x", "n": 2}, 1234, 3)
     assert found == [Point("val_loss", 0.5, 1234, 3), Point("n", 2.0, 1234, 3)]

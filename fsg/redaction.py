@@ -1,0 +1,37 @@
+"""Text without secrets: what every message, log line and ledger entry passes through before anyone reads it.
+
+Three things are replaced by ``***``: user and password inside an address, the value of a query item that is called
+password, token, secret or key, and wherever it stands the value of an environment variable whose name ends like that.
+Proof: ``tests/test_redaction.py``; planted in a whole study: ``tests/cli/test_secrets.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+SHOWN = "***"
+_LOGIN = re.compile(r"(?<=://)[^/\s@'\"]*(?:/[^\s@'\"]*)?@(?=[^\s/@])")
+_QUERY = re.compile(r"(?i)([?&][a-z_-]*(?:password|passwd|token|secret|key)=)[^&\s'\"]+")
+_NAMES = re.compile(r"(?:PASSWORD|PASSWD|TOKEN|SECRET|API_KEY|ACCESS_KEY|CREDENTIALS?)$")
+_LEAST = 4  # letters: shorter values stand in every other word
+
+
+def redact(text: str) -> str:
+    """``text`` without the secrets that it can be seen to hold: ``http://***@host/``."""
+    for value in _secrets():
+        text = text.replace(value, SHOWN)
+    return _QUERY.sub(rf"\1{SHOWN}", _LOGIN.sub(f"{SHOWN}@", text))
+
+
+def has_password(address: str) -> bool:
+    """Whether an address holds a password in clear; ``${NAME}``, which is read from the environment, is none."""
+    login = _LOGIN.search(address)
+    password = login[0].partition(":")[2].removesuffix("@") if login else ""
+    return bool(password) and not re.fullmatch(r"\$\{\w+\}", password)
+
+
+def _secrets() -> list[str]:
+    """The values of the environment's secrets, longest first, so that none is cut by another that it contains."""
+    found = {value for name, value in os.environ.items() if _NAMES.search(name.upper()) and len(value) >= _LEAST}
+    return sorted(found, key=len, reverse=True)
