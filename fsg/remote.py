@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import PurePosixPath
 from typing import Any
 
 from fsg.errors import BackendUnavailable, ConfigError
@@ -79,7 +78,7 @@ class RemoteFolder:
 
 def safe(name: str) -> bool:
     """Whether an object's name is one of ours: it never leaves the folder that it is written to."""
-    return bool(_NAME.fullmatch(name)) and not {".", ".."} & set(PurePosixPath(name).parts)
+    return bool(_NAME.fullmatch(name)) and not {".", ".."} & set(name.split("/"))
 
 
 def _open(scheme: str, url: str) -> Any:

@@ -84,7 +84,8 @@ def _login_problem(server: str) -> list[str]:
     """What the tracking server says to our login, asked from here: the driver is the one that writes."""
     if problem := server_problem(server):
         return [f"from here: {problem}"]
-    from fsg.tracking.store import open_client, redact
+    from fsg.redaction import redact
+    from fsg.tracking.store import open_client
 
     try:
         open_client(server).search_experiments(max_results=1)

@@ -38,17 +38,17 @@ def attach(
 
 
 def submit(
-    kind: str, path: Path, study: str, storage: Path, tracking_uri: str | None, options: list[str], address: str
+    kind: str, path: Path, study: str, storage: str, tracking_uri: str | None, options: list[str], address: str
 ) -> None:
     """Send ``fsg KIND PATH`` to the cluster at ``address`` and follow it. ConfigError for what would not work there."""
-    from fsg.tracking import redact
+    from fsg.redaction import redact
     from fsg.tune.jobs import Jobs, job_server
 
     server, tree = job_server(address), Path.cwd()
     assert server is not None
     if not path.resolve().is_relative_to(tree):
         raise ConfigError(f"{path} lies outside {tree}, which is what is sent to the cluster; run this in its project.")
-    if not storage.is_absolute():
+    if not Path(storage).is_absolute():
         raise ConfigError(
             f"--storage {storage} would be a folder of the job, gone with it. Name one that every node of the cluster "
             "has, as in --storage /mnt/fsg/studies."
@@ -58,7 +58,7 @@ def submit(
             f"--tracking-uri {redact(tracking_uri)} has a password, which everyone who sees the cluster's jobs could read. "
             "Leave it out and put it into ~/.mlflow/credentials on the head."
         )
-    words = [kind, str(path.resolve().relative_to(tree)), "--address", "auto", "--storage", str(storage), *options]
+    words = [kind, str(path.resolve().relative_to(tree)), "--address", "auto", "--storage", storage, *options]
     tail = f'--tracking-uri "${{MLFLOW_TRACKING_URI:-sqlite:///{storage}/mlflow.db}}"'
     if tracking_uri is not None:
         words, tail = [*words, "--tracking-uri", tracking_uri], ""

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from fsg.cli.study import STUDIES, Storage
+from fsg.cli.study import Storage
 
 
 def status(
     study: Annotated[str, typer.Argument(help="Name or path of a study.")],
-    storage: Storage = STUDIES,
+    storage: Storage = "studies",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for scripts.")] = False,
 ) -> None:
     """Say where a study stands: its trials, its driver, its copy in MLflow, its disk."""

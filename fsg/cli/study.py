@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fsg.cli.driving import driving
+from fsg.cli.places import STUDIES, begin_study, copied, fetched, local, open_study
 from fsg.errors import FsgError
 from fsg.redaction import redact
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from fsg.report.progress import Output
     from fsg.study.folder import StudyFolder
     from fsg.study.lock import StudyLock
+    from fsg.study.mirror import FollowingMirror
     from fsg.study.seeds import Enough
     from fsg.study.spec import AblationSpec, SweepSpec
     from fsg.tracking import Exporter
@@ -29,7 +31,10 @@ if TYPE_CHECKING:
 
 DEFAULT_TRACKING = "sqlite:///mlflow.db"
 
-Storage = Annotated[Path, typer.Option(help="Folder that holds the studies.")]
+Storage = Annotated[
+    str,
+    typer.Option(help="Folder that holds the studies; or s3://bucket/folder: work in ./studies, with a copy there."),
+]
 Tracking = Annotated[
     str | None, typer.Option(help=f"MLflow store or server. Default: $MLFLOW_TRACKING_URI, else {DEFAULT_TRACKING}.")
 ]
@@ -59,14 +64,13 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Only the report, once all 
 Json = Annotated[
     bool, typer.Option("--json", help="Nothing but one JSON object a line: each start and end of a trial.")
 ]
-STUDIES = Path("studies")
 STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 
 
 def ablate(
     spec: Annotated[Path, typer.Argument(help="YAML of an ablation, as in ablations/.")],
     dry_run: DryRun = False,
-    storage: Storage = STUDIES,
+    storage: Storage = "studies",
     tracking_uri: Tracking = None,
     cpus_per_trial: Cpus = 1,
     gpus_per_trial: Gpus = "0",
@@ -83,7 +87,7 @@ def ablate(
 def sweep(
     spec: Annotated[Path, typer.Argument(help="YAML of a sweep, as in search_spaces/.")],
     dry_run: DryRun = False,
-    storage: Storage = STUDIES,
+    storage: Storage = "studies",
     tracking_uri: Tracking = None,
     cpus_per_trial: Cpus = 1,
     gpus_per_trial: Gpus = "0",
@@ -97,8 +101,8 @@ def sweep(
 
 
 def resume(
-    study: Annotated[str, typer.Argument(help="Name or path of a study that was stopped.")],
-    storage: Storage = STUDIES,
+    study: Annotated[str, typer.Argument(help="Name, path or URL of a study that was stopped.")],
+    storage: Storage = "studies",
     tracking_uri: Tracking = None,
     cpus_per_trial: Cpus = 1,
     gpus_per_trial: Gpus = "0",
@@ -107,13 +111,11 @@ def resume(
     json: Json = False,
 ) -> None:
     """Go on with a study where it was stopped."""
-    from fsg.study.folder import find_study
-
     if address is not None and address.startswith(DISTANT):
         raise FsgError(
             f"Send the study's file again: fsg ablate FILE --address {address} goes on where it was stopped."
         )
-    folder, output = find_study(study, storage), _output(quiet, json)
+    folder, output = open_study(study, storage), _output(quiet, json)
     resources = _resources(cpus_per_trial, gpus_per_trial, address)
     with driving(folder.path, _console(hushed=output == "json")) as lock:
         _run(folder, folder.spec(), _tracking(tracking_uri), resources, output, lock)
@@ -128,16 +130,15 @@ def compare(
     diagnostics: Annotated[
         bool, typer.Option("--diagnostics", help="Also draw what each layer of each arm did in each epoch.")
     ] = False,
-    storage: Storage = STUDIES,
+    storage: Storage = "studies",
 ) -> None:
     """Make the comparison table again, from the ledger."""
     from fsg.report.study_report import make_report
-    from fsg.study.folder import find_study
 
     if len(studies) > 1:
         _compare_several(studies, diagnostics, storage)
         return
-    folder = find_study(studies[0], storage)
+    folder = open_study(studies[0], storage)
     state = folder.state()
     report = make_report(folder.spec(), state, top)
     _console().print(*report.terminal, sep="\n\n")
@@ -153,31 +154,29 @@ def compare(
     typer.echo(f"Written to {folder.reports}: {', '.join(path.name for path in files)}")
 
 
-def _compare_several(names: list[str], diagnostics: bool, storage: Path) -> None:
+def _compare_several(names: list[str], diagnostics: bool, storage: str) -> None:
     from fsg.errors import StudyError
     from fsg.report.across import Source, compare_studies
-    from fsg.study.folder import find_study
 
     if diagnostics:
         raise StudyError("--diagnostics draws the layers of one study; name one.")
-    folders = [find_study(name, storage) for name in names]
+    folders = [open_study(name, storage) for name in names]
     report = compare_studies([Source(f.path.name, f.spec(), f.state()) for f in folders])
     _console().print(*report.terminal, sep="\n\n")
-    place = storage / "comparisons" / "+".join(folder.path.name for folder in folders)
+    place = local(storage) / "comparisons" / "+".join(folder.path.name for folder in folders)
     files = report.write(place)
     typer.echo(f"Written to {place}: {', '.join(path.name for path in files)}")
 
 
 def sync(
     study: Annotated[str, typer.Argument(help="Name or path of a study.")],
-    storage: Storage = STUDIES,
+    storage: Storage = "studies",
     tracking_uri: Tracking = None,
 ) -> None:
     """Bring the copy in MLflow up to date with the ledger, or make it again where it was deleted."""
     from fsg.report.study_report import make_report
-    from fsg.study.folder import find_study
 
-    folder = find_study(study, storage)
+    folder = open_study(study, storage)
     exporter = _exporter(_tracking(tracking_uri), folder)
     written = exporter.export(folder.ledger().read())
     exporter.settle()
@@ -188,7 +187,7 @@ def sync(
 
 def ui(
     study: Annotated[str | None, typer.Argument(help="Open at this study's arms; all experiments if left out.")] = None,
-    storage: Storage = STUDIES,
+    storage: Storage = "studies",
     tracking_uri: Tracking = None,
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port on loopback; a free one if left out.")
@@ -198,7 +197,6 @@ def ui(
     ] = None,
 ) -> None:
     """Open MLflow on the studies' store and stay until Ctrl-C."""
-    from fsg.study.folder import find_study
     from fsg.tracking import serve
 
     if server is not None:
@@ -213,7 +211,7 @@ def ui(
         _stay(serve_team(team), f"log in as {team.login.admin}; MLflow")
         return
     uri = _tracking(tracking_uri)
-    folder = find_study(study, storage) if study else None
+    folder = open_study(study, storage) if study else None
     _stay(serve(uri, port), "MLflow", lambda address: _exporter(uri, folder).study_url(address) if folder else address)
 
 
@@ -228,14 +226,13 @@ def _start(
     path: Path,
     kind: str,
     dry_run: bool,
-    storage: Path,
+    storage: str,
     tracking_uri: str | None,
     resources: Resources,
     output: Output,
     accept_changes: bool = False,
 ) -> None:
     from fsg.errors import StudyError
-    from fsg.study.folder import StudyFolder
     from fsg.study.spec import AblationSpec, load_study
 
     cpus, gpus, address = resources.cpus_per_trial, resources.gpus_per_trial, resources.address
@@ -263,8 +260,8 @@ def _start(
         from fsg.tune.cluster import reach
 
         reach(address)
-    with driving(storage / spec.name, _console(hushed=output == "json")) as lock:
-        folder = StudyFolder.create_or_open(spec, storage, accept_changes)
+    with driving(local(storage) / spec.name, _console(hushed=output == "json")) as lock:
+        folder = begin_study(spec, storage, accept_changes)
         _run(folder, spec, uri, resources, output, lock)
 
 
@@ -284,7 +281,7 @@ def _resources(cpus: float, gpus: str, address: str | None) -> Resources:
     return Resources(cpus, number, address)
 
 
-def _budgeted(spec: AblationSpec, storage: Path, cpus: float, gpus: float) -> AblationSpec:
+def _budgeted(spec: AblationSpec, storage: str, cpus: float, gpus: float) -> AblationSpec:
     """The study with the costs that its epochs follow from: those it began with, or measured now."""
     from fsg.study.design import arms_of
     from fsg.study.fairness import Fairness, measured
@@ -293,7 +290,7 @@ def _budgeted(spec: AblationSpec, storage: Path, cpus: float, gpus: float) -> Ab
 
     if not spec.fairness.by_cost:
         return spec
-    folder = StudyFolder(storage / spec.name)
+    folder = StudyFolder(fetched(spec.name, storage) / spec.name)
     began = folder.spec() if folder.spec_path.is_file() else None
     known = began.fairness if isinstance(began, AblationSpec) else Fairness()
 
@@ -339,13 +336,27 @@ def _run(
     output: Output,
     lock: StudyLock,
 ) -> None:
+    console = _console(hushed=output == "json")
+    with copied(folder, console) as copy:
+        _run_and_report(folder, spec, uri, resources, console, output, lock, copy)
+
+
+def _run_and_report(
+    folder: StudyFolder,
+    spec: AblationSpec | SweepSpec,
+    uri: str,
+    resources: Resources,
+    console: Console,
+    output: Output,
+    lock: StudyLock,
+    copy: FollowingMirror | None,
+) -> None:
     from fsg.report.study_report import make_report
     from fsg.study.spec import AblationSpec
 
-    console = _console(hushed=output == "json")
     if isinstance(spec, AblationSpec) and spec.retune is not None:
-        spec = _tuned(folder, spec, uri, resources, console, output)
-    exporter, behind = _run_trials(folder, spec, uri, resources, console, _name_of(folder), output, lock)
+        spec = _tuned(folder, spec, uri, resources, console, output, copy)
+    exporter, behind = _run_trials(folder, spec, uri, resources, console, _name_of(folder), output, lock, copy)
     report = make_report(spec, folder.state())
     console.print(*report.terminal, sep="\n\n")
     files = report.write(folder.reports)
@@ -363,7 +374,13 @@ def _run(
 
 
 def _tuned(
-    folder: StudyFolder, spec: AblationSpec, uri: str, resources: Resources, console: Console, output: Output
+    folder: StudyFolder,
+    spec: AblationSpec,
+    uri: str,
+    resources: Resources,
+    console: Console,
+    output: Output,
+    copy: FollowingMirror | None,
 ) -> AblationSpec:
     """Search for each arm, each a study of its own in ``retune/``, and the comparison of what they found."""
     from fsg.study.folder import StudyFolder
@@ -373,7 +390,7 @@ def _tuned(
     for arm, sweep in arm_sweeps(spec).items():
         place = StudyFolder.create_or_open(sweep, folder.path / "retune")
         with driving(place.path, console) as lock:
-            _run_trials(place, sweep, uri, resources, console, _name_of(folder), output, lock)
+            _run_trials(place, sweep, uri, resources, console, _name_of(folder), output, lock, copy)
         found[arm] = tuned_config(sweep, place.state())
     return spec.with_tuned(found)
 
@@ -387,6 +404,7 @@ def _run_trials(
     name: str,
     output: Output,
     lock: StudyLock,
+    copy: FollowingMirror | None,
 ) -> tuple[Exporter | None, str | None]:
     """Run what is left, with its display and its copy in MLflow; the exporter, and what it could not write.
 
@@ -414,7 +432,8 @@ def _run_trials(
     exporter = FollowingExporter(folder.ledger_path, uri, spec.metric.name, spec.metric.mode)
     lock.notes = lambda: {"mlflow": exporter.status[:300], "ledger_bytes": whole_bytes(folder.ledger_path)}
     try:
-        display = Display(progress, console, lambda: exporter.status, output)
+        copies: list[Any] = [exporter] if copy is None else [exporter, copy]
+        display = Display(progress, console, lambda: " · ".join(each.status for each in copies), output)
         ledger = Ledger(folder.ledger_path, listener=display.see)
         if state.header is None:
             begin(ledger, spec)

@@ -26,7 +26,7 @@ from fsg.study.folder import StudyFolder
 BLOCK = 1 << 20
 INTERVAL, FIRST_WAIT, LONGEST_WAIT = 5.0, 1.0, 60.0
 NOTE, LEDGER = "mirror", "ledger.jsonl"
-LEFT_OUT = ("ray", NOTE)  # Ray's snapshots can be lost
+LEFT_OUT = ("ray", NOTE, "driver.json")  # snapshots that can be lost, and who drives it here
 
 
 class Mirror:

@@ -115,8 +115,8 @@ def test_a_ledger_of_many_blocks_replaces_only_its_last(tmp_path, url, proxy, mo
 
 def test_a_push_again_sends_nothing(tmp_path, url, proxy):
     here = begun(tmp_path / "here")
-    Mirror(here, url).push()
     time.sleep(1.1)  # an object's time is in whole seconds
+    Mirror(here, url).push()
     proxy.again()
     Mirror(here, url).push()
     assert not [p for p in proxy.seen if "last.pt" in p and "list-type" not in p]

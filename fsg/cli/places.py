@@ -1,0 +1,81 @@
+"""Where a study is found: by name in the storage, by path, or at a URL, from which it is fetched into ./studies first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fsg.errors import StudyError
+from fsg.remote import is_url
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fsg.study.folder import StudyFolder
+    from fsg.study.mirror import FollowingMirror
+    from fsg.study.spec import AblationSpec, SweepSpec
+
+STUDIES = Path("studies")
+
+
+def open_study(study: str, storage: str) -> StudyFolder:
+    """The study of that name or path, or the one at that URL. StudyError where there is none."""
+    from fsg.study.folder import StudyFolder, find_study
+    from fsg.study.mirror import Mirror
+
+    if not is_url(study) and not is_url(storage):
+        return find_study(study, storage)
+    url = study.rstrip("/") if is_url(study) else f"{storage.rstrip('/')}/{study}"
+    folder = StudyFolder(STUDIES / url.rpartition("/")[2])
+    mirror = Mirror(folder, url)
+    if not mirror.fetch():
+        raise StudyError(f"{mirror.url}: there is no study. Begin one with: fsg ablate FILE --storage URL")
+    return folder
+
+
+def local(storage: str) -> Path:
+    """The folder in which the studies of a storage are worked on."""
+    return STUDIES if is_url(storage) else Path(storage)
+
+
+def fetched(name: str, storage: str) -> Path:
+    """``local(storage)``, with the study of that name brought there if it has a copy at the URL."""
+    from fsg.study.folder import StudyFolder
+    from fsg.study.mirror import Mirror
+
+    if is_url(storage):
+        Mirror(StudyFolder(STUDIES / name), f"{storage.rstrip('/')}/{name}").fetch()
+    return local(storage)
+
+
+def begin_study(spec: AblationSpec | SweepSpec, storage: str, accept_changes: bool = False) -> StudyFolder:
+    """The folder of ``spec``, made or gone on with; where ``storage`` is a URL, in ./studies with its copy there."""
+    from fsg.study.folder import StudyFolder
+    from fsg.study.mirror import remember
+
+    folder = StudyFolder.create_or_open(spec, fetched(spec.name, storage), accept_changes)
+    if is_url(storage):
+        remember(folder, f"{storage.rstrip('/')}/{spec.name}")
+    return folder
+
+
+@contextmanager
+def copied(folder: StudyFolder, console: Console) -> Iterator[FollowingMirror | None]:
+    """Keep the folder's copy up to date if it has one; at the end say what is not there."""
+    from fsg.study.mirror import FollowingMirror, mirror_of
+
+    mirror = mirror_of(folder)
+    if mirror is None:
+        yield None
+        return
+    following = FollowingMirror(mirror)
+    try:
+        yield following
+    finally:
+        behind = following.close()
+        console.print(
+            behind or f"Copied to {mirror.url}; another machine goes on with: fsg resume {mirror.url}",
+            style="yellow" if behind else "", highlight=False, soft_wrap=True,
+        )  # fmt: skip
