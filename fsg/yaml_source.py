@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from fsg.errors import ConfigError
 
 Location = tuple[str | int, ...]
+_PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _MOST_NODES = 100_000  # a study has a few hundred; more is an alias bomb or the wrong file
 _MOST_BITS = 1024  # an integer beyond a float's range serves nobody, and Python refuses to print the largest
 
@@ -133,6 +134,9 @@ class _Reader:
         self.nodes += 1
         if self.nodes > _MOST_NODES:
             raise ConfigError(f"{self.path}: more than {_MOST_NODES:,} values; this is no study file.")
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN:
+            line = node.start_mark.line + 1
+            raise ConfigError(f"{self.path}:{line}: not usable YAML: the tag {_short(node.tag)} is not allowed here.")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, place)
         if isinstance(node, yaml.SequenceNode):

@@ -95,6 +95,10 @@ def _fetch(dataset: Any, root: Path, config: DataConfig) -> None:
         if archive_md5 is not None:
             problem += f", and the archive {archive} is damaged (md5 {archive_md5}): delete it"
         raise DataError(f"{config.name}: {problem}. {how}")
+    if not (root / dataset.base_folder).resolve().is_relative_to(root.resolve()):
+        raise DataError(
+            f"{config.name}: {root / dataset.base_folder} is a link that leads out of {root}; remove it. {how}"
+        )
     try:
         root.mkdir(parents=True, exist_ok=True)
         with _one_at_a_time(root / f".{config.name}.lock"):

@@ -7,6 +7,7 @@ at all. Proof: ``tests/study/test_folder.py``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -179,8 +180,9 @@ def find_study(name_or_path: str | Path, storage: str | Path = DEFAULT_STORAGE) 
     """The study of that name in ``storage``, or at that path. StudyError with the nearest name where there is none."""
     text, storage = str(name_or_path), Path(storage)
     for path in (Path(text), storage / text):
-        if (path / "spec.yaml").is_file():
-            return StudyFolder(path)
+        with suppress(OSError, ValueError):  # a name too long for a file, or with a character that no file has
+            if (path / "spec.yaml").is_file():
+                return StudyFolder(path)
     names = sorted(found.parent.name for found in storage.glob("*/spec.yaml")) if storage.is_dir() else []
     known = f"Studies in {storage}: {', '.join(names)}." if names else f"There are no studies in {storage}."
     raise StudyError(f'no study "{text}".{did_you_mean(Path(text).name, names)} {known}')

@@ -282,8 +282,11 @@ def _found_published(spec: AblationSpec) -> str | None:
     """The published table's whole path, relative to the study's file; ConfigError if it is not there or no table."""
     if spec.published is None:
         return None
-    folder = spec.source.path.parent if spec.source else Path()
+    folder = (spec.source.path.parent if spec.source else Path()).resolve()
     path = (folder / spec.published).resolve()
+    if not (Path(spec.published).is_absolute() or path.is_relative_to(folder)):
+        message = f'"published" is {spec.published!r}, which leads out of {folder}; put the table beside the study.'
+        raise spec.refuse(("published",), message)
     try:
         read_published(path)
     except ConfigError as error:
