@@ -81,7 +81,7 @@ def test_pretrained_weights_that_would_run_code_are_refused(tmp_path, bomb, writ
 def test_a_study_file_cannot_build_objects(tmp_path):
     path = tmp_path / "study.yaml"
     path.write_text(STUDY.replace("small", f"!!python/object/apply:os.mkdir [{tmp_path / 'exploded'}]"))
-    with pytest.raises(ConfigError, match="the tag .*python/object/apply.* is not allowed here"):
+    with pytest.raises(ConfigError, match=r"the tag .*python/object/apply.* is not allowed here"):
         load_study(path)
     assert not (tmp_path / "exploded").exists()
 

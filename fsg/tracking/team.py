@@ -18,8 +18,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fsg.errors import BackendUnavailable, ConfigError
+from fsg.redaction import redact
 from fsg.tracking.server import START_SECONDS, TrackingServer, launch
-from fsg.tracking.store import redact, sqlite_path
+from fsg.tracking.store import sqlite_path
 from fsg.yaml_source import read_yaml, refusal
 
 ADMIN_PASSWORD = "MLFLOW_AUTH_ADMIN_PASSWORD"
