@@ -244,6 +244,7 @@ def _start(
         from fsg.cli.jobs import submit
 
         share = ["--cpus-per-trial", f"{cpus:g}", "--gpus-per-trial", f"{gpus:g}"]
+        share += [f"--{output}"] if output != "text" else []
         submit("sweep" if kind == "sweep" else "ablate", path, spec.name, storage, tracking_uri, share, address)
         return
     if isinstance(spec, AblationSpec):

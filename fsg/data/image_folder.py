@@ -2,6 +2,7 @@
 
 Read once into memory as RGB, squeezed to image_size x image_size (bilinear, antialiased). Classes and files in sorted
 order, so that the same folder gives the same labels and the same split everywhere. Hidden names are passed over.
+An archive of such a folder will do: it is unpacked once a machine.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 
 from fsg.config import DataConfig
 from fsg.data.arrays import DataSplits, Images, make_splits
+from fsg.data.unpack import unpacked
 from fsg.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -26,6 +28,8 @@ def load_image_folder(config: DataConfig) -> DataSplits:
     that cannot be read, and a symbolic link that leads out of the root.
     """
     root = Path(config.root or "").expanduser().absolute()
+    if root.is_file():
+        root = unpacked(root)
     if not root.is_dir():
         raise DataError(f"image_folder: looked for the folder {root} (data.root) and found none. {_LAYOUT}")
     inside = root.resolve()
