@@ -3,7 +3,9 @@
 import hashlib
 import io
 import multiprocessing
+import os
 import tarfile
+import time
 import zipfile
 
 import pytest
@@ -52,11 +54,15 @@ def test_an_archive_gives_the_images_of_its_folder(name, folder, tmp_path, cache
 
 
 def count(archive, cache, queue):
-    import os
-
     os.environ["FSG_CACHE"] = str(cache)
     real, calls = module._extract, []
-    module._extract = lambda *paths: (calls.append(1), real(*paths))
+
+    def slowly(*paths):
+        calls.append(1)
+        time.sleep(0.5)  # the others come meanwhile
+        real(*paths)
+
+    module._extract = slowly
     queue.put((str(unpacked(archive)), len(calls)))
 
 
