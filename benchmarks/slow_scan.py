@@ -21,7 +21,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The slow-net's block: backends, reference, floor.")
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds (default: %(default)s)")
     arguments = parser.parse_args()
-    found = run(arguments.rounds)
+    found = list(run(arguments.rounds))
     name = "slow_scan_cuda" if torch.cuda.is_available() else "slow_scan_cpu"
     command = " ".join(["python", "-m", "benchmarks.slow_scan", *sys.argv[1:]])
     path = write(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from fsg.bench.measure import Measurement
 
@@ -37,8 +37,8 @@ def bench(
     raise typer.Exit(0 if held else 1)
 
 
-def _measure(what: What) -> list[Measurement]:
-    subjects: dict[What, Callable[[], list[Measurement]]]
+def _measure(what: What) -> Iterable[Measurement]:
+    subjects: dict[What, Callable[[], Iterable[Measurement]]]
     from fsg.bench import pipeline, slow_scan, step
 
     subjects = {
