@@ -31,8 +31,11 @@ from fsg.study.ledger import Ledger
 from fsg.study.spec import parse_study
 from fsg.train.checkpoint import CheckpointStore
 from fsg.train.loop import EpochResult
-from fsg.tune import trainable
+from fsg.tune.cluster import LOOPBACK_ONLY, RAY_ENVIRONMENT
 from fsg.yaml_source import YamlSource
+
+os.environ.update(RAY_ENVIRONMENT | LOOPBACK_ONLY)  # read by ray when it is imported, which is in the next line
+from fsg.tune import trainable
 
 ARMS = 20
 TRIALS_PER_SECOND, MEGABYTES = 10.0, 600.0
