@@ -8,7 +8,7 @@ of two) and states (S2) of a channel are one tile, so nothing but tokens, output
 The backward kernel recomputes all of it. A fixed number of programs stride over the weights, each adding to its own row of
 parameter gradients; the rows are summed in order, so the result is the same in every run. ``u``'s gradient waits between
 two walks over the channels in memory of the program's own.
-Sequences with several outputs (layout ``flattened``) are left to the reference. Twin: reference.py.
+Long sequences with several outputs (layout ``flattened``) are triton_flat.py's. Twin: reference.py.
 Proof: tests/ops/test_slow_scan_triton.py, in Triton's interpreter where there is no GPU.
 """
 
