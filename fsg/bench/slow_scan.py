@@ -57,7 +57,11 @@ def run(rounds: int = 5) -> list[Measurement]:
         found = [*(m for size in SIZES for m in _against_both(size, rounds)), *_growth(rounds), *_flattened(rounds)]
     finally:
         torch.set_num_threads(before)
-    return found + (_gpu(rounds) if torch.cuda.is_available() else [])
+    if torch.cuda.is_available():
+        from fsg.bench.gpu import slow_scan_rows
+
+        found += slow_scan_rows(rounds)
+    return found
 
 
 def block(size: Size, device: str = "cpu") -> MambaWeights:
@@ -287,35 +291,3 @@ def peak_here(size: Size, weights: int) -> float:
 def _status(key: str) -> float:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith(key + ":"))
-
-
-# GPU ------------------------------------------------------------------------------------------------------------------
-def _gpu(rounds: int) -> list[Measurement]:
-    """The Triton twin against the reference, and against mamba-ssm where it is installed."""
-    device = torch.cuda.get_device_name(0)
-    found = []
-    for size in SIZES:
-        weights = block(size, "cuda")
-        tokens = torch.randn(WEIGHTS["ResNet-20"], TOKENS, device="cuda", requires_grad=True)
-
-        def timed(backend: Backend, x: Tensor = tokens, w: MambaWeights = weights) -> None:
-            both_ways(x, w, partial(slow_scan, backend=backend))
-            torch.cuda.synchronize()
-
-        subjects = {"triton": partial(timed, "triton"), "reference": partial(timed, "reference")}
-        if size.d_conv <= 4 and _installed("mamba_ssm"):
-            subjects["mamba_ssm"] = partial(timed, "mamba_ssm")
-        times = interleaved(subjects, rounds)
-        case = f"ResNet-20, {size.name}"
-        seconds = times.pop("triton")
-        found.append(Measurement(WHAT, f"{case}: triton", statistics.median(seconds), "s", device=device))
-        for name, others in times.items():
-            value, iqr = ratio(others, seconds)
-            found.append(Measurement(WHAT, f"{case}: {name} / triton", value, "x", spread=iqr, device=device))
-    return found
-
-
-def _installed(module: str) -> bool:
-    from importlib.util import find_spec
-
-    return find_spec(module) is not None
