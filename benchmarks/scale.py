@@ -4,7 +4,8 @@ Real: the searcher (Optuna), ASHA, the recorder, the ledger with an fsync a line
 table. Simulated: the 512 workers, as a queue of events in simulated time. Not in it: Ray Tune's own loop and its
 messages to 512 processes, which one machine cannot hold. docs/scaling.md reads the numbers.
 
-    python -m benchmarks.scale driver --sampler random        # then: export, table, on the ledger it leaves
+    python -m benchmarks.scale driver --no-fsync     # then: table, export, on the ledger it leaves
+    python -m benchmarks.scale driver                # with the disk
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
+import os
 import random
 import resource
 import shutil
@@ -134,7 +136,7 @@ def table() -> dict[str, Any]:
     from fsg.report.study_report import make_report
 
     folder, spec = StudyFolder(PLACE / "studies" / "scale"), load_study(PLACE / "scale.yaml")
-    make_report(spec, fold([]))  # imports
+    make_report(spec, folder.state())  # imports
     began = time.monotonic()
     events = folder.ledger().read()
     read = time.monotonic()
@@ -180,7 +182,12 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--sampler", default="random")
     parser.add_argument("--seconds", type=float, default=200.0, help="stop the driver's part after this long")
+    parser.add_argument(
+        "--no-fsync", action="store_true", help="leave the disk out: what the processor alone would carry"
+    )
     given = parser.parse_args()
+    if given.no_fsync:
+        os.fsync = lambda descriptor: None
     match given.part:
         case "driver":
             found = driver(given.trials, given.sampler, given.seconds)
@@ -188,7 +195,7 @@ def main() -> None:
             found = table()
         case _:
             found = export(given.trials)
-    name = f"scale_{given.part}" + (f"_{given.sampler}" if given.part == "driver" else "")
+    name = f"scale_{given.part}" + (f"_{given.sampler}{'_no_fsync' * given.no_fsync}" if given.part == "driver" else "")
     settings = {"slots": SLOTS, "epoch_seconds": EPOCH_SECONDS, "epochs": EPOCHS, **vars(given)}
     record.write(name, settings, found, ("optuna", "mlflow"))
     print(json.dumps(found, indent=1))
