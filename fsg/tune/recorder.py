@@ -118,7 +118,10 @@ class Recorder(NotInSnapshots, TrialScheduler):
         event = self.ledger.append("retried", key=key, cause=cause, epoch=epoch, reason=f"{cause}: {reason}")
         earlier.append(event)
         if action == "stop":
-            self.error = StudyError(f"trial {key}: {reason}\nThe study was stopped: mend this, then resume it.")
+            mend = "make space" if cause == "disk" else "mend this"
+            self.error = StudyError(
+                f"trial {key}: {reason}\nThe study was stopped, with everything recorded: {mend}, then go on with fsg resume."
+            )
             raise self.error
         if cause == "memory" and self.packing is not None:
             self.packing.ran_out(key)

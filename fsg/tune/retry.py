@@ -16,7 +16,9 @@ from typing import Any, Literal
 
 from fsg.errors import CheckpointCorrupt, DataError, FsgError, TrialDiverged, TrialPreempted
 
-Cause = Literal["lost", "preempted", "memory", "hang", "data", "storage", "packed", "diverged", "user", "crashed"]
+Cause = Literal[
+    "lost", "preempted", "memory", "hang", "data", "storage", "packed", "diverged", "disk", "user", "crashed"
+]
 Action = Literal["retry", "fail", "stop"]
 
 # Tries after the first. An error of the code or a divergence comes again, because a trial is deterministic.
@@ -32,9 +34,11 @@ RETRIES: Mapping[Cause, int] = {
 _PASSING = {
     getattr(errno, name)
     for name in ("EIO", "ESTALE", "ETIMEDOUT", "EAGAIN", "EINTR", "ENOTCONN", "ECONNRESET", "EHOSTDOWN", "EHOSTUNREACH",
-                 "ENETUNREACH", "EREMOTEIO", "ENOSPC", "EDQUOT")
+                 "ENETUNREACH", "EREMOTEIO")
     if hasattr(errno, name)
 }  # fmt: skip
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def decide(cause: Cause, epoch: int, earlier: Iterable[Mapping[str, Any]], limit
     ``earlier``: its interruptions so far, each with ``cause`` and ``epoch``. Memory that was short is counted in all: the
     trial has had a whole machine to itself since.
     """
-    if cause == "user":
+    if cause in ("user", "disk"):  # nothing gets better by trying again, until somebody has mended it
         return "stop"
     allowed = (limits or Limits()).retries.get(cause, 0)
     same = [one for one in earlier if one["cause"] == cause and (cause == "memory" or one["epoch"] == epoch)]
@@ -85,6 +89,8 @@ def cause_of(error: BaseException) -> Cause:
         return "data"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch.cuda's
         return "memory"
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return "disk"
     if isinstance(error, FsgError) and error.exit_code == 2:
         return "user"
     if isinstance(error, CheckpointCorrupt) or (isinstance(error, OSError) and error.errno in _PASSING):

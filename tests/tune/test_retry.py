@@ -24,6 +24,8 @@ def interrupted(cause, epochs):
         (ConfigError("no"), "user"),
         (BackendUnavailable("no triton"), "user"),
         (OSError(errno.ESTALE, "Stale file handle"), "storage"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk"),
         (OSError(errno.ENOTDIR, "Not a directory"), "crashed"),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), "lost"),
         (ValueError("boom"), "crashed"),
@@ -80,7 +82,7 @@ def test_progress_begins_the_count_anew_but_not_for_memory():
 def test_what_comes_again_is_not_tried_again_and_a_user_error_stops_the_study():
     assert decide("diverged", 0, []) == "fail"
     assert decide("crashed", 0, []) == "fail"
-    assert decide("user", 0, []) == "stop"
+    assert decide("user", 0, []) == decide("disk", 0, []) == "stop"
 
 
 def test_a_trial_may_be_silent_for_a_multiple_of_the_median_epoch():
