@@ -2,7 +2,7 @@
 
 Three things are replaced by ``***``: user and password inside an address, the value of a query item that is called
 password, token, secret or key, and wherever it stands the value of an environment variable whose name ends like that.
-Proof: ``tests/test_redaction.py``; planted in a whole study: ``tests/cli/test_secrets.py``.
+Proof: ``tests/test_redaction.py``.
 """
 
 from __future__ import annotations
