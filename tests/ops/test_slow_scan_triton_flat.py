@@ -103,10 +103,12 @@ def test_memory_is_never_read_before_it_is_written(twin, monkeypatch):
     drawn = draw(lengths, outputs, 3, 2, 2, bias=(1.5, 2.5))
     clean = everything(twin.slow_scan_flat, lengths, outputs, *drawn, torch.float32, DEVICE)
     empty, like = torch.Tensor.new_empty, torch.empty_like
-    monkeypatch.setattr(torch.Tensor, "new_empty", lambda self, *size, **k: empty(self, *size, **k).fill_(math.nan))
-    monkeypatch.setattr(
-        torch, "empty_like", lambda x: like(x).fill_(math.nan) if x.is_floating_point() else like(x).fill_(-1)
-    )
+
+    def poisoned(x):
+        return x.fill_(math.nan) if x.is_floating_point() else x.fill_(-1)
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", lambda self, *size, **k: poisoned(empty(self, *size, **k)))
+    monkeypatch.setattr(torch, "empty_like", lambda x, **k: poisoned(like(x, **k)))
     found = everything(twin.slow_scan_flat, lengths, outputs, *drawn, torch.float32, DEVICE)
     assert_same(found, clean, 0.0)
 
