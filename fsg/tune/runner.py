@@ -33,8 +33,6 @@ from fsg.tune.nodes import refuse_unfit_nodes
 from fsg.tune.retry import Limits
 
 if TYPE_CHECKING:
-    from ray.tune.schedulers import TrialScheduler
-
     from fsg.tune.searcher import StudySearcher
 
 ENDED = ("finished", "pruned", "failed")
@@ -179,7 +177,6 @@ def _tune(
     """Hand the trials to Ray Tune; True if a sweep ended because its space has no point left."""
     from ray import tune
     from ray.tune.execution.placement_groups import resource_dict_to_pg_factory
-    from ray.tune.schedulers import FIFOScheduler
 
     from fsg.tune.packing import Packing
     from fsg.tune.population_searcher import PopulationSearcher
@@ -187,18 +184,20 @@ def _tune(
     from fsg.tune.scheduler import make_scheduler
     from fsg.tune.searcher import PlanSearcher, SweepSearcher
     from fsg.tune.trainable import RESOURCES, FsgTrainable
+    from fsg.tune.turns import Turns
     from fsg.tune.watch import Watch
 
     door = _Door(ledger)
     searcher: StudySearcher
-    scheduler: TrialScheduler
+    scheduler: Turns
     if isinstance(spec, SweepSpec):
         share = (resources.cpus_per_trial, resources.gpus_per_trial)
         kind = PopulationSearcher if is_population(spec) else SweepSearcher
         searcher = kind(folder, spec, door, state.trials, *share)
         scheduler = make_scheduler(spec, state.trials, searcher.expected)
     else:
-        searcher, scheduler = PlanSearcher(folder, left), FIFOScheduler()
+        searcher, scheduler = PlanSearcher(folder, left), Turns()
+    scheduler.slots = _slots(resources)
     same = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
     packing = Packing(same["cpu"], same["gpu"], resources.pack, largest_node(), state.trials)
     recorder = Recorder(door, scheduler, state.trials, limits, packing)

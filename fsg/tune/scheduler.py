@@ -6,12 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import TrialScheduler
 
 from fsg.study.ledger import TrialRecord
 from fsg.study.search import Asha, Hyperband, Median, longest
 from fsg.study.spec import SweepSpec
 from fsg.tune.decisions import Brackets, Expected, Halving, MedianRule, Never, Rule
+from fsg.tune.turns import Turns
 
 
 def make_rule(spec: SweepSpec) -> Rule:
@@ -29,7 +30,7 @@ def make_rule(spec: SweepSpec) -> Rule:
 
 def make_scheduler(
     spec: SweepSpec, records: Mapping[str, TrialRecord], expected: Expected | None = None
-) -> TrialScheduler:
+) -> RuleScheduler:
     """The scheduler of a sweep. It judges as one that saw the ``records`` that ended, by ``expected`` ends if it can."""
     rule = make_rule(spec)
     scheduler = RuleScheduler(rule, spec.scheduler.name, spec.metric.name, spec.metric.mode)
@@ -43,7 +44,7 @@ def make_scheduler(
     return scheduler
 
 
-class RuleScheduler(FIFOScheduler):
+class RuleScheduler(Turns):
     """A rule told of Ray's results. ``reason`` is why it stopped the last trial it stopped.
 
     The further seeds of a configuration are not judged: its first seed was, and would count again.

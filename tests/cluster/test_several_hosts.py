@@ -67,7 +67,16 @@ class Cluster:
     def fsg(self, *arguments: str, storage: str = "studies") -> list[str]:
         """A command line that joins the cluster."""
         store = f"sqlite:///{self.work / 'mlflow.db'}"
-        return ["fsg", *arguments, "--address", self.address, "--storage", str(self.work / storage), "--tracking-uri", store]
+        return [
+            "fsg",
+            *arguments,
+            "--address",
+            self.address,
+            "--storage",
+            str(self.work / storage),
+            "--tracking-uri",
+            store,
+        ]
 
     def events(self) -> list[dict]:
         """Of the ledger so far."""

@@ -47,7 +47,7 @@ def test_a_study_that_kept_its_promises_has_no_finding():
         ([*trial(), event("finished", metrics=LAST)], '"finished" after it had finished'),
         ([e for e in trial() if e.get("metrics", {}).get("epoch") != 1], r"finished without epochs \[1\]"),
         ([*trial()[:-1], event("failed", reason="crashed")], "trial a: failed: crashed"),
-        (trial()[:-1] + [event("finished", metrics=LAST | {"val_accuracy": 91.4})], "is 91.4, uninterrupted 91.5"),
+        ([*trial()[:-1], event("finished", metrics=LAST | {"val_accuracy": 91.4})], "is 91.4, uninterrupted 91.5"),
         ([], "0 trials in the ledger, 1 in the plan"),
     ],
 )
