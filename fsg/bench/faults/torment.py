@@ -94,7 +94,7 @@ def torment(
 ) -> Struck:  # fmt: skip
     """Run ``fsg *start``, strike up to ``blows`` times, start again by ``fsg *resume`` until the study is complete.
 
-    ``every``: seconds between blows, drawn evenly. FsgError when the study hangs or drivers that nobody struck fail again and again.
+    ``every``: seconds between blows, drawn evenly. FsgError when the study hangs, or drivers that nobody struck keep failing.
     """
     struck, unprovoked = Struck(), 0
     arguments = start
