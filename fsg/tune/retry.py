@@ -117,7 +117,9 @@ def read_crash(text: str) -> tuple[Cause, str]:
         return "memory", f"none was left ({memory[1]} of {memory[2]} used), so Ray ended the worker."
     if re.search(r"node .{0,200}?(?:has been marked dead|died|is dead|was terminated)|node failure", text, re.I | re.S):
         return "lost", "its node went away."
-    if re.search(r"worker process has died|The actor (?:is dead|died)|ActorDiedError|ActorUnavailableError", text):
+    if re.search(r"ActorUnavailableError|The actor .{0,60}is (?:temporarily )?unavailable", text):
+        return "lost", "its node could not be reached."  # before anyone knows whether it is dead or only cut off
+    if re.search(r"worker process has died|The actor .{0,60}(?:is dead|died)|ActorDiedError", text):
         return "lost", "its process died: killed from outside, out of memory, or a fault below Python."
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return "crashed", lines[-1] if lines else "the worker ended without a word"

@@ -45,6 +45,8 @@ MEMORY = """Failure # 1
 Top 10 memory users: PID	MEM(GB)	COMMAND
 """
 DIED = "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: ..."
+CUT_OFF = """The actor b2284185e9d6a9fe283a5fd701000000 is unavailable: The actor is temporarily unavailable: RpcError: RPC error: \
+recvmsg:Connection reset by peer rpc_code: 14. The task may or may not have been executed on the actor."""
 NODE = "The actor died because its node has died. Node Id: 5e\n\tthe actor's node was terminated unexpectedly"
 
 
@@ -54,6 +56,7 @@ NODE = "The actor died because its node has died. Node Id: 5e\n\tthe actor's nod
         (MEMORY, "memory", "none was left (22.46GB of 23.59GB used), so Ray ended the worker."),
         (DIED, "lost", "its process died"),
         (NODE, "lost", "its node went away."),
+        (CUT_OFF, "lost", "its node could not be reached."),
         ("Traceback ...\nValueError: boom\n", "crashed", "ValueError: boom"),
         ("", "crashed", "the worker ended without a word"),
     ],
