@@ -45,8 +45,8 @@ MEMORY = """Failure # 1
 Top 10 memory users: PID	MEM(GB)	COMMAND
 """
 DIED = "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: ..."
-CUT_OFF = """The actor b2284185e9d6a9fe283a5fd701000000 is unavailable: The actor is temporarily unavailable: RpcError: RPC error: \
-recvmsg:Connection reset by peer rpc_code: 14. The task may or may not have been executed on the actor."""
+CUT_OFF = """The actor b2284185e9d6a9fe283a5fd701000000 is unavailable: The actor is temporarily unavailable: RpcError: RPC \
+error: recvmsg:Connection reset by peer rpc_code: 14. The task may or may not have been executed on the actor."""
 NODE = "The actor died because its node has died. Node Id: 5e\n\tthe actor's node was terminated unexpectedly"
 
 
