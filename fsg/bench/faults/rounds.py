@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from fsg.bench.faults import promises
-from fsg.bench.faults.torment import Server, Struck, torment
+from fsg.bench.faults.torment import COMMAND, Server, Struck, torment
 from fsg.bench.measure import Measurement, at_most
 from fsg.study.folder import StudyFolder
 
@@ -119,14 +118,13 @@ def _environment() -> dict[str, str]:
 
 
 def _tracking(place: Path, folder: StudyFolder, store: str) -> list[str]:
-    from fsg.cli.study import sync  # what a user would run
     from fsg.tracking.contents import contents
 
     header: Mapping[str, Any] | None = folder.state().header
     assert header is not None
     anew = f"sqlite:///{place}/anew.db"
-    with redirect_stdout(StringIO()):
-        sync(str(folder.path), tracking_uri=anew)
+    command = [*COMMAND, "sync", str(folder.path), "--tracking-uri", anew]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return promises.of_tracking(contents(store, header["study_id"]), contents(anew, header["study_id"]))
 
 
