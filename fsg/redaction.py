@@ -2,7 +2,7 @@
 
 Three things are replaced by ``***``: user and password inside an address, the value of a query item that is called
 password, token, secret or key, and wherever it stands the value of an environment variable whose name ends like that.
-Proof: ``tests/test_redaction.py``.
+Proof: ``tests/test_redaction.py``; planted in a whole study: ``tests/cli/test_secrets.py``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 
 SHOWN = "***"
 _LOGIN = re.compile(r"(?<=://)[^/\s@'\"]*(?:/[^\s@'\"]*)?@(?=[^\s/@])")
+_BARE = re.compile(r"(?<![^\s'\"(=])[^\s:/@'\"(=]+:[^\s/@'\"]+@(?=[^\s/@])")  # an address whose scheme was forgotten
 _QUERY = re.compile(r"(?i)([?&][a-z_-]*(?:password|passwd|token|secret|key)=)[^&\s'\"]+")
 _NAMES = re.compile(r"(?:PASSWORD|PASSWD|TOKEN|SECRET|API_KEY|ACCESS_KEY|CREDENTIALS?)$")
 _LEAST = 4  # letters: shorter values stand in every other word
@@ -21,7 +22,9 @@ def redact(text: str) -> str:
     """``text`` without the secrets that it can be seen to hold: ``http://***@host/``."""
     for value in _secrets():
         text = text.replace(value, SHOWN)
-    return _QUERY.sub(rf"\1{SHOWN}", _LOGIN.sub(f"{SHOWN}@", text))
+    for login in (_LOGIN, _BARE):
+        text = login.sub(f"{SHOWN}@", text)
+    return _QUERY.sub(rf"\1{SHOWN}", text)
 
 
 def has_password(address: str) -> bool:

@@ -16,6 +16,7 @@ from fsg.redaction import has_password, redact
         ("http://host:5000/#/experiments/1", "http://host:5000/#/experiments/1"),
         ("mail me@home about http://host/", "mail me@home about http://host/"),
         ("http://host/x?sslmode=a&password=pw&x=1", "http://host/x?sslmode=a&password=***&x=1"),
+        ('is "me:pw@host", expected', 'is "***@host", expected'),
         ("s3://b?secret_key=abc", "s3://b?secret_key=***"),
     ],
 )
