@@ -337,7 +337,7 @@ def _step_ratio(arm: Mapping[int, TrialRecord], baseline: Mapping[int, TrialReco
         )
         if ours and theirs:
             ratios.append(median(ours) / median(theirs))
-    return median(ratios) if ratios else None
+    return median(ratios) if ratios and math.isfinite(median(ratios)) else None
 
 
 def _missing(

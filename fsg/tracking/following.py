@@ -135,6 +135,7 @@ class FollowingExporter:
                     if self._error is None:
                         self._away_since = time.time()
                     self._error = explain(error.__cause__ or error)
+                    self._behind = self._unwritten + self._tail.behind()
                     next_try = time.monotonic() + wait * random.uniform(0.5, 1.0)
                     wait = min(2 * wait, LONGEST_WAIT)
                     if isinstance(error, StudyError):
