@@ -2,7 +2,7 @@
 
 A population is as many trials as ``search.trials``. Every ``perturb_epochs`` all of them wait for the last; then the worst
 ``quantile`` go on from a copy of one of the best, weights and configuration, with changed values. Waiting makes the schedule
-follow from the seed and the results alone, whatever trial came first. Proof: ``tests/study/test_population.py``.
+follow from the seed and the results alone, whatever trial came first. Proof: ``tests/study/test_population_spec.py``.
 """
 
 from __future__ import annotations
