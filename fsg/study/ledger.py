@@ -22,6 +22,7 @@ from typing import Any, Literal
 from fsg.config import canonical_json, merge, nested
 from fsg.errors import StudyError
 from fsg.files import keep_aside, sync_folder
+from fsg.redaction import redact
 
 Status = Literal["planned", "running", "paused", "pruned", "failed", "finished"]
 Event = dict[str, Any]
@@ -155,6 +156,8 @@ class Ledger:
         """The event with its crc, and its line; StudyError if it is none."""
         if isinstance(record.get("metrics"), Mapping):
             record["metrics"] = {name: _finite(value) for name, value in record["metrics"].items()}
+        if isinstance(record.get("reason"), str):
+            record["reason"] = redact(record["reason"])  # an error's own words, which nobody has looked through
         problem = _shape_problem(record)
         if problem:
             raise StudyError(f"{self.path}: cannot record this event: {problem}.")

@@ -64,7 +64,7 @@ class StudyLock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise StudyError(f"{self.path}: cannot be written ({error}). Choose another --storage.") from None
+            raise StudyError(f"{self.path.parent}: cannot be written ({error}). Choose another --storage.") from None
         try:
             self._take()
         except BaseException:

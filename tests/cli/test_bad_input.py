@@ -169,10 +169,9 @@ def test_a_study_that_changed_under_its_name_is_refused_with_what_changed(fsg, f
     assert not (tmp_path / "mlflow.db").exists()
 
 
-def test_a_damaged_ledger_is_named_by_its_line(fsg, files, tmp_path):
+def test_a_damaged_ledger_is_named_by_its_line_and_who_mends_it(fsg, files, tmp_path):
     study = tmp_path / "studies" / "small"
     study.mkdir(parents=True)
     (study / "spec.yaml").write_text(ABLATION)
     (study / "ledger.jsonl").write_text('{"event": "study"\n')
-    for command in ("resume", "compare"):
-        refused(fsg(command, "small"), "ledger.jsonl:1: damaged line")
+    refused(fsg("compare", "small"), "ledger.jsonl:1: damaged line", "fsg resume")

@@ -465,3 +465,11 @@ def test_of_events_that_belong_together_none_is_written_if_one_is_wrong(tmp_path
     with pytest.raises(StudyError, match="cannot record"):
         ledger.append_all([("stopped", {"reason": "fine"}), ("epoch", {"key": "a", "metrics": {}})])
     assert ledger.read() == []
+
+
+def test_a_secret_in_a_reason_does_not_reach_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter22")
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.append("failed", key="a", reason="crashed: ValueError: cannot open http://me:hunter22@host with hunter22")
+    assert b"hunter22" not in ledger.path.read_bytes()
+    assert ledger.read()[0]["reason"].startswith("crashed: ValueError: cannot open http://***@host")
