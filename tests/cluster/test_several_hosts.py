@@ -49,7 +49,8 @@ class Cluster:
 
     def __init__(self, hosts: Hosts, work: Path) -> None:
         self.hosts, self.work = hosts, work
-        self.env = os.environ | ENVIRONMENT | {"RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+        outside = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}  # of this process's Ray
+        self.env = outside | ENVIRONMENT | {"RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
         self.address = f"{hosts.address(0)}:6379"
         self.folder = StudyFolder(work / "studies" / "hosts")
         (work / "hosts.yaml").write_text(yaml.safe_dump(SPEC, sort_keys=False))
