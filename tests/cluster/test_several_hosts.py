@@ -49,7 +49,9 @@ class Cluster:
 
     def __init__(self, hosts: Hosts, work: Path) -> None:
         self.hosts, self.work = hosts, work
-        outside = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}  # of this process's Ray
+        outside = {
+            name: value for name, value in os.environ.items() if not name.startswith("RAY_")
+        }  # of this process's Ray
         self.env = outside | ENVIRONMENT | {"RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
         self.address = f"{hosts.address(0)}:6379"
         self.folder = StudyFolder(work / "studies" / "hosts")

@@ -54,7 +54,7 @@ def test_no_step_asks_the_device_for_a_number(case):
     trainer = Trainer(trial(**case).model_copy(update={"device": "meta"}))
     trainer.augmented = True
     with Uploads(), Copies():
-        tally = trainer._train(None)
+        tally = trainer._train(None, lambda: False)
     assert tally.steps == trainer.steps_per_epoch == 7
 
 
@@ -73,7 +73,7 @@ def test_a_step_that_asks_is_caught(question):
     trainer = Trainer(trial(gradient="ste").model_copy(update={"device": "meta"}))
     trainer.model.register_forward_pre_hook(lambda module, args: QUESTIONS[question](args[0]) and None)
     with pytest.raises((RuntimeError, NotImplementedError, AssertionError)), Uploads(), Copies():
-        trainer._train(None)
+        trainer._train(None, lambda: False)
 
 
 @pytest.mark.gpu
@@ -81,10 +81,10 @@ def test_a_step_that_asks_is_caught(question):
 def test_cuda_sees_no_wait_inside_an_epoch(case):
     trainer = Trainer(trial(**case).model_copy(update={"device": "cuda"}))
     trainer.augmented = True
-    trainer._train(None)  # compiles, allocates, fills the history
+    trainer._train(None, lambda: False)  # compiles, allocates, fills the history
     trainer._permutation = None
     torch.cuda.set_sync_debug_mode("error")
     try:
-        trainer._train(None)
+        trainer._train(None, lambda: False)
     finally:
         torch.cuda.set_sync_debug_mode("default")
