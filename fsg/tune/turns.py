@@ -20,11 +20,11 @@ class Turns(FIFOScheduler):
     def __init__(self, slots: int = 1) -> None:
         super().__init__()
         self.slots = slots
-        self._number: dict[Trial, int] = {}
+        self._number: dict[str, int] = {}  # by Ray's id of the trial
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Its place in the queue."""
-        self._number[trial] = len(self._number)
+        self._number[trial.trial_id] = len(self._number)
 
     def choose_trial_to_run(self, tune_controller: Any, **options: Any) -> Trial | None:
         """The trial that takes a free worker; None, and Ray takes any, where all that wait have one on the way.
@@ -33,6 +33,6 @@ class Turns(FIFOScheduler):
         whose own workers are starting: Ray asks for workers in the order in which trials come.
         """
         live = tune_controller.get_live_trials()
-        waiting = sorted((t for t in live if t.status == Trial.PENDING), key=lambda t: self._number.get(t, 0))
+        waiting = sorted((t for t in live if t.status == Trial.PENDING), key=lambda t: self._number.get(t.trial_id, 0))
         starting = max(0, self.slots - sum(t.status == Trial.RUNNING for t in live) - 1)
         return waiting[starting] if starting < len(waiting) else None

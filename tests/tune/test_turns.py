@@ -13,7 +13,7 @@ class FakeTrial(SimpleNamespace):
 
 def chosen(slots, statuses):
     """The number of the trial chosen among trials that came in order, each PENDING, RUNNING or TERMINATED."""
-    trials = [FakeTrial(number=n, status=status) for n, status in enumerate(statuses)]
+    trials = [FakeTrial(number=n, trial_id=str(n), status=status) for n, status in enumerate(statuses)]
     turns = Turns(slots)
     for trial in trials:
         turns.on_trial_add(None, trial)
