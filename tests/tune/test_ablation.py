@@ -8,6 +8,7 @@ from tiny_studies import ABLATION, ONE_SEED, WILD, numbers
 
 from fsg.study.design import plan
 from fsg.train import Trainer
+from fsg.tune.retry import Limits
 
 
 def test_every_planned_trial_finishes_once(twin):
@@ -69,18 +70,19 @@ def test_trials_that_diverge_or_crash_are_recorded_and_the_rest_goes_on(study):
     assert broken.folder.ledger_path.read_bytes() == before, "a failed trial was tried again unasked"
 
 
-def test_a_killed_worker_fails_its_trial_alone(study):
+def test_a_trial_whose_worker_dies_again_and_again_fails_alone(study):
     killed = study(ABLATION | ONE_SEED)
     victim = plan(killed.spec)[0].key
 
     def kill_worker(event):
-        if event["event"] == "epoch" and event["key"] == victim:
-            for process in psutil.process_iter(["name", "cmdline"]):
-                if "ray::FsgTrainable" in " ".join(process.info["cmdline"] or []):
+        if event["event"] == "started" and event["key"] == victim:
+            for process in psutil.process_iter(["cmdline"]):
+                words = " ".join(process.info["cmdline"] or [])
+                if words.startswith("ray::") and "Trainable" in words:
                     os.kill(process.pid, signal.SIGKILL)
 
-    assert killed.run(kill_worker, cpus_per_trial=2)
+    assert killed.run(kill_worker, cpus_per_trial=2, limits=Limits(retries={"lost": 1}))
     record = killed.trials["slow_rate", 0]
-    assert (record.status, len(record.epochs)) == ("failed", 1)
-    assert record.reason.startswith("crashed: its process died")
+    assert (record.status, len(record.epochs), record.attempts) == ("failed", 0, 2)
+    assert record.reason.startswith("lost: ") and record.reason.endswith("(after 2 attempts)")
     assert killed.trials["ste", 0].status == "finished"
