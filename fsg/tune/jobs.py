@@ -32,6 +32,7 @@ NOT_SHIPPED = (
 )  # fmt: skip
 POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 120.0  # of a network that is away, before following is given up; the job does not notice
+AGENT_SECONDS = 30.0  # a head answers before the agent that starts jobs on it does
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -76,12 +77,19 @@ class Jobs:
             raise FsgError(f"{study} runs on {self.server} already, as {other}. Follow it with: fsg attach {study}")
         entrypoint = f"python -m fsg.cli {shlex.join(words)} {tail}".strip()
         with self._one_message():
-            job: str = self._client.submit_job(
-                entrypoint=entrypoint,
-                runtime_env={"working_dir": str(tree), "excludes": list(NOT_SHIPPED)},
-                metadata={STUDY: study},
-            )
-        return job
+            deadline = time.monotonic() + AGENT_SECONDS
+            while True:
+                try:
+                    job: str = self._client.submit_job(
+                        entrypoint=entrypoint,
+                        runtime_env={"working_dir": str(tree), "excludes": list(NOT_SHIPPED)},
+                        metadata={STUDY: study},
+                    )
+                    return job
+                except RuntimeError as error:
+                    if "No available agent" not in str(error) or time.monotonic() > deadline:
+                        raise
+                    time.sleep(1)
 
     def find(self, study: str, only_running: bool = False) -> str | None:
         """The newest job of ``study``, or None."""

@@ -352,7 +352,7 @@ REFUSED_SWEEPS = [
         "an unknown scheduler",
         ("asha", "ahsa"),
         12,
-        '"scheduler" is \'ahsa\', allowed: asha, hyperband, median, none. Did you mean "asha"?',
+        '"scheduler" is \'ahsa\', allowed: asha, hyperband, median, pbt, pb2, none. Did you mean "asha"?',
     ),
     ("an option of another scheduler", ("name: asha", "name: none"), 12, 'unknown key "scheduler.grace_epochs"'),
     (

@@ -33,7 +33,7 @@ def folder(ablation, tmp_path):
 
 def test_without_a_driver_what_ran_is_interrupted(folder):
     found = status_of(folder)
-    assert found["trials"] == {"planned": 1, "pruned": 0, "failed": 1, "finished": 1, "interrupted": 1}
+    assert found["trials"] == {"planned": 1, "pruned": 0, "failed": 1, "finished": 1, "interrupted": 1, "paused": 0}
     assert (found["epochs"], found["retried"], found["retries"]) == (3, 1, {"lost": 1})
     assert [(r["key"], r["reason"]) for r in found["reasons"]] == [("c", "diverged: epoch 2")]
     assert found["last_event"]["event"] == "failed" and found["driver"] is None
