@@ -36,7 +36,7 @@ from fsg.yaml_source import YamlSource
 
 os.environ.update(RAY_ENVIRONMENT | LOOPBACK_ONLY)  # read by ray when it is imported, which is two lines on
 use_token()
-from fsg.tune import trainable
+from fsg.tune import trainable  # noqa: E402
 
 ARMS = 20
 TRIALS_PER_SECOND, MEGABYTES = 10.0, 600.0
