@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 
 from benchmarks import record
 from fsg.config import TrialConfig, parse_trial
@@ -46,14 +47,14 @@ class Nothing:
     """A trainer that does nothing."""
 
     def __init__(self, config: TrialConfig) -> None:
-        self.config, self.epoch = config, 0
+        self.config, self.epoch, self.device = config, 0, torch.device("cpu")
 
     @property
     def finished(self) -> bool:
         """After its epochs."""
         return self.epoch >= self.config.epochs
 
-    def run_epoch(self, save: Any) -> EpochResult:
+    def run_epoch(self, save: Any, leaving: Any) -> EpochResult:
         """Numbers of the kinds that an epoch has."""
         self.epoch += 1
         names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_accuracy_ema", "lr", "flip_ratio")
@@ -68,12 +69,13 @@ class Nothing:
 class NothingTrainable(trainable.FsgTrainable):
     """The real one with nothing to train."""
 
-    def setup(self, config: dict[str, Any]) -> None:
+    def _build(self) -> None:
         """As the real one, without the trainer and its data."""
-        self.trainer = Nothing(TrialConfig.model_validate_json(config["trial"]))  # type: ignore[assignment]
-        self.checkpoints = CheckpointStore(Path(config["checkpoint"]))
+        config = TrialConfig.model_validate_json(self.trial_config["trial"])
+        self.trainer = Nothing(config)  # type: ignore[assignment]
+        self.checkpoints = CheckpointStore(Path(self.trial_config["checkpoint"]))
         self.checkpoints.load()
-        self.fingerprint, self.resumed = None, False
+        self.fingerprint, self.resumed, self.alone, self.until = None, False, False, config.epochs
 
 
 class Memory(threading.Thread):
