@@ -6,6 +6,7 @@ made anew, of the searcher's memory. One round in CI, ``fsg bench --what faults`
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import subprocess
@@ -86,16 +87,24 @@ def run_round(place: Path, kind: str, seed: int, blows: int, every: tuple[float,
 
 def run(kills: int = KILLS) -> list[Measurement]:
     """Rounds until that many processes were killed."""
-    rounds: list[Round] = []
-    while sum(done.struck.kills for done in rounds) < kills:
-        number = len(rounds)
+    done: list[Round] = []
+    for one in rounds():
+        done.append(one)
+        if sum(each.struck.kills for each in done) >= kills:
+            break
+    return list(summary(done))
+
+
+def rounds(first: int = 0) -> Iterator[Round]:
+    """Round after round, for as long as they are asked for; ``first`` seeds the dice of the first."""
+    for number in itertools.count(first):
         with tempfile.TemporaryDirectory(prefix="fsg-faults-") as place:
             kind = "sweep" if number % 3 == 2 else "ablation"
-            rounds.append(run_round(Path(place), kind, number, BLOWS, (0.5, 6.0), number % 2 == 0))
-    return list(_summary(rounds))
+            yield run_round(Path(place), kind, number, BLOWS, (0.5, 6.0), number % 2 == 0)
 
 
-def _summary(rounds: list[Round]) -> Iterator[Measurement]:
+def summary(rounds: list[Round]) -> Iterator[Measurement]:
+    """What all of them went through and broke."""
     what, blows = "faults", Counter[str]()
     for done in rounds:
         for (victim, blow), count in done.struck.blows.items():
