@@ -159,6 +159,7 @@ class FollowingExporter:
                 self._exporter = Exporter(self._tracking_uri, header, self._metric, self._mode)
             pending = bool(self._unwritten or events)
             self._unwritten += len(events)
+            self._behind = self._unwritten + self._tail.behind()
             self._exporter.export(events)
             self._unwritten = 0
             self._behind = self._tail.behind()

@@ -32,7 +32,7 @@ NOT_SHIPPED = (
 )  # fmt: skip
 POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 120.0  # of a network that is away, before following is given up; the job does not notice
-AGENT_SECONDS = 30.0  # a head answers before the agent that starts jobs on it does
+AGENT_SECONDS = 120.0  # a head answers before the agent that starts jobs on it does
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 

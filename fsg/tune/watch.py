@@ -24,7 +24,8 @@ from fsg.tune.snapshots import NotInSnapshots
 from fsg.tune.trainable import STACKS
 
 DRIVER_GAP = 5.0  # seconds between two looks after which it was the driver that stood still
-DUMP_SECONDS = 1.0  # for the stacks to be written, before the process is killed
+DUMP_SECONDS = 1.0  # at most, for the stacks to be written before the process is killed
+LOOK_SECONDS = 0.01
 
 
 class Blames(Protocol):
@@ -109,17 +110,31 @@ def end_worker(trial: Trial) -> None:
     place = trial.temporary_state.location
     if not place.pid:
         return
+    stacks = Path(trial.config["checkpoint"]).with_name(STACKS)
     task = ray.remote(num_cpus=0, max_retries=0, resources={f"node:{place.hostname}": 0.001})(dump_and_kill)
-    task.remote(place.pid)
+    task.remote(place.pid, stacks)
 
 
-def dump_and_kill(pid: int) -> None:
-    """SIGUSR1 is what a worker writes its stacks for; SIGCONT, in case it was stopped and hears nothing."""
+def dump_and_kill(pid: int, stacks: Path) -> None:
+    """SIGUSR1 is what a worker writes its stacks for; SIGCONT, in case it was stopped and hears nothing.
+
+    One that was stopped trains on as soon as it is continued, so it is killed as soon as ``stacks`` no longer grows.
+    """
     with suppress(OSError):
         if b"ray::" not in Path(f"/proc/{pid}/cmdline").read_bytes():
             return  # it is gone, and its number is another's
     with suppress(ProcessLookupError):
+        before = size = _size(stacks)
         os.kill(pid, signal.SIGUSR1)
         os.kill(pid, signal.SIGCONT)
-        time.sleep(DUMP_SECONDS)
+        deadline = time.monotonic() + DUMP_SECONDS
+        while time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+            last, size = size, _size(stacks)
+            if before < size == last:
+                break
         os.kill(pid, signal.SIGKILL)
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0

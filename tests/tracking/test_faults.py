@@ -86,13 +86,13 @@ def test_refused_connection_is_named_and_a_server_that_comes_back_gets_everythin
     assert follower.close(30) is None
 
 
-def test_slow_server_falls_behind_and_catches_up(proxy, server, events, tmp_path, impatient):
+def test_slow_server_falls_behind_and_catches_up(proxy, server, events, tmp_path):
     proxy.again(lambda n, path: 0.3)
     ledger = tmp_path / "ledger.jsonl"
     follower = FollowingExporter(ledger, proxy.address, interval=0.05)
     write(ledger, events)
-    wait_for(lambda: "events behind, catching up" in follower.status)
-    assert follower.close(60) is None
+    wait_for(lambda: "events behind, catching up" in follower.status, 60)
+    assert follower.close(120) is None
     assert len(runs_of(open_client(server), events[0]["name"])) == 5
 
 

@@ -1,11 +1,16 @@
 """Who was silent too long: a clock that is told, trials that are names. No Ray running."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from types import SimpleNamespace
 
 import pytest
 
 from fsg.tune.retry import Limits
-from fsg.tune.watch import Watch
+from fsg.tune.watch import Watch, dump_and_kill
 
 
 class Scene:
@@ -79,3 +84,28 @@ def test_a_driver_that_stood_still_blames_nobody(scene):
     assert scene.ended == []
     scene.wait(2)
     assert sorted(scene.ended) == ["a", "b"]
+
+
+STEPS = """
+import faulthandler, signal, sys, time
+faulthandler.register(signal.SIGUSR1, file=open(sys.argv[1], "ab"), all_threads=True)
+steps = open(sys.argv[2], "ab", buffering=0)
+while True:
+    steps.write(b".")
+    time.sleep(0.001)
+"""
+
+
+def test_a_stopped_worker_leaves_its_stacks_and_trains_no_further(tmp_path):
+    """It must be continued to write them; within a second a small trial ended, and the blow hit the next on that worker."""
+    stacks, steps, code = tmp_path / "stacks.txt", tmp_path / "steps", tmp_path / "worker.py"
+    code.write_text(STEPS)
+    with subprocess.Popen(["ray::worker", code, stacks, steps], executable=sys.executable) as worker:
+        while not (steps.exists() and steps.stat().st_size > 10):
+            time.sleep(0.01)
+        os.kill(worker.pid, signal.SIGSTOP)
+        before = steps.stat().st_size
+        dump_and_kill(worker.pid, stacks)
+        assert worker.wait() == -signal.SIGKILL
+    assert "worker.py" in stacks.read_text()
+    assert steps.stat().st_size - before < 300
