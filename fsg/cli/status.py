@@ -26,6 +26,8 @@ def status(
 
 def lines(found: dict[str, Any], now: float) -> list[str]:
     """The same for reading."""
+    from fsg.report.progress import size
+
     trials = ", ".join(f"{count} {name}" for name, count in found["trials"].items() if count)
     total = sum(found["trials"].values())
     shown = [f"{found['study']}: {total} trials: {trials}" if total else f"{found['study']}: no trial planned yet"]
@@ -59,12 +61,3 @@ def ago(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit} ago"
     return f"{max(0, seconds):.0f} s ago"
-
-
-def size(count: float) -> str:
-    """Bytes with a unit."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"

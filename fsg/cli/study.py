@@ -252,7 +252,7 @@ def _start(
     if dry_run:
         from fsg.report.dry_run import describe_plan
 
-        _console().print(describe_plan(spec, cpus, gpus))
+        _console().print(describe_plan(spec, resources))
         return
     uri = _tracking(tracking_uri)
     if address is None:

@@ -2,59 +2,68 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
+from collections.abc import Iterable, Iterator, Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING
 
-from fsg.report.progress import clock
+from fsg.config import TrialConfig
+from fsg.report.progress import clock, size
 from fsg.study.design import aliases, arms_of, left_out
 from fsg.study.population import Pb2, Pbt
-from fsg.study.search import describe_budget
+from fsg.study.search import constraints_of, describe_budget, drawn
 from fsg.study.space import describe
 from fsg.study.spec import AblationSpec, SweepSpec
+from fsg.tune.devices import OF_CLUSTER
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from fsg.train.probe import Probe
+    from fsg.tune.runner import Resources
+
 CHECKPOINTS = 2  # a trial keeps its newest and the one before
+PROBED = 5  # points of a space
 TRIAL_OVERHEAD = 0.2  # seconds of Ray and ledger for each trial with a reused actor, measured
 _ALIKE = {"epochs": "epochs", "time": "training time, as measured here", "flops": "floating-point operations"}
 START_UP = 15.0  # seconds to start Ray and its first workers, measured
 
 
-def describe_plan(spec: AblationSpec | SweepSpec, cpus_per_trial: float, gpus_per_trial: float) -> RenderableType:
-    """Arms, trials and an estimate from a few timed steps of each arm. Trains on this machine, writes nothing."""
+def describe_plan(spec: AblationSpec | SweepSpec, resources: Resources) -> RenderableType:
+    """Arms, trials and an estimate from a few timed steps of each arm. Trains on this machine, writes nothing.
+
+    A sweep's trials are as long as PROBED of them, drawn at random from its space, are on average.
+    """
     import torch
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    from fsg.data import load_data
-    from fsg.train.probe import probe
-
-    torch.set_num_threads(max(1, int(cpus_per_trial)))  # as a trial's worker does
-    arms = arms_of(spec) if isinstance(spec, AblationSpec) else {"the base": spec.base}
-    data = {config.data: None for config in arms.values()}
-    loaded = {key: load_data(key) for key in data}
+    torch.set_num_threads(max(1, int(resources.cpus_per_trial)))  # as a trial's worker does
+    groups = _groups(spec)
     seeds = len(spec.first_seeds) if isinstance(spec, AblationSpec) else spec.search.trials
 
-    table = Table("arm", title=spec.name, title_justify="left")
+    table = Table("trials of" if isinstance(spec, SweepSpec) else "arm", title=spec.name, title_justify="left")
     for name in ("trials", "epochs", "step", "trial"):
         table.add_column(name, justify="right")
-    total, stored = 0.0, 0
-    for arm, config in arms.items():
-        found = probe(config, loaded[config.data])
-        seconds = found.seconds * found.steps * config.epochs + TRIAL_OVERHEAD
-        total += seconds * seeds
-        stored += CHECKPOINTS * found.checkpoint_bytes * seeds
-        table.add_row(arm, str(seeds), str(config.epochs), f"{1000 * found.seconds:.1f} ms", clock(seconds))
-    slots = max(1, int((os.cpu_count() or 1) / cpus_per_trial))
-    trials = len(arms) * seeds
-    lengths = {config.epochs for config in arms.values()}
+    total, stored, lengths = 0.0, 0.0, set()
+    for (group, configs), found in zip(groups.items(), _probes(groups.values()), strict=True):
+        epochs = [config.epochs for config in configs]
+        times = [p.seconds * p.steps * n + TRIAL_OVERHEAD for p, n in zip(found, epochs, strict=True)]
+        total += fmean(times) * seeds
+        stored += CHECKPOINTS * fmean(p.checkpoint_bytes for p in found) * seeds
+        lengths |= set(epochs)
+        steps = _spread([f"{1000 * p.seconds:.1f}" for p in sorted(found)], " ms")
+        table.add_row(group, str(seeds), _spread(sorted(epochs)), steps, _spread([clock(t) for t in sorted(times)]))
+    slots = max(1, int((os.cpu_count() or 1) / resources.cpus_per_trial))
+    trials = len(groups) * seeds
     of = f" of {spec.base.epochs} epochs" if lengths == {spec.base.epochs} else ""
     lines = [
         f"{trials} trials{of}, {slots} side by side on {os.cpu_count()} cores: "
         f"about {clock(START_UP + total / min(slots, trials))}.",
-        _costs(spec, total / 3600, stored, cpus_per_trial, gpus_per_trial),
+        _costs(spec, total / 3600, stored, resources),
     ]
     if isinstance(spec, SweepSpec):
         lines.append("Searched: " + "; ".join(f"{path} {domain}" for path, domain in describe(spec.space)))
@@ -79,17 +88,44 @@ def describe_plan(spec: AblationSpec | SweepSpec, cpus_per_trial: float, gpus_pe
     )
 
 
-def _costs(spec: AblationSpec | SweepSpec, hours: float, stored: int, cpus: float, gpus: float) -> str:
+def _groups(spec: AblationSpec | SweepSpec) -> dict[str, list[TrialConfig]]:
+    """What to time, by the row it stands in: each arm, or some points of a space."""
+    if isinstance(spec, AblationSpec):
+        return {arm: [config] for arm, config in arms_of(spec).items()}
+    points = list(itertools.islice(drawn(spec.space, spec.base, constraints_of(spec)[0]), PROBED))
+    return {f"the space, at {len(points)} points": points}
+
+
+def _probes(groups: Iterable[list[TrialConfig]]) -> Iterator[list[Probe]]:
+    """A few timed steps of each; a data set is loaded once."""
+    from fsg.data import load_data
+    from fsg.train.probe import probe
+
+    load = functools.cache(load_data)
+    for configs in groups:
+        yield [probe(config, load(config.data.model_copy(update={"batch_size": 1}))) for config in configs]
+
+
+def _spread(values: Sequence[object], unit: str = "") -> str:
+    """The middle one of sorted values, and where they go apart, from where to where."""
+    middle, (low, high) = values[len(values) // 2], (values[0], values[-1])
+    return f"{middle}{unit}" if low == high else f"{middle}{unit} ({low} to {high})"
+
+
+def _costs(spec: AblationSpec | SweepSpec, hours: float, stored: float, resources: Resources) -> str:
     """Hours of GPUs or cores, money where the study knows prices, and storage."""
     from fsg.tune.budget import hourly_price
-    from fsg.tune.runner import Resources, device_name
+    from fsg.tune.runner import device_of
 
+    cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
     parts = [f"{hours * gpus:.2g} GPU-hours" if gpus else f"{hours * cpus:.2g} core-hours"]
     budget = spec.budget if isinstance(spec, SweepSpec) else None
     if budget is not None and budget.prices:
-        device = device_name(Resources(cpus, gpus))
-        parts.append(f"a cost of {hours * hourly_price(budget.prices, device) * (gpus or cpus):.2g} on {device}")
-    return f"It takes about {', '.join(parts)}, and {_size(stored)} of checkpoints."
+        device = device_of(resources)
+        at_most = "at most " if device in OF_CLUSTER.values() else ""
+        price = hourly_price(budget.prices, device) * (gpus or cpus)
+        parts.append(f"a cost of {at_most}{hours * price:.2g} on {device}")
+    return f"It takes about {', '.join(parts)}, and {size(stored)} of checkpoints."
 
 
 def _scheduled(spec: SweepSpec) -> str:
@@ -100,11 +136,3 @@ def _scheduled(spec: SweepSpec) -> str:
             f"Every {scheduler.perturb_epochs} epochs the worst {scheduler.quantile:.0%} go on from copies of the best."
         )
     return "Early stopping ends it sooner."
-
-
-def _size(count: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"

@@ -33,6 +33,7 @@ FIELDS: Mapping[str, frozenset[str]] = {
     "planned": frozenset({"key", "arm", "seed", "config"}),
     "started": frozenset({"key", "attempt", "node", "device"}),
     "epoch": frozenset({"key", "metrics"}),
+    "device": frozenset({"key", "device"}),
     "fingerprint": frozenset({"key", "weights", "batches"}),
     "memory": frozenset({"key", "peak", "capacity"}),
     "layers": frozenset({"key", "epoch", "layers"}),
@@ -300,6 +301,8 @@ def _fold_trial(trial: TrialRecord, event: Event, epochs: dict[int, dict[str, An
             trial.device = event["device"]
         case "epoch":
             epochs[event["metrics"]["epoch"]] = event["metrics"]
+        case "device":
+            trial.device = event["device"]
         case "fingerprint":
             trial.fingerprint = (event["weights"], event["batches"])
         case "paused":

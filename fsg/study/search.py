@@ -293,23 +293,23 @@ def _constraint_problems(spec: SweepSpec, metrics: tuple[str, ...]) -> Iterator[
     if measured and spec.search.sampler == "cmaes":
         message = f'"search.sampler" is cmaes, which learns nothing from "{measured[0].text}"; use tpe, gp or nsga2.'
         yield ("search", "sampler"), message
-    if alone and not _some_point(spec.space, spec.base, alone):
-        blamed = next((c for c in alone if not _some_point(spec.space, spec.base, (c,))), None)
+    if alone and not any(drawn(spec.space, spec.base, alone)):
+        blamed = next((c for c in alone if not any(drawn(spec.space, spec.base, (c,)))), None)
         what = f'"{blamed.text}" holds' if blamed else "all constraints hold together"
         place = ("constraints", spec.constraints.index(blamed.text)) if blamed else ("constraints",)
         yield place, f"{what} nowhere: not at one of {_FEASIBLE_DRAWS:,} points drawn at random. Loosen it."
 
 
-def _some_point(space: Space, base: TrialConfig, constraints: tuple[Constraint, ...]) -> bool:
-    """Whether a point of the space keeps the constraints, found by drawing."""
+def drawn(space: Space, base: TrialConfig, constraints: tuple[Constraint, ...]) -> Iterator[TrialConfig]:
+    """The trials at points drawn at random that may be run, the same ones at every call; it ends where there are few."""
     rng = random.Random(0)
     for _ in range(_FEASIBLE_DRAWS):
         try:
-            if feasible(constraints, space.resolve(base, space.draw(rng))):
-                return True
+            config = space.resolve(base, space.draw(rng))
+            if feasible(constraints, config):
+                yield config
         except ConfigError:
             continue
-    return False
 
 
 def _start_problems(spec: SweepSpec) -> Iterator[Problem]:

@@ -96,13 +96,15 @@ class StudyRuns:
         self.last_ms = max(self.last_ms, now)
         if kind == "planned":
             self._plan(key, event)
-        elif kind in ("started", "epoch", "exploited", *OVER):
+        elif kind in ("started", "device", "epoch", "exploited", *OVER):
             run = self._trial(key, now)
             if run.state == "finished":
                 return
             self.changed.add(run.identity)
             if kind == "started":
                 self._start(run, event)
+            elif kind == "device":
+                run.tags["fsg.device"] = str(event["device"])
             elif kind == "epoch":
                 self._epoch(run, event, now)
             elif kind == "exploited":

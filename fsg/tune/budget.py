@@ -14,6 +14,7 @@ from typing import Any
 
 from fsg.errors import StudyError
 from fsg.study.search import BudgetSpec
+from fsg.tune.devices import OF_CLUSTER
 
 ENDED = ("finished", "pruned", "failed")
 OTHERWISE = "default"
@@ -48,6 +49,8 @@ class Meter:
         key, name, time = event.get("key"), event["event"], float(event["time"])
         if key is None or name == "planned":
             return
+        if name == "device":  # of a cluster's trials it is known with their first epoch
+            self._devices[key] = str(event["device"])
         if name == "started":
             self._close(key)
             self._keys.add(key)
@@ -78,9 +81,14 @@ class Meter:
 
 
 def hourly_price(prices: Mapping[str, float], device: str) -> float:
-    """Of one GPU or core of that device, by the longest name in ``prices`` that is part of its own; 0 without prices."""
+    """Of one GPU or core of that device, by the longest name in ``prices`` that is part of its own; 0 without prices.
+
+    What a cluster is about to give counts as its dearest until it is known: a cap is hard.
+    """
     if not prices:
         return 0.0
+    if device in OF_CLUSTER.values():
+        return max(prices.values())
     named = [name for name in prices if name != OTHERWISE and name.lower() in device.lower()]
     if not named and OTHERWISE not in prices:
         known = ", ".join(prices)

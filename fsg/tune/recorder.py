@@ -24,13 +24,25 @@ from fsg.study.ledger import Ledger, TrialRecord
 from fsg.tune.packing import Packing
 from fsg.tune.retry import Cause, Limits, decide, read_crash
 from fsg.tune.snapshots import NotInSnapshots
-from fsg.tune.trainable import CHECKPOINT, DAMAGED, FAILED, FINGERPRINT, LAYERS, MEMORY, METRICS, PAUSED, RESOURCES
+from fsg.tune.trainable import (
+    CHECKPOINT,
+    DAMAGED,
+    DEVICE,
+    FAILED,
+    FINGERPRINT,
+    LAYERS,
+    MEMORY,
+    METRICS,
+    PAUSED,
+    RESOURCES,
+)
 
 
 class Recorder(NotInSnapshots, TrialScheduler):
     """Decides nothing about results: delegates to ``inner`` and appends to the ledger.
 
-    ``records`` are the trials as the ledger has them; ``packing`` learns from measured memory. ``error`` is why the study
+    ``records`` are the trials as the ledger has them; ``packing`` learns from measured memory; ``device`` is what the ledger says
+    that trials compute on, which one that knows better corrects. ``error`` is why the study
     cannot go on, if a user must mend something.
     """
 
@@ -41,12 +53,14 @@ class Recorder(NotInSnapshots, TrialScheduler):
         records: Mapping[str, TrialRecord] | None = None,
         limits: Limits | None = None,
         packing: Packing | None = None,
+        device: str | None = None,
     ) -> None:
         super().__init__()
         self.ledger = ledger
         self.inner = inner
         self.limits = limits or Limits()
         self.packing = packing
+        self.device = device
         self.error: StudyError | None = None
         known = records or {}
         self._epochs = {key: record.epochs[-1]["epoch"] for key, record in known.items() if record.epochs}
@@ -154,6 +168,8 @@ class Recorder(NotInSnapshots, TrialScheduler):
         events: list[tuple[str, dict[str, Any]]] = []
         if FINGERPRINT in result:
             events.append(("fingerprint", json.loads(result[FINGERPRINT])))
+        if result.get(DEVICE, self.device) != self.device:
+            events.append(("device", {"device": result[DEVICE]}))
         events.append(("epoch", {"metrics": json.loads(result[METRICS])}))
         if result[LAYERS] != "{}":
             events.append(("layers", {"epoch": result["epoch"], "layers": json.loads(result[LAYERS])}))

@@ -9,15 +9,12 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import platform
-import re
 import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsg.errors import BackendUnavailable, FsgError
@@ -29,6 +26,7 @@ from fsg.study.population import is_population
 from fsg.study.seeds import Enough, next_seeds
 from fsg.study.spec import AblationSpec, SweepSpec
 from fsg.tune.cluster import connect, grown
+from fsg.tune.devices import OF_CLUSTER, device_name
 from fsg.tune.nodes import refuse_unfit_nodes
 from fsg.tune.retry import Limits
 
@@ -127,17 +125,10 @@ def _ray(folder: StudyFolder, spec: AblationSpec | SweepSpec, resources: Resourc
             ray.shutdown()
 
 
-def device_name(resources: Resources) -> str:
-    """What a trial computes on, as a table names it: the GPU's or the processor's model. A joined cluster's is not known here."""
-    if resources.address is not None:
-        return "GPU of the cluster" if resources.gpus_per_trial else "CPU of the cluster"
-    if resources.gpus_per_trial:
-        import torch
-
-        return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "GPU"
-    cpuinfo = Path("/proc/cpuinfo")
-    models = re.findall(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.M) if cpuinfo.exists() else []
-    return f"{models[0].strip() if models else platform.processor() or 'CPU'}, {os.cpu_count()} cores"
+def device_of(resources: Resources) -> str:
+    """The name of what a trial is about to compute on. On a joined cluster the trial itself says it, with its first epoch."""
+    kind = "cuda" if resources.gpus_per_trial else "cpu"
+    return device_name(kind) if resources.address is None else OF_CLUSTER[kind]
 
 
 def _slots(resources: Resources) -> int:
@@ -200,7 +191,7 @@ def _tune(
     scheduler.slots = _slots(resources)
     same = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
     packing = Packing(same["cpu"], same["gpu"], resources.pack, largest_node(), state.trials)
-    recorder = Recorder(door, scheduler, state.trials, limits, packing)
+    recorder = Recorder(door, scheduler, state.trials, limits, packing, device_of(resources))
     searcher.runs_again = recorder.runs_again
     searcher.resources_of = lambda trial: packing.resources(trial.key, trial.config)
     attempts = {key: record.attempts for key, record in state.trials.items()}
@@ -214,7 +205,7 @@ def _tune(
             name="tune",
             storage_path=str(folder.ray.resolve()),
             verbose=0,
-            callbacks=[StartRecorder(door, attempts, device_name(resources)), Watch(recorder, recorder.limits)],
+            callbacks=[StartRecorder(door, attempts, device_of(resources)), Watch(recorder, recorder.limits)],
         ),
     )
     try:

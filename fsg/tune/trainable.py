@@ -24,12 +24,13 @@ from ray import tune
 
 from fsg.config import TrialConfig
 from fsg.errors import CheckpointCorrupt, TrialDiverged, TrialPreempted
+from fsg.tune.devices import device_name
 from fsg.tune.nodes import refuse_other_software, software
 from fsg.tune.retry import as_ended
 
 # Keys of a result besides Ray's own.
 METRICS, LAYERS, FAILED, CHECKPOINT, FINGERPRINT = "metrics", "layers", "failed", "checkpoint", "fingerprint"
-DAMAGED, MEMORY, PAUSED = "damaged", "memory", "paused"
+DEVICE, DAMAGED, MEMORY, PAUSED = "device", "damaged", "memory", "paused"
 RESOURCES = "resources"  # in a configuration: what Ray is to set aside for the trial
 STACKS = "stacks.txt"  # beside the checkpoint: what the threads of a worker that hung were doing
 
@@ -126,6 +127,7 @@ class FsgTrainable(tune.Trainable):
         if trainer.epoch < heard:
             raise CheckpointCorrupt(f"{self.checkpoints.path}: the checkpoint of epoch {heard} is lost or damaged.")
         self.resumed = trainer.epoch > heard
+        self.device: str | None = device_name(trainer.device)
         watch_memory(trainer.device)
         self.trainer = trainer
 
@@ -138,9 +140,11 @@ class FsgTrainable(tune.Trainable):
             result = self.trainer.run_epoch(self.checkpoints.save, self.leaving)
             self.checkpoints.save(self.trainer.state_dict())
         fingerprint, self.fingerprint = self.fingerprint, None  # with the first epoch only
+        device, self.device = self.device, None  # with the first of an attempt
         damaged, self.checkpoints.damaged = [(str(p), why) for p, why in self.checkpoints.damaged], []
         return {
             **({FINGERPRINT: json.dumps(fingerprint)} if fingerprint else {}),
+            **({DEVICE: device} if device else {}),
             **({DAMAGED: json.dumps(damaged)} if damaged else {}),
             METRICS: json.dumps(finite(result.metrics)),
             LAYERS: json.dumps({name: finite(values) for name, values in result.layers.items()}),

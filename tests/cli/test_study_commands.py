@@ -182,7 +182,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(text, fsg, files, tmp_path
     said = fsg(command, "study.yaml", "--dry-run")
     assert (said.code, said.err) == (0, "")
     for piece in ("learnt", "ste", "4 trials of 2 epochs", "Seeds 0, 1") if command == "ablate" else (
-        "optimizer.lr", "loguniform", "3 trials of 4 epochs"):  # fmt: skip
+        "optimizer.lr", "loguniform", "3 trials of 4 epochs", "at 5 points"):  # fmt: skip
         assert piece in said.out
     assert "about 0:" in said.out
     assert [p.name for p in tmp_path.iterdir()] == ["study.yaml"]

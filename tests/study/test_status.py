@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from fsg.cli.status import ago, lines, size
+from fsg.cli.status import ago, lines
+from fsg.report.progress import size
 from fsg.study.folder import StudyFolder
 from fsg.study.header import begin
 from fsg.study.lock import StudyLock

@@ -70,6 +70,8 @@ def test_study_that_only_failed_has_failed_and_a_retry_opens_it_again():
     runs = by_name(folded(events))
     assert {runs[name].status for name in ("components", "ste", "ste/seed0")} == {"RUNNING"}
     assert "fsg.reason" not in runs["ste/seed0"].tags
+    events.append({"event": "device", "time": 1_800_000_011.0, "key": key, "device": "NVIDIA H200"})
+    assert by_name(folded(events))["ste/seed0"].tags["fsg.device"] == "NVIDIA H200"
 
 
 def test_epoch_run_again_is_a_newer_point_of_the_same_step():

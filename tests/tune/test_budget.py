@@ -8,10 +8,12 @@ from fsg.errors import StudyError
 from fsg.study.ledger import Ledger
 from fsg.study.search import BudgetSpec, describe_budget
 from fsg.tune.budget import Meter, Spent, Tail, hourly_price, reached, used
+from fsg.tune.devices import OF_CLUSTER
 
 
 def event(name, key, time, device="NVIDIA H200"):
-    return {"event": name, "key": key, "time": time} | ({"device": device} if name == "started" else {})
+    about = {"event": name, "key": key, "time": time}
+    return about | ({"device": device} if name in ("started", "device") else {})
 
 
 def meter(events, **options):
@@ -43,6 +45,13 @@ def test_a_price_is_of_the_longest_name_in_the_devices_name():
     assert meter(events, gpus=0.5, prices=prices).cost == 2.0
     cpu = [event("started", "a", 0, "AMD EPYC"), event("finished", "a", 3600)]
     assert meter(cpu, cpus=4, prices=prices).cost == pytest.approx(0.4)
+
+
+def test_a_trial_of_a_cluster_costs_the_dearest_until_it_says_what_it_computes_on():
+    prices = {"H200": 4.0, "T4": 0.5, "default": 0.1}
+    began = [event("started", "a", 0, OF_CLUSTER["cuda"]), event("epoch", "a", 3600)]
+    assert meter(began, gpus=1, prices=prices).cost == 4.0
+    assert meter([*began, event("device", "a", 3600, "Tesla T4")], gpus=1, prices=prices).cost == 0.5
 
 
 def test_a_device_without_a_price_is_refused_by_name():

@@ -8,8 +8,9 @@ from ray.tune.schedulers import TrialScheduler
 
 from fsg.errors import StudyError
 from fsg.study.ledger import Ledger, fold
+from fsg.tune.devices import OF_CLUSTER
 from fsg.tune.recorder import Recorder, StartRecorder
-from fsg.tune.trainable import CHECKPOINT, FAILED, LAYERS, METRICS, finite
+from fsg.tune.trainable import CHECKPOINT, DEVICE, FAILED, LAYERS, METRICS, finite
 
 KEY = "0123456789ab"
 
@@ -71,6 +72,17 @@ def test_layers_are_recorded_where_there_are_any(recorder):
     door.on_trial_result(None, trial(), result(1, layers='{"conv": {"gain": 1.0}}'))
     assert door.inner.seen == [("result", ["epoch", "layers", "checkpoint"])]
     assert door.ledger.read()[2]["layers"] == {"conv": {"gain": 1.0}}
+
+
+def test_a_trial_corrects_what_the_ledger_says_it_computes_on(recorder):
+    door = recorder()
+    door.device = OF_CLUSTER["cuda"]
+    StartRecorder(door.ledger, {}, door.device).on_trial_start(0, [], trial())
+    door.on_trial_result(None, trial(), result(1) | {DEVICE: "NVIDIA H200"})
+    assert record_of(door).device == "NVIDIA H200"
+    door.device = "NVIDIA H200"
+    door.on_trial_result(None, trial(), result(2) | {DEVICE: "NVIDIA H200"})
+    assert [e["event"] for e in door.ledger.read()].count("device") == 1
 
 
 def test_a_stop_by_the_scheduler_is_a_pruned_trial_with_its_epoch_and_who_stopped_it(recorder):
