@@ -119,17 +119,26 @@ def run(tmp_path):
 
 
 @pytest.mark.parametrize("scheduler", ["none", "asha", "hyperband", "median", {"name": "pbt", "perturb_epochs": 2}])
-@pytest.mark.parametrize("sampler", ["auto", "curves", "tpe", "random", "qmc", "nsga2", "grid"])
-def test_every_sampler_with_every_scheduler_ends_and_agrees_with_the_ledger(run, sampler, scheduler):
+@pytest.mark.parametrize("sampler", ["auto", "curves", "tpe", "gp", "cmaes", "random", "qmc", "nsga2", "grid"])
+def test_every_sampler_with_every_scheduler_is_killed_goes_on_and_agrees_with_the_ledger(run, sampler, scheduler):
+    """Suggest, report, stop, fail and restore: a kill after nine results, and configurations that diverge."""
     changes = {"space": CHANGED} if isinstance(scheduler, dict) else {}
-    done = run(search={"sampler": sampler, "trials": 12}, scheduler=scheduler, **changes).go()
+
+    def value(config, epoch):
+        return None if config.gradient.beta > 0.85 else 50 + 40 * config.gradient.beta - 9 / epoch
+
+    killed = run(search={"sampler": sampler, "trials": 12}, scheduler=scheduler, **changes)
+    killed.go(value, stop_after=9)
+    assert any(r.status in RUNNING for r in killed.records)
+    done = killed.go(value)
     ends = {"finished": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
     assert len(done.records) == 12
     told = {t.user_attrs["fsg_key"]: t for t in done.told if "fsg_key" in t.user_attrs}
     assert {r.key: ends[r.status] for r in done.records} == {key: t.state.name for key, t in told.items()}
     assert all(len(told[r.key].intermediate_values) == len(r.epochs) for r in done.records)
-    if scheduler == "none" or changes:
-        assert {r.status for r in done.records} == {"finished"}
+    assert not any(t.state.name in ("RUNNING", "WAITING") for t in done.told)
+    if scheduler == "none":
+        assert {r.status for r in done.records} <= {"finished", "failed"}
 
 
 @pytest.mark.parametrize("stop", [1, 3, 7, 15, 25])
