@@ -79,6 +79,7 @@ class FsgTrainable(tune.Trainable):
         self.trial_config = config
         self.trainer: Any = None
         self.stacks: Stacks | None = None
+        self.device: str | None = None
         if not hasattr(self, "leaving"):  # one for all trials of this process
             self.leaving = Leaving()
 
@@ -127,7 +128,7 @@ class FsgTrainable(tune.Trainable):
         if trainer.epoch < heard:
             raise CheckpointCorrupt(f"{self.checkpoints.path}: the checkpoint of epoch {heard} is lost or damaged.")
         self.resumed = trainer.epoch > heard
-        self.device: str | None = device_name(trainer.device)
+        self.device = device_name(trainer.device)
         watch_memory(trainer.device)
         self.trainer = trainer
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 from cli_texts import ABLATION
 from command_line import python_environment
@@ -13,22 +14,32 @@ from command_line import python_environment
 from fsg.study.folder import StudyFolder
 
 
-def test_ctrl_c_exits_with_130_and_resume_completes_the_study(tmp_path, fsg, migrated_store, shared_ray):
-    shutil.copy(migrated_store, tmp_path / "mlflow.db")
-    (tmp_path / "study.yaml").write_text(ABLATION.replace("epochs: 2", "epochs: 12"))
-    driver = subprocess.Popen(
-        [sys.executable, "-c", "from fsg.cli import main; main()", "ablate", "study.yaml"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=python_environment(),
+def driver(folder, *words):
+    return subprocess.Popen(
+        [sys.executable, "-c", "from fsg.cli import main; main()", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=python_environment(),
         start_new_session=True,
     )  # fmt: skip
-    study = StudyFolder(tmp_path / "studies" / "small")
+
+
+def wait_for(condition, process):
     deadline = time.monotonic() + 240
-    while driver.poll() is None and not any(t.status == "finished" for t in study.state().trials.values()):
-        assert time.monotonic() < deadline, "no trial finished in four minutes"
+    while process.poll() is None and not condition():
+        assert time.monotonic() < deadline, "waited four minutes in vain"
         time.sleep(0.05)
-    os.killpg(driver.pid, signal.SIGINT)
-    out, err = driver.communicate(timeout=120)
-    assert driver.returncode == 130, err
+
+
+def test_ctrl_c_stops_cleanly_a_second_one_now_and_resume_completes_the_study(
+    tmp_path, fsg, migrated_store, shared_ray
+):
+    shutil.copy(migrated_store, tmp_path / "mlflow.db")
+    (tmp_path / "study.yaml").write_text(ABLATION.replace("epochs: 2", "epochs: 12"))
+    study = StudyFolder(tmp_path / "studies" / "small")
+    stopped = driver(tmp_path, "ablate", "study.yaml")
+    wait_for(lambda: any(t.status == "finished" for t in study.state().trials.values()), stopped)
+    os.killpg(stopped.pid, signal.SIGINT)
+    out, err = stopped.communicate(timeout=120)
+    assert stopped.returncode == 130, err
     assert "Traceback" not in out + err
     assert out.rstrip().endswith("Stopped. Go on with: fsg resume small")
     before = study.state().trials
@@ -40,6 +51,18 @@ def test_ctrl_c_exits_with_130_and_resume_completes_the_study(tmp_path, fsg, mig
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
     assert "RUNNING" not in {run.info.status for run in runs}, "nobody works on it any more"
+
+    ended = driver(tmp_path, "resume", "small")
+    epochs = len(study.ledger().read())
+    wait_for(lambda: len(study.ledger().read()) > epochs + 3, ended)
+    os.killpg(ended.pid, signal.SIGINT)
+    time.sleep(0.3)
+    with suppress(ProcessLookupError):
+        os.killpg(ended.pid, signal.SIGINT)
+    out, err = ended.communicate(timeout=10)
+    assert ended.returncode == 130, err
+    assert "Traceback" not in out + err
+    finished = [key for key, trial in study.state().trials.items() if trial.status == "finished"]
 
     said = fsg("resume", "small")
     assert said.code == 0
