@@ -34,14 +34,15 @@ def make_sweep_report(spec: SweepSpec, state: StudyState, top: int, device: str)
 
 def _importances(spec: SweepSpec, state: StudyState, best: TopConfigurations) -> Iterator[Grid]:
     """What mattered, where enough configurations have finished to say so."""
-    from fsg.tune.insights import FEWEST, as_optuna, importance
+    from fsg.tune.insights import FEWEST, as_optuna, importance, measures
 
-    if len(best.ranked) < FEWEST or spec.objectives or is_population(spec):
+    if len(best.ranked) < FEWEST or is_population(spec):
         return
-    found = importance(as_optuna(spec, state), spec)
-    if found:
-        known = {path for shares in found.values() for path in shares}
-        yield importance_grid(best, found, [path for path in spec.space.paths if path not in known])
+    for measure in measures(spec):
+        found = importance(as_optuna(spec, state, measure), spec)
+        if found:
+            known = {path for shares in found.values() for path in shares}
+            yield importance_grid(best, measure.name, found, [path for path in spec.space.paths if path not in known])
 
 
 def _count(config: Mapping[str, Any], name: str) -> float | None:

@@ -107,18 +107,18 @@ def schedule_grid(top: TopConfigurations, records: Sequence[TrialRecord]) -> Gri
 
 
 def importance_grid(
-    top: TopConfigurations, importances: Mapping[str, Mapping[str, float]], left_out: Sequence[str]
+    top: TopConfigurations, measure: str, importances: Mapping[str, Mapping[str, float]], left_out: Sequence[str]
 ) -> Grid:
-    """Each path's share of the importance by each method (name -> path -> share), the most important first."""
+    """Each path's share of the importance for ``measure`` by each method (name -> path -> share), the most important first."""
     paths = {path for shares in importances.values() for path in shares}
     ordered = sorted(paths, key=lambda path: -sum(shares.get(path, 0.0) for shares in importances.values()))
     without = (f"Left out, for they are set in some trials only: {', '.join(left_out)}.",) if left_out else ()
     return Grid(
-        title=f"{top.provenance.study}: what mattered",
+        title=f"{top.provenance.study}: what mattered for {measure}",
         headers=("parameter", *importances),
         rows=tuple((Cell(p), *(Cell(f"{shares.get(p, 0.0):.0%}") for shares in importances.values())) for p in ordered),
         notes=(
-            f"Shares of the importance for {top.measure.name} over {len(top.ranked)} configurations that ran to their end, "
+            f"Shares of the importance for {measure} over {len(top.ranked)} configurations that ran to their end, "
             "chosen by a search: a hint, no test.",
             *without,
         ),

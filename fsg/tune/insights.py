@@ -27,6 +27,9 @@ from fsg.tune.distributions import distribution
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from fsg.study.search import Objective
+    from fsg.study.spec import SearchMetricSpec
+
 FEWEST = 8  # finished configurations; with fewer, an importance is noise
 _FEWEST_BEST = 8  # of a few trials, a tenth is chance: PED-ANOVA's "best" are at least so many
 _MOST_PATHS = 4  # in a contour plot: six panels, still readable
@@ -46,47 +49,50 @@ def write_insights(spec: SweepSpec, state: StudyState, reports: Path) -> list[tu
 
     None where nothing has finished, nor of a population, whose members have no one value of a parameter.
     """
-    study = as_optuna(spec, state)
-    if is_population(spec) or not any(trial.state == TrialState.COMPLETE for trial in study.trials):
-        return []
-    reports.mkdir(parents=True, exist_ok=True)
     written = []
-    importances = {} if spec.objectives else importance(study, spec)
-    for name, draw in _plots(study, spec, importances):
-        with _quiet_drawing():
-            try:
-                figure = _plain(_figure(draw()), boxed=name != "parallel")
-                figure.set_size_inches(*_inches(name, spec))
-            except (ValueError, RuntimeError, ArithmeticError):
-                continue  # a picture that these trials are too few or too equal for
-            path = reports / f"search_{name}.png"
-            figure.savefig(path, dpi=120, bbox_inches="tight")
-            _close(figure)
-            written.append((_TITLES[name], path))
+    for measure in () if is_population(spec) else measures(spec):
+        study = as_optuna(spec, state, measure)
+        if not any(trial.state == TrialState.COMPLETE for trial in study.trials):
+            continue
+        reports.mkdir(parents=True, exist_ok=True)
+        of, about = (f"_{measure.name}", f", by {measure.name}") if spec.objectives else ("", "")
+        for name, draw in _plots(study, spec, measure.name):
+            with _quiet_drawing():
+                try:
+                    figure = _plain(_figure(draw()), boxed=name != "parallel")
+                    figure.set_size_inches(*_inches(name, spec))
+                except (ValueError, RuntimeError, ArithmeticError):
+                    continue  # a picture that these trials are too few or too equal for
+                path = reports / f"search_{name}{of}.png"
+                figure.savefig(path, dpi=120, bbox_inches="tight")
+                _close(figure)
+                written.append((_TITLES[name] + about, path))
     return written
 
 
-def as_optuna(spec: SweepSpec, state: StudyState) -> optuna.Study:
-    """The sweep's configurations as an Optuna study in memory: complete (means over seeds), pruned and failed ones."""
-    measures: list[Any] = [spec.metric, *spec.objectives]
-    directions = ["maximize" if m.mode == "max" else "minimize" for m in measures]
+def measures(spec: SweepSpec) -> tuple[SearchMetricSpec | Objective, ...]:
+    """What a sweep searches for, each to be looked at by itself."""
+    return (spec.metric, *spec.objectives)
+
+
+def as_optuna(spec: SweepSpec, state: StudyState, measure: SearchMetricSpec | Objective) -> optuna.Study:
+    """The sweep's configurations as an Optuna study in memory, by one measure: complete (means over seeds), pruned, failed."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(directions=directions)  # type: ignore[arg-type]
-    domains = spec.space.domains
+    study = optuna.create_study(direction="maximize" if measure.mode == "max" else "minimize")
+    domains, name = spec.space.domains, measure.name
     for outcome in outcomes(spec, state.trials).values():
-        values = [(outcome.metrics or {}).get(m.name) for m in measures]
+        value = (outcome.metrics or {}).get(name)
         end = _STATES.get(outcome.status)
-        if end is None or (end == TrialState.COMPLETE and None in values):
+        if end is None or (end == TrialState.COMPLETE and value is None):
             continue
-        metric = spec.metric.name
-        steps = {e["epoch"]: e[metric] for e in outcome.epochs if e.get(metric) is not None}
+        steps = {e["epoch"]: e[name] for e in outcome.epochs if e.get(name) is not None}
         study.add_trial(
             optuna.trial.create_trial(
                 state=end,
-                values=[float(v) for v in values if v is not None] if end == TrialState.COMPLETE else None,
+                value=float(value) if end == TrialState.COMPLETE and value is not None else None,
                 params=dict(outcome.point),
                 distributions={path: distribution(domains[path]) for path in outcome.point},
-                intermediate_values={} if spec.objectives else steps,
+                intermediate_values=steps,
             )
         )
     return study
@@ -113,15 +119,11 @@ def importance(study: optuna.Study, spec: SweepSpec) -> dict[str, dict[str, floa
     return found
 
 
-def _plots(
-    study: optuna.Study, spec: SweepSpec, importances: dict[str, dict[str, float]]
-) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """(name, how to draw it) of every plot that suits the sweep."""
+def _plots(study: optuna.Study, spec: SweepSpec, label: str) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """(name, how to draw it) of every plot that suits the sweep; ``label`` names the values."""
     from optuna.visualization import matplotlib as plots
 
-    if spec.objectives:
-        return
-    label = spec.metric.name
+    importances = importance(study, spec)
     important = list(next(iter(importances.values()), {}))
     contoured = [p for p in important or spec.space.paths if not spec.space.root[p].when][:_MOST_PATHS]
     yield "history", lambda: plots.plot_optimization_history(study, target_name=label)

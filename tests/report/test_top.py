@@ -140,6 +140,6 @@ def test_every_trial_has_its_learning_curve(raced):
 def test_importances_are_ordered_and_say_what_they_leave_out(raced):
     top = top_configurations(raced, Metric())
     shares = {"PED-ANOVA": {"a": 0.2, "b": 0.8}, "fANOVA": {"a": 0.4, "b": 0.6}}
-    grid = importance_grid(top, shares, ["c"])
+    grid = importance_grid(top, "val_accuracy", shares, ["c"])
     assert [[cell.text for cell in row] for row in grid.rows] == [["b", "80%", "60%"], ["a", "20%", "40%"]]
     assert "some trials only: c" in grid.notes[1]

@@ -65,18 +65,27 @@ def test_a_finished_sweep_gets_its_table_and_plots(sweep):
 
 def test_what_decides_the_value_is_most_important_by_either_method(sweep):
     folder, spec = sweep(45)
-    for shares in importance(as_optuna(spec, folder.state()), spec).values():
+    for shares in importance(as_optuna(spec, folder.state(), spec.metric), spec).values():
         assert max(shares, key=shares.get) == "gradient.beta"
         assert sum(shares.values()) == pytest.approx(1)
 
 
 def test_a_configuration_is_one_point_at_the_mean_of_its_seeds(sweep):
     folder, spec = sweep(4, seeds_per_config=3)
-    trials = as_optuna(spec, folder.state()).trials
+    trials = as_optuna(spec, folder.state(), spec.metric).trials
     assert [t.state.name for t in trials] == ["COMPLETE", "COMPLETE", "PRUNED", "COMPLETE"]
     finals = [r.final["val_accuracy"] for r in list(folder.state().trials.values())[:3]]
     assert trials[0].value == pytest.approx(sum(finals) / 3)
     assert len(trials[0].intermediate_values) == 3
+
+
+def test_each_of_several_objectives_has_its_importance_and_plots(sweep):
+    folder, spec = sweep(30, objectives=[{"name": "step_ms", "mode": "min"}])
+    written = names(path for _, path in write_insights(spec, folder.state(), folder.reports))
+    for plot in ("contour", "importances", "slice"):
+        assert {f"search_{plot}_val_accuracy.png", f"search_{plot}_step_ms.png"} <= set(written)
+    by_time = as_optuna(spec, folder.state(), spec.objectives[0])
+    assert by_time.best_value == 5.0
 
 
 def test_few_trials_have_no_importance(sweep):
