@@ -22,6 +22,10 @@ class StudyError(FsgError):
     exit_code = 2
 
 
+class DiskFull(StudyError):
+    """The disk, or a quota, has no room for an event; nothing of it was kept."""
+
+
 class DataError(FsgError):
     """A data set is missing or damaged; the message says how to get it."""
 

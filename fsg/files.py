@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
 
 
+def is_full(error: OSError) -> bool:
+    """Whether a disk, or a quota, has no room left."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def write_atomically(path: str | Path, data: bytes) -> None:
     """Replace ``path`` by ``data``: written beside, flushed, renamed.
 
-    OSError where the disk refuses; then ``path`` is as it was.
+    OSError where the disk refuses, with the path in it; then ``path`` is as it was.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
@@ -21,9 +27,11 @@ def write_atomically(path: str | Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             partial.unlink()
+        if isinstance(error, OSError) and is_full(error):  # a write names no file
+            raise OSError(error.errno, f"{os.strerror(error.errno or 0)} for {len(data):,} bytes", str(path)) from None
         raise
     sync_folder(path.parent)
 

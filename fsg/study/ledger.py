@@ -15,13 +15,14 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from fsg.config import canonical_json, merge, nested
-from fsg.errors import StudyError
-from fsg.files import keep_aside, sync_folder
+from fsg.errors import DiskFull, StudyError
+from fsg.files import is_full, keep_aside, sync_folder
 from fsg.redaction import redact
 
 Status = Literal["planned", "running", "paused", "pruned", "failed", "finished"]
@@ -132,7 +133,7 @@ class Ledger:
 
         A kill leaves the first ones whole and in order. Safe to call from several threads. A metric that is no finite
         number is written as null. StudyError for an unknown event, fields that are not the event's, values JSON cannot
-        hold, and a disk that refuses.
+        hold, and a disk that refuses; DiskFull for one that is full. After a refusal the file is as it was.
         """
         now = time.time()
         written, lines = [], []
@@ -144,10 +145,9 @@ class Ledger:
             try:
                 self._write(b"".join(lines))
             except OSError as error:
-                self._close()  # the next append finds and moves aside what was half-written
-                raise StudyError(
-                    f"{self.path}: cannot be written ({error}). Make space or mend it, then resume."
-                ) from None
+                self._close()  # the next append looks for, and moves aside, what could not be taken back
+                kind = DiskFull if is_full(error) else StudyError
+                raise kind(f"{self.path}: cannot be written ({error}). Make space or mend it, then resume.") from None
         if self._listener is not None:
             for record in written:
                 self._listener(record)
@@ -200,8 +200,14 @@ class Ledger:
     def _write(self, line: bytes) -> None:
         if self._file is None:
             self._file = self._open()
-        _write_all(self._file, line)
-        os.fsync(self._file)
+        before = os.fstat(self._file).st_size
+        try:
+            _write_all(self._file, line)
+            os.fsync(self._file)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self._file, before)
+            raise
 
     def _open(self) -> int:
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,7 @@ RAY_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger is the record
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of trials that ended while the study was being stopped
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a traceback each; the ledger has the reason
 }
 # Without this Ray listens on every interface, even for a cluster of one machine (seen in 2.60: six ports).

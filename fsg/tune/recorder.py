@@ -23,6 +23,7 @@ from fsg.errors import StudyError
 from fsg.study.ledger import Ledger, TrialRecord
 from fsg.tune.packing import Packing
 from fsg.tune.retry import Cause, Limits, decide, read_crash
+from fsg.tune.room import Room
 from fsg.tune.snapshots import NotInSnapshots
 from fsg.tune.trainable import (
     CHECKPOINT,
@@ -41,9 +42,9 @@ from fsg.tune.trainable import (
 class Recorder(NotInSnapshots, TrialScheduler):
     """Decides nothing about results: delegates to ``inner`` and appends to the ledger.
 
-    ``records`` are the trials as the ledger has them; ``packing`` learns from measured memory; ``device`` is what the ledger says
-    that trials compute on, which one that knows better corrects. ``error`` is why the study
-    cannot go on, if a user must mend something.
+    ``records`` are the trials as the ledger has them; ``packing`` learns from measured memory, ``room`` of checkpoints and of
+    workers that found the disk full; ``device`` is what the ledger says that trials compute on, which one that knows better
+    corrects. ``error`` is why the study cannot go on, if a user must mend something.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Recorder(NotInSnapshots, TrialScheduler):
         limits: Limits | None = None,
         packing: Packing | None = None,
         device: str | None = None,
+        room: Room | None = None,
     ) -> None:
         super().__init__()
         self.ledger = ledger
@@ -61,6 +63,7 @@ class Recorder(NotInSnapshots, TrialScheduler):
         self.limits = limits or Limits()
         self.packing = packing
         self.device = device
+        self.room = room
         self.error: StudyError | None = None
         known = records or {}
         self._epochs = {key: record.epochs[-1]["epoch"] for key, record in known.items() if record.epochs}
@@ -132,11 +135,12 @@ class Recorder(NotInSnapshots, TrialScheduler):
         event = self.ledger.append("retried", key=key, cause=cause, epoch=epoch, reason=f"{cause}: {reason}")
         earlier.append(event)
         if action == "stop":
-            mend = "make space" if cause == "disk" else "mend this"
             self.error = StudyError(
-                f"trial {key}: {reason}\nThe study was stopped, with everything recorded: {mend}, then go on with fsg resume."
+                f"trial {key}: {reason}\nThe study was stopped, with everything recorded: mend this, then go on with fsg resume."
             )
             raise self.error
+        if cause == "disk" and self.room is not None:
+            self.room.refused(sum(e["cause"] == cause and e["epoch"] == epoch for e in earlier))
         if cause == "memory" and self.packing is not None:
             self.packing.ran_out(key)
         self._again.add(key)
@@ -181,6 +185,8 @@ class Recorder(NotInSnapshots, TrialScheduler):
             for aside, detail in json.loads(result.get(DAMAGED, "[]"))
         ]
         self._epochs[key] = result["epoch"]
+        if self.room is not None:
+            self.room.wrote(Path(result[CHECKPOINT]))
         self.ledger.append_all([*damaged, *((name, {"key": key, **fields}) for name, fields in [*events, *ends])])
 
     def _memory(self, trial: Trial, result: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

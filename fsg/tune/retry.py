@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any, Literal
 
 from fsg.errors import CheckpointCorrupt, DataError, FsgError, TrialDiverged, TrialPreempted
+from fsg.files import is_full
 
 Cause = Literal[
     "lost", "preempted", "memory", "hang", "data", "storage", "packed", "diverged", "disk", "user", "crashed"
@@ -37,8 +38,6 @@ _PASSING = {
                  "ENETUNREACH", "EREMOTEIO")
     if hasattr(errno, name)
 }  # fmt: skip
-
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,10 @@ def decide(cause: Cause, epoch: int, earlier: Iterable[Mapping[str, Any]], limit
     ``earlier``: its interruptions so far, each with ``cause`` and ``epoch``. Memory that was short is counted in all: the
     trial has had a whole machine to itself since.
     """
-    if cause in ("user", "disk"):  # nothing gets better by trying again, until somebody has mended it
+    if cause == "user":  # nothing gets better by trying again, until somebody has mended it
         return "stop"
+    if cause == "disk":  # the study pauses until there is room (room.py)
+        return "retry"
     allowed = (limits or Limits()).retries.get(cause, 0)
     same = [one for one in earlier if one["cause"] == cause and (cause == "memory" or one["epoch"] == epoch)]
     return "retry" if len(same) < allowed else "fail"
@@ -89,7 +90,7 @@ def cause_of(error: BaseException) -> Cause:
         return "data"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch.cuda's
         return "memory"
-    if isinstance(error, OSError) and error.errno in _FULL:
+    if isinstance(error, OSError) and is_full(error):
         return "disk"
     if isinstance(error, FsgError) and error.exit_code == 2:
         return "user"

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fsg.errors import BackendUnavailable, FsgError
+from fsg.errors import BackendUnavailable, DiskFull, FsgError
 from fsg.study.design import PlannedTrial
 from fsg.study.folder import StudyFolder
 from fsg.study.inputs import data_of
@@ -29,6 +29,7 @@ from fsg.tune.cluster import connect, grown
 from fsg.tune.devices import OF_CLUSTER, device_name
 from fsg.tune.nodes import refuse_unfit_nodes
 from fsg.tune.retry import Limits
+from fsg.tune.room import PauseInterrupted, Room
 
 if TYPE_CHECKING:
     from fsg.tune.searcher import StudySearcher
@@ -63,10 +64,26 @@ def run_study(
     ``limits``: what interrupted trials are given.
     BackendUnavailable when no cluster answers, or a trial asks for more than the cluster has.
     """
+    room = Room(folder)
+    try:
+        return _run(folder, spec, resources, _Door(ledger, room), room, enough, limits)
+    except PauseInterrupted:
+        return False
+
+
+def _run(
+    folder: StudyFolder,
+    spec: AblationSpec | SweepSpec,
+    resources: Resources,
+    door: _Door,
+    room: Room,
+    enough: Enough,
+    limits: Limits | None,
+) -> bool:
     with ExitStack() as stack:
         connect = functools.cache(lambda: stack.enter_context(_ray(folder, spec, resources)))
         if isinstance(spec, SweepSpec):
-            return _run_sweep(folder, spec, resources, ledger, connect, limits)
+            return _run_sweep(folder, spec, resources, door, room, connect, limits)
         while True:
             state = folder.state()
             left = next_seeds(spec, state, enough)
@@ -75,8 +92,8 @@ def run_study(
             connect()
             new = [trial for trial in left if trial.key not in state.trials]
             if new:
-                ledger.append_all(("planned", trial.event()) for trial in new)
-            _tune(folder, spec, resources, ledger, left, state, limits)
+                door.append_all(("planned", trial.event()) for trial in new)
+            _tune(folder, spec, resources, door, room, left, state, limits)
             trials = folder.state().trials
             if not all(trials[trial.key].status in ENDED for trial in left):
                 return False
@@ -86,7 +103,8 @@ def _run_sweep(
     folder: StudyFolder,
     spec: SweepSpec,
     resources: Resources,
-    ledger: Ledger,
+    door: _Door,
+    room: Room,
     connect: Callable[[], None],
     limits: Limits | None,
 ) -> bool:
@@ -95,7 +113,7 @@ def _run_sweep(
     if _complete(spec, state):
         return True
     connect()
-    exhausted = _tune(folder, spec, resources, ledger, [], state, limits)
+    exhausted = _tune(folder, spec, resources, door, room, [], state, limits)
     state = folder.state()
     return _complete(spec, state) or (exhausted and all(trial.status in ENDED for trial in state.trials.values()))
 
@@ -160,7 +178,8 @@ def _tune(
     folder: StudyFolder,
     spec: AblationSpec | SweepSpec,
     resources: Resources,
-    ledger: Ledger,
+    door: _Door,
+    room: Room,
     left: list[PlannedTrial],
     state: StudyState,
     limits: Limits | None,
@@ -178,7 +197,6 @@ def _tune(
     from fsg.tune.turns import Turns
     from fsg.tune.watch import Watch
 
-    door = _Door(ledger)
     searcher: StudySearcher
     scheduler: Turns
     if isinstance(spec, SweepSpec):
@@ -191,7 +209,7 @@ def _tune(
     scheduler.slots = _slots(resources)
     same = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
     packing = Packing(same["cpu"], same["gpu"], resources.pack, largest_node(), state.trials)
-    recorder = Recorder(door, scheduler, state.trials, limits, packing, device_of(resources))
+    recorder = Recorder(door, scheduler, state.trials, limits, packing, device_of(resources), room)
     searcher.runs_again = recorder.runs_again
     searcher.resources_of = lambda trial: packing.resources(trial.key, trial.config)
     attempts = {key: record.attempts for key, record in state.trials.items()}
@@ -205,13 +223,15 @@ def _tune(
             name="tune",
             storage_path=str(folder.ray.resolve()),
             verbose=0,
-            callbacks=[StartRecorder(door, attempts, device_of(resources)), Watch(recorder, recorder.limits)],
+            callbacks=[StartRecorder(door, attempts, device_of(resources)), Watch(recorder, recorder.limits, room)],
         ),
     )
     try:
         with _quiet():
             tuner.fit()
     except Exception:
+        if room.interrupted:
+            raise PauseInterrupted from None
         error = door.error or recorder.error
         if error is not None:
             raise error from None
@@ -220,20 +240,27 @@ def _tune(
 
 
 class _Door(Ledger):
-    """The ledger as Ray's side writes to it. Remembers an error, of which Ray would hand on a traceback's text alone."""
+    """The ledger as Ray's side writes to it. On a full disk an append waits, and is made again whole.
 
-    def __init__(self, ledger: Ledger) -> None:
+    Remembers any other error, of which Ray would hand on a traceback's text alone.
+    """
+
+    def __init__(self, ledger: Ledger, room: Room) -> None:
         super().__init__(ledger.path)
-        self._ledger = ledger
+        self._ledger, self._room = ledger, room
         self.error: FsgError | None = None
 
     def append_all(self, events: Iterable[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
-        """As the ledger does."""
-        try:
-            return self._ledger.append_all(events)
-        except FsgError as error:
-            self.error = self.error or error
-            raise
+        """As the ledger does, once there is room."""
+        events = list(events)
+        while True:
+            try:
+                return self._ledger.append_all(events)
+            except DiskFull:
+                self._room.refused_ledger()
+            except FsgError as error:
+                self.error = self.error or error
+                raise
 
 
 @contextmanager

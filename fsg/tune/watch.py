@@ -20,6 +20,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from fsg.tune.retry import Cause, Limits
+from fsg.tune.room import Room
 from fsg.tune.snapshots import NotInSnapshots
 from fsg.tune.trainable import STACKS
 
@@ -35,16 +36,18 @@ class Blames(Protocol):
 
 
 class Watch(NotInSnapshots, Callback):
-    """Hears every result, and looks at the clock once in every step of Ray's loop."""
+    """Hears every result, and looks at the clock, and for ``room``, once in every step of Ray's loop."""
 
     def __init__(
         self,
         recorder: Blames,
         limits: Limits,
+        room: Room | None = None,
         clock: Callable[[], float] = time.monotonic,
         end: Callable[[Trial], None] | None = None,
     ) -> None:
-        self._recorder, self._limits, self._clock, self._end = recorder, limits, clock, end or end_worker
+        self._recorder, self._limits, self._room = recorder, limits, room
+        self._clock, self._end = clock, end or end_worker
         self._heard: dict[str, float] = {}  # by Ray's name: when something last came from it
         self._begun: set[str] = set()
         self._epochs: list[float] = []  # seconds each took, in this run
@@ -73,6 +76,11 @@ class Watch(NotInSnapshots, Callback):
         """No longer watched."""
         self._heard.pop(trial.trial_id, None)
 
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Before work is given out, there is room for it; nobody is blamed for the wait."""
+        if self._room is not None:
+            self.excuse(self._room.make_sure(sum(trial.status == Trial.RUNNING for trial in trials)))
+
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """End whoever was silent too long."""
         now = self._clock()
@@ -92,6 +100,7 @@ class Watch(NotInSnapshots, Callback):
     def excuse(self, seconds: float) -> None:
         """Time in which nothing could come."""
         self._heard = {name: heard + seconds for name, heard in self._heard.items()}
+        self._looked += seconds
 
     def _blame(self, trial: Trial, silent: float) -> None:
         stacks = Path(trial.config["checkpoint"]).with_name(STACKS)

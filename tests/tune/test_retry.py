@@ -85,7 +85,11 @@ def test_progress_begins_the_count_anew_but_not_for_memory():
 def test_what_comes_again_is_not_tried_again_and_a_user_error_stops_the_study():
     assert decide("diverged", 0, []) == "fail"
     assert decide("crashed", 0, []) == "fail"
-    assert decide("user", 0, []) == decide("disk", 0, []) == "stop"
+    assert decide("user", 0, []) == "stop"
+
+
+def test_a_full_disk_is_never_what_a_trial_is_given_up_for():
+    assert decide("disk", 0, interrupted("disk", [0] * 99)) == "retry"
 
 
 def test_a_trial_may_be_silent_for_a_multiple_of_the_median_epoch():
