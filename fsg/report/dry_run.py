@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fsg.train.probe import Probe
     from fsg.tune.runner import Resources
 
-CHECKPOINTS = 2  # a trial keeps its newest and the one before
+CHECKPOINTS = {"last": 1, "best+last": 2}  # of a trial that has finished
 PROBED = 5  # points of a space
 TRIAL_OVERHEAD = 0.2  # seconds of Ray and ledger for each trial with a reused actor, measured
 _ALIKE = {"epochs": "epochs", "time": "training time, as measured here", "flops": "floating-point operations"}
@@ -53,7 +53,7 @@ def describe_plan(spec: AblationSpec | SweepSpec, resources: Resources) -> Rende
         epochs = [config.epochs for config in configs]
         times = [p.seconds * p.steps * n + TRIAL_OVERHEAD for p, n in zip(found, epochs, strict=True)]
         total += fmean(times) * seeds
-        stored += CHECKPOINTS * fmean(p.checkpoint_bytes for p in found) * seeds
+        stored += CHECKPOINTS[spec.keep] * fmean(p.checkpoint_bytes for p in found) * seeds
         lengths |= set(epochs)
         steps = _spread([f"{1000 * p.seconds:.1f}" for p in sorted(found)], " ms")
         table.add_row(group, str(seeds), _spread(sorted(epochs)), steps, _spread([clock(t) for t in sorted(times)]))

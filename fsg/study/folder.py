@@ -140,7 +140,8 @@ class StudyFolder:
         except ConfigError as error:
             raise StudyError(f"{error}\nThe study in {self.path} cannot go on without its spec.yaml.") from None
         if extends(began, spec):
-            return began.identity() != spec.identity() or _table(began) != _table(spec), False
+            same = (began.identity(), began.keep, _table(began)) == (spec.identity(), spec.keep, _table(spec))
+            return not same, False
         acceptable = all(isinstance(one, AblationSpec) and one.retune is None for one in (began, spec))
         if accept and acceptable:
             return True, True

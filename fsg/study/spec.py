@@ -106,11 +106,12 @@ class AnalysisSpec(Section):
 
 
 class StudySpec(Section):
-    """What ablations and sweeps share."""
+    """What ablations and sweeps share. ``keep``: which checkpoints a finished trial keeps; what is best, ``best_by`` says."""
 
     name: Name
     question: str = ""
     base: TrialConfig = TrialConfig()
+    keep: Literal["last", "best+last"] = "last"
     _source: YamlSource | None = PrivateAttr(default=None)
 
     @property
@@ -132,9 +133,19 @@ class StudySpec(Section):
         return digest(self.identity())
 
     def identity(self) -> dict[str, Any]:
-        """``resolved()`` without the base's device and without others' results: what makes it this study."""
-        data = {key: value for key, value in self.resolved().items() if key != "published"}
+        """``resolved()`` without the base's device, others' results and what is kept: what makes it this study."""
+        data = {key: value for key, value in self.resolved().items() if key not in ("published", "keep")}
         return data | {"base": {key: value for key, value in data["base"].items() if key != "device"}}
+
+    @property
+    def best_by(self) -> tuple[str, Literal["min", "max"]] | None:
+        """Metric and mode of the best checkpoint, where one is kept: the study's own, or for a test metric its validation."""
+        metric: MetricSpec | SearchMetricSpec = self.metric  # type: ignore[attr-defined]
+        if self.keep == "last":
+            return None
+        if metric.name in EPOCH_METRICS:
+            return metric.name, metric.mode
+        return ("val_loss", "min") if metric.name == "test_loss" else ("val_accuracy", "max")
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and isinstance(other, StudySpec) and self.resolved() == other.resolved()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -17,18 +18,33 @@ from fsg.errors import CheckpointCorrupt
 from fsg.files import set_aside, write_atomically
 
 _DIGEST_BYTES = 32
+_BEST = "best_value"  # in a checkpoint
 
 
 class CheckpointStore:
-    """The checkpoints of one trial: the newest at ``path`` and the one before it, in case the newest is damaged."""
+    """The checkpoints of one trial: the newest at ``path`` and the one before it, in case the newest is damaged.
 
-    def __init__(self, path: Path) -> None:
+    ``better``: which values are better, where the checkpoint with the best one is kept too, as ``best.pt``; of equals the
+    earliest. The best value stands in every checkpoint: where ``best.pt`` was damaged, nothing less takes its place.
+    """
+
+    def __init__(self, path: Path, better: Literal["min", "max"] | None = None) -> None:
         self.path = path
+        self.best = path.with_name(f"best{path.suffix}")
+        self._sign = {"max": 1, "min": -1, None: 0}[better]
+        self._best_value = -math.inf  # times the sign
         self.damaged: list[tuple[Path, str]] = []  # what was set aside, as what it is kept, and why
         self.previous = path.with_suffix(f".previous{path.suffix}")
 
-    def save(self, state: dict[str, Any]) -> None:
-        """Keep ``state`` as the newest checkpoint, and what was the newest as the previous one."""
+    def save(self, state: dict[str, Any], value: float | None = None) -> None:
+        """Keep ``state`` as the newest checkpoint, what was the newest as the previous one, and the best by its ``value``."""
+        if self._sign:
+            better = value is not None and self._sign * value > self._best_value
+            if better and value is not None:
+                self._best_value = self._sign * value
+            state = state | {_BEST: self._best_value}
+            if better:  # before the newest: a kill in between has this epoch run again, and lead to the same
+                save_checkpoint(state, self.best)
         if self.path.exists():
             self.path.replace(self.previous)
         save_checkpoint(state, self.path)
@@ -42,12 +58,24 @@ class CheckpointStore:
 
     def load(self) -> dict[str, Any] | None:
         """The newest whole checkpoint, or None. A damaged one is set aside as ``*.damaged-<n>``, never deleted."""
-        for path in (self.path, self.previous):
-            if path.exists():
-                try:
-                    return load_checkpoint(path)
-                except CheckpointCorrupt as error:
-                    self.damaged.append((set_aside(path, "damaged"), str(error)))
+        state = self._load(self.path)
+        if state is None:
+            state = self._load(self.previous)
+        if self._sign:
+            known = self._load(self.best) or state or {}
+            self._best_value = known.get(_BEST, -math.inf)
+        return state
+
+    def prune(self) -> None:
+        """The trial has finished: the checkpoint before the newest is not needed any more."""
+        self.previous.unlink(missing_ok=True)
+
+    def _load(self, path: Path) -> dict[str, Any] | None:
+        if path.exists():
+            try:
+                return load_checkpoint(path)
+            except CheckpointCorrupt as error:
+                self.damaged.append((set_aside(path, "damaged"), str(error)))
         return None
 
 

@@ -210,6 +210,7 @@ def _tune(
     same = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
     packing = Packing(same["cpu"], same["gpu"], resources.pack, largest_node(), state.trials)
     recorder = Recorder(door, scheduler, state.trials, limits, packing, device_of(resources), room)
+    searcher.best = spec.best_by
     searcher.runs_again = recorder.runs_again
     searcher.resources_of = lambda trial: packing.resources(trial.key, trial.config)
     attempts = {key: record.attempts for key, record in state.trials.items()}

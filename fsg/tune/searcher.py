@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -20,7 +21,7 @@ from fsg.tune.proposals import Proposals, make_sampler
 from fsg.tune.racing import Values
 from fsg.tune.snapshots import NotInSnapshots
 from fsg.tune.starting import start_points
-from fsg.tune.trainable import FAILED, RESOURCES, tune_config
+from fsg.tune.trainable import BEST, FAILED, RESOURCES, tune_config
 
 
 class StudySearcher(NotInSnapshots, Searcher):
@@ -32,6 +33,7 @@ class StudySearcher(NotInSnapshots, Searcher):
         self.exhausted = False  # whether no point is left that has not been run
         self.runs_again: Callable[[str], bool] = lambda key: False  # whether a trial that ended is to be run again
         self.resources_of: Callable[[PlannedTrial], dict[str, float]] | None = None  # None: all trials get the same
+        self.best: tuple[str, str] | None = None  # metric and mode by which each trial's best checkpoint is kept
         self._begun: dict[str, PlannedTrial] = {}  # by Ray's name
         self._again: deque[PlannedTrial] = deque()
 
@@ -46,7 +48,8 @@ class StudySearcher(NotInSnapshots, Searcher):
             return None if self._begun else Searcher.FINISHED
         self._begun[trial_id] = trial
         given = {RESOURCES: self.resources_of(trial)} if self.resources_of else {}
-        return self.tune_config(trial) | given
+        best = {BEST: json.dumps(self.best)} if self.best else {}
+        return self.tune_config(trial) | given | best
 
     def tune_config(self, trial: PlannedTrial) -> dict[str, Any]:
         """What Ray carries to a worker."""

@@ -31,6 +31,7 @@ from fsg.tune.retry import as_ended
 # Keys of a result besides Ray's own.
 METRICS, LAYERS, FAILED, CHECKPOINT, FINGERPRINT = "metrics", "layers", "failed", "checkpoint", "fingerprint"
 DEVICE, DAMAGED, MEMORY, PAUSED = "device", "damaged", "memory", "paused"
+BEST = "best"  # in a configuration: metric and mode by which the best checkpoint is kept, as JSON; none if absent
 RESOURCES = "resources"  # in a configuration: what Ray is to set aside for the trial
 STACKS = "stacks.txt"  # beside the checkpoint: what the threads of a worker that hung were doing
 
@@ -114,7 +115,8 @@ class FsgTrainable(tune.Trainable):
         device = device_of(trial.device, resources.get("GPU", 0))
         self.alone = resources.get("GPU", 0) >= 1
         trainer = Trainer(trial.model_copy(update={"device": device}))
-        self.checkpoints = CheckpointStore(Path(self.trial_config["checkpoint"]))
+        self.best_metric, better = json.loads(self.trial_config.get(BEST, "[null, null]"))
+        self.checkpoints = CheckpointStore(Path(self.trial_config["checkpoint"]), better)
         state = self.checkpoints.load()
         self.fingerprint: dict[str, str] | None = None
         heard = self.trial_config.get("heard", 0)
@@ -139,7 +141,9 @@ class FsgTrainable(tune.Trainable):
         self.resumed = False
         if result is None:
             result = self.trainer.run_epoch(self.checkpoints.save, self.leaving)
-            self.checkpoints.save(self.trainer.state_dict())
+            self.checkpoints.save(self.trainer.state_dict(), result.metrics.get(self.best_metric))
+        if self.trainer.finished:
+            self.checkpoints.prune()
         fingerprint, self.fingerprint = self.fingerprint, None  # with the first epoch only
         device, self.device = self.device, None  # with the first of an attempt
         damaged, self.checkpoints.damaged = [(str(p), why) for p, why in self.checkpoints.damaged], []

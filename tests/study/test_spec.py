@@ -477,3 +477,31 @@ def test_a_study_is_checked_without_torch_or_anything_as_heavy():
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("metric", "by"),
+    [
+        ("{name: val_loss, mode: min}", ("val_loss", "min")),
+        ("{name: test_accuracy, mode: max}", ("val_accuracy", "max")),
+        ("{name: test_loss, mode: min}", ("val_loss", "min")),
+    ],
+)
+def test_what_is_kept_as_best_is_never_chosen_by_a_test_metric(files, ablation_text, metric, by):
+    old = 'metric: {name: val_accuracy, mode: max, unit: "%"}'
+    spec = files.load(ablation_text, (old, f"keep: best+last\nmetric: {metric}"))
+    assert spec.best_by == by
+
+
+def test_what_is_kept_may_change_and_the_study_is_the_same(files, ablation_text, ablation, tmp_path):
+    from fsg.study.folder import StudyFolder
+
+    kept = files.load(ablation_text, ("name: small", "name: small\nkeep: best+last"))
+    assert ablation.best_by is None
+    assert kept.digest() == ablation.digest()
+    for spec in (ablation, kept, ablation):
+        assert StudyFolder.create_or_open(spec, tmp_path).spec().keep == spec.keep
+
+
+def test_nothing_else_can_be_kept(files, ablation_text):
+    assert files.refused(ablation_text, ("name: small", "name: small\nkeep: best")).startswith("study.yaml:2: ")

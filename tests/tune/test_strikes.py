@@ -8,6 +8,7 @@ import psutil
 import pytest
 from tiny_studies import ABLATION, Study, outcome
 
+from fsg.train.checkpoint import load_checkpoint
 from fsg.tune.retry import Limits
 
 STRIKES = {"lost": signal.SIGKILL, "preempted": signal.SIGTERM, "hang": signal.SIGSTOP}
@@ -71,6 +72,16 @@ def test_who_was_not_struck_ran_once(struck):
     study, victims = struck
     (spared,) = {trial.key for trial in study.trials.values()} - set(victims.values())
     assert len(study.of(spared, "started")) == 1
+
+
+def test_every_trial_keeps_its_best_and_its_last_checkpoint_and_no_other(struck):
+    study, _ = struck
+    for record in study.trials.values():
+        kept = study.folder.checkpoints / record.key
+        assert {path.name for path in kept.iterdir()} - {"stacks.txt"} == {"best.pt", "last.pt"}
+        best = max(record.epochs, key=lambda metrics: metrics["val_accuracy"])  # the first of equals
+        assert load_checkpoint(kept / "best.pt")["epoch"] == best["epoch"]
+        assert load_checkpoint(kept / "last.pt")["epoch"] == ABLATION["base"]["epochs"]
 
 
 def test_the_stacks_of_who_hung_are_kept(struck):

@@ -7,8 +7,9 @@ import pytest
 
 from fsg.config import parse_trial
 from fsg.train import Trainer
+from fsg.train.checkpoint import load_checkpoint
 from fsg.tune.retry import TrialEnded
-from fsg.tune.trainable import FAILED, METRICS, FsgTrainable, tune_config
+from fsg.tune.trainable import BEST, FAILED, METRICS, FsgTrainable, tune_config
 
 TRIAL = {"gradient": "fsg", "epochs": 3, "data": {"name": "synthetic", "batch_size": 512}, "device": "cpu"}
 TIMES = ("step_ms", "images_per_s")
@@ -45,6 +46,24 @@ def test_a_resumed_trial_first_reports_the_epoch_its_driver_may_not_have_heard_o
     third = after.step()
     assert (third["epoch"], third["done"]) == (3, True)
     assert numbers(third) == {n: v for n, v in list(Trainer(parse_trial(TRIAL)))[-1].metrics.items() if n not in TIMES}
+
+
+def test_a_trial_that_has_finished_keeps_its_last_checkpoint_alone_unless_the_best_is_asked_for(worker, tmp_path):
+    trainable = worker()
+    for _ in range(2):
+        trainable.step()
+    assert {path.name for path in tmp_path.iterdir()} == {"stacks.txt", "last.pt", "last.previous.pt"}
+    trainable.step()
+    trainable.cleanup()
+    assert {path.name for path in tmp_path.iterdir()} == {"last.pt"}
+
+    asked = FsgTrainable(
+        trainable.trial_config | {"checkpoint": str(tmp_path / "b" / "last.pt"), BEST: '["lr", "max"]'}
+    )
+    rates = [numbers(asked.step())["lr"] for _ in range(3)]
+    asked.cleanup()
+    assert {path.name for path in (tmp_path / "b").iterdir()} == {"last.pt", "best.pt"}
+    assert load_checkpoint(tmp_path / "b" / "best.pt")["epoch"] == 1 + rates.index(max(rates)) < 3
 
 
 def test_a_trial_killed_after_its_last_epoch_only_says_so(worker, monkeypatch):

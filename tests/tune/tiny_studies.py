@@ -13,6 +13,7 @@ BASE = {"gradient": "ste", "epochs": 12, "data": {"name": "digits", "batch_size"
 ABLATION = {
     "name": "small",
     "base": BASE,
+    "keep": "best+last",
     "seeds": [0, 1],
     "metric": {"name": "val_accuracy", "mode": "max"},
     "arms": {"slow_rate": {"optimizer": {"lr": 0.003}}},
