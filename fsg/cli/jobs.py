@@ -18,9 +18,7 @@ def attach(
     address: Annotated[str, typer.Option(help="The cluster: job:http://HOST:8265 or ray://HOST.")] = (
         "job:http://127.0.0.1:8265"
     ),
-    stop: Annotated[
-        bool, typer.Option("--stop", help="End it there; `fsg ablate` or `sweep` goes on with it.")
-    ] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="End it there; sending its file again goes on with it.")] = False,
 ) -> None:
     """Follow a study that runs on a cluster, from its first line."""
     from fsg.tune.jobs import Jobs, job_server
@@ -34,7 +32,7 @@ def attach(
         raise ConfigError(f'{server}: no job of a study "{study}" is known there.')
     if stop:
         jobs.stop(job)
-    _follow(jobs, job, study, address)
+    _follow(jobs, job, study, address, stopping=stop)
 
 
 def submit(
@@ -68,7 +66,7 @@ def submit(
     _follow(jobs, job, study, address)
 
 
-def _follow(jobs: Jobs, job: str, study: str, address: str) -> None:
+def _follow(jobs: Jobs, job: str, study: str, address: str, stopping: bool = False) -> None:
     again = f"fsg attach {study} --address {address}"
     try:
         status = jobs.follow(job, lambda text: typer.echo(text, nl=False))
@@ -76,7 +74,9 @@ def _follow(jobs: Jobs, job: str, study: str, address: str) -> None:
         typer.echo(f"\nThe study goes on. Follow it again with: {again}\nEnd it with: {again} --stop")
         return
     if status == "STOPPED":
-        typer.echo("Stopped there. The same command goes on with it.")
-        raise typer.Exit(130)
+        typer.echo("Stopped there. Sending its file again goes on with it.")
+        raise typer.Exit(0 if stopping else 130)
     if status == "FAILED":
-        raise FsgError(f"{study} failed on {jobs.server}; what it said stands above.")
+        failure = FsgError(f"{study} failed on {jobs.server}; what it said stands above.")
+        failure.exit_code = jobs.exit_code(job)
+        raise failure

@@ -117,8 +117,11 @@ def resume(
         )
     folder, output = open_study(study, storage), _output(quiet, json)
     resources = _resources(cpus_per_trial, gpus_per_trial, address)
-    with driving(folder.path, _console(hushed=output == "json")) as lock:
-        _run(folder, folder.spec(), _tracking(tracking_uri), resources, output, lock)
+    from fsg.tune.preflight import fit
+
+    spec, uri = folder.spec(), _tracking(tracking_uri)
+    with fit(spec, resources, folder.path.parent), driving(folder.path, _console(hushed=output == "json")) as lock:
+        _run(folder, spec, uri, resources, output, lock)
 
 
 def compare(
@@ -255,13 +258,10 @@ def _start(
         _console().print(describe_plan(spec, resources))
         return
     uri = _tracking(tracking_uri)
-    if address is None:
-        _check_data(spec)
-    else:
-        from fsg.tune.cluster import reach
+    from fsg.tune.preflight import fit
 
-        reach(address)
-    with driving(local(storage) / spec.name, _console(hushed=output == "json")) as lock:
+    place = local(storage)
+    with fit(spec, resources, place), driving(place / spec.name, _console(hushed=output == "json")) as lock:
         folder = begin_study(spec, storage, accept_changes)
         _run(folder, spec, uri, resources, output, lock)
 
@@ -309,16 +309,6 @@ def _budgeted(spec: AblationSpec, storage: str, cpus: float, gpus: float) -> Abl
     unmeasured = spec.model_copy(update={"fairness": Fairness()})
     fairness = measured(spec.fairness, arms_of(unmeasured), known, measure)
     return spec.model_copy(update={"fairness": fairness})
-
-
-def _check_data(spec: AblationSpec | SweepSpec) -> None:
-    """Load what the trials will load, before anything is written: DataError where it is missing or damaged."""
-    from fsg.study.inputs import data_of
-
-    for data in data_of(spec):
-        from fsg.data import load_data
-
-        load_data(data)
 
 
 def _output(quiet: bool, json: bool) -> Output:

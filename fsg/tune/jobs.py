@@ -6,6 +6,7 @@ has the token can follow it from anywhere. Proof: ``tests/clusters/test_jobs.py`
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import time
@@ -30,8 +31,14 @@ NOT_SHIPPED = (
     "/data/", "/studies/", "/mlruns/", "/mlartifacts/", "/mlflow.db*", "*.pt", "*.ckpt",
     ".venv/", "venv/", ".git/", "__pycache__/", ".*_cache/", ".hypothesis/", "/build/", "/dist/",
 )  # fmt: skip
+# Ray would leave some out by itself, with a line about each; NOT_SHIPPED names them all.
+SHIPPING = {"RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES": ""}
+CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging")
+# How long a driver that was asked to end may take for its trials to save; Ray's 3 s kill it in the middle.
+STOPPING = {"RAY_JOB_STOP_WAIT_TIME_S": "120"}
 POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 120.0  # of a network that is away, before following is given up; the job does not notice
+AGENT_PORT = 52365  # of every Ray, and only one on a machine has it: the others' heads run, and start no job
 AGENT_SECONDS = 120.0  # a head answers before the agent that starts jobs on it does
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
@@ -60,10 +67,12 @@ class Jobs:
 
     def __init__(self, server: str) -> None:
         self.server = server
-        os.environ.update(RAY_ENVIRONMENT)
+        os.environ.update(RAY_ENVIRONMENT | SHIPPING)
         use_token()
         from ray.job_submission import JobSubmissionClient
 
+        for name in CHATTY:  # each package that is made, uploaded or there already
+            logging.getLogger(name).setLevel(logging.WARNING)
         with self._one_message():
             self._client: JobSubmissionClient = JobSubmissionClient(server)
             self._client.get_version()
@@ -82,13 +91,18 @@ class Jobs:
                 try:
                     job: str = self._client.submit_job(
                         entrypoint=entrypoint,
-                        runtime_env={"working_dir": str(tree), "excludes": list(NOT_SHIPPED)},
+                        runtime_env={"working_dir": str(tree), "excludes": list(NOT_SHIPPED), "env_vars": STOPPING},
                         metadata={STUDY: study},
                     )
                     return job
                 except RuntimeError as error:
-                    if "No available agent" not in str(error) or time.monotonic() > deadline:
+                    if "No available agent" not in str(error):
                         raise
+                    if time.monotonic() > deadline:
+                        raise BackendUnavailable(
+                            f"{self.server}: nothing on its head starts jobs. Another Ray on that machine may have port "
+                            f"{AGENT_PORT}: start the head with `ray start --head --dashboard-agent-listen-port=PORT`."
+                        ) from None
                     time.sleep(1)
 
     def find(self, study: str, only_running: bool = False) -> str | None:
@@ -121,8 +135,13 @@ class Jobs:
                     return status
             time.sleep(POLL_SECONDS)
 
+    def exit_code(self, job: str) -> int:
+        """What the driver of a failed job exited with; 1 where it is not known."""
+        with self._one_message():
+            return self._client.get_job_info(job).driver_exit_code or 1
+
     def stop(self, job: str) -> None:
-        """Ask the job to end. What its trials have reached stays."""
+        """Ask the job to end, as Ctrl-C would. What its trials have reached stays."""
         with self._one_message():
             self._client.stop_job(job)
 

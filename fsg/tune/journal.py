@@ -7,16 +7,45 @@ Proof: ``tests/tune/test_journal.py``.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import zlib
+from collections.abc import Container
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
 
 from fsg.files import keep_aside, set_aside
+
+
+class Journal(JournalStorage):
+    """Knows up to which trial none waits: Optuna looks through all of them for one that does before it makes another.
+
+    That was 40 % of a driver's processor time at 10,000 trials, and grew with their square. A trial stops waiting for good.
+    """
+
+    _none_waits_before = 0
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """As Optuna's; those that wait are looked for among the newest alone. A journal here holds one study."""
+        if states != (TrialState.WAITING,):
+            return super().get_all_trials(study_id, deepcopy, states)
+        waiting: list[FrozenTrial] = []
+        with suppress(KeyError):  # there is no trial of that number yet
+            for number in itertools.count(self._none_waits_before):
+                trial = self.get_trial(self.get_trial_id_from_study_id_trial_number(study_id, number))
+                if trial.state == TrialState.WAITING:
+                    waiting.append(trial)
+                elif not waiting:
+                    self._none_waits_before = number + 1
+        return waiting
 
 
 class CheckedJournal(JournalFileBackend):
@@ -33,7 +62,7 @@ class CheckedJournal(JournalFileBackend):
             file.write(b"".join(lines))
 
 
-def open_journal(path: Path) -> tuple[JournalStorage, list[str]]:
+def open_journal(path: Path) -> tuple[Journal, list[str]]:
     """The journal at ``path``, new if it is damaged; and a sentence for what was set aside.
 
     A kill leaves a lock that Optuna would wait 30 s for, and half of a line: that is kept beside it, and is no damage.
@@ -50,7 +79,7 @@ def open_journal(path: Path) -> tuple[JournalStorage, list[str]]:
         elif whole < len(data):
             keep_aside(path, "torn", data[whole:])
             os.truncate(path, whole)
-    return JournalStorage(CheckedJournal(str(path))), said
+    return Journal(CheckedJournal(str(path))), said
 
 
 def problem_in(data: bytes) -> str | None:

@@ -147,6 +147,16 @@ def storage_problems(folder: Path, probe: str = "") -> list[str]:
         return [f"{folder} is not there. Mount the storage that the driver uses at the same path."]
     if probe and not (folder / probe).exists():
         return [f"{folder} is another folder than the driver's. Mount the same storage at the same path."]
+    if problem := write_problem(folder):
+        return [problem]
+    free = shutil.disk_usage(folder).free
+    if free < FREE_BYTES:
+        return [f"{folder} has {free / GIB:.2f} GiB free, a study needs about {FREE_BYTES / GIB:g}. Make space."]
+    return []
+
+
+def write_problem(folder: Path) -> str | None:
+    """Why a megabyte cannot be written to ``folder``, read and deleted again, or None."""
     data, path = os.urandom(PROBE_BYTES), folder / f".fsg-probe-{secrets.token_hex(6)}"
     try:
         with path.open("xb") as file:
@@ -154,16 +164,13 @@ def storage_problems(folder: Path, probe: str = "") -> list[str]:
             file.flush()
             os.fsync(file.fileno())
         if path.read_bytes() != data:
-            return [f"{folder}: what was written is read back as something else. Do not use this storage."]
+            return f"{folder}: what was written is read back as something else. Do not use this storage."
     except OSError as error:
-        return [f"{folder} cannot be written ({error.strerror}). Make space, or give this user the right to write."]
+        return f"{folder} cannot be written ({error.strerror}). Make space, or give this user the right to write."
     finally:
         with suppress(OSError):
             path.unlink()
-    free = shutil.disk_usage(folder).free
-    if free < FREE_BYTES:
-        return [f"{folder} has {free / GIB:.2f} GiB free, a study needs about {FREE_BYTES / GIB:g}. Make space."]
-    return []
+    return None
 
 
 def server_problem(address: str) -> str | None:
@@ -252,10 +259,12 @@ def _answer(reference: Any, seconds: float) -> Any:
 
 def refuse_unfit_nodes(storage: Path, data: Sequence[DataConfig]) -> None:
     """Before the first trial: BackendUnavailable, a line a problem, where a node cannot run the study as the driver would."""
+    storage = storage.absolute()
     probe = storage / f".fsg-driver-{secrets.token_hex(6)}"
     try:
+        storage.mkdir(parents=True, exist_ok=True)
         probe.touch()
-        found = ask_nodes(Ask(storage.absolute(), probe.name, data=tuple(data)))
+        found = ask_nodes(Ask(storage, probe.name, data=tuple(data)))
     except OSError as error:
         raise BackendUnavailable(f"{storage} cannot be written ({error.strerror}). Choose another --storage.") from None
     finally:

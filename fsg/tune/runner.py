@@ -20,14 +20,12 @@ from typing import TYPE_CHECKING, Any
 from fsg.errors import BackendUnavailable, DiskFull, FsgError
 from fsg.study.design import PlannedTrial
 from fsg.study.folder import StudyFolder
-from fsg.study.inputs import data_of
 from fsg.study.ledger import Ledger, StudyState
 from fsg.study.population import is_population
 from fsg.study.seeds import Enough, next_seeds
 from fsg.study.spec import AblationSpec, SweepSpec
 from fsg.tune.cluster import connect, grown
 from fsg.tune.devices import OF_CLUSTER, device_name
-from fsg.tune.nodes import refuse_unfit_nodes
 from fsg.tune.retry import Limits
 from fsg.tune.room import PauseInterrupted, Room
 
@@ -81,7 +79,7 @@ def _run(
     limits: Limits | None,
 ) -> bool:
     with ExitStack() as stack:
-        connect = functools.cache(lambda: stack.enter_context(_ray(folder, spec, resources)))
+        connect = functools.cache(lambda: stack.enter_context(_ray(resources)))
         if isinstance(spec, SweepSpec):
             return _run_sweep(folder, spec, resources, door, room, connect, limits)
         while True:
@@ -127,14 +125,12 @@ def _complete(spec: SweepSpec, state: StudyState) -> bool:
 
 
 @contextmanager
-def _ray(folder: StudyFolder, spec: AblationSpec | SweepSpec, resources: Resources) -> Iterator[None]:
-    """Connected to Ray, every node fit for the study, with as many trials made ready as there are slots."""
+def _ray(resources: Resources) -> Iterator[None]:
+    """Connected to Ray, with as many trials made ready as there are slots."""
     ours = connect(resources.address)
     import ray
 
     try:
-        if resources.address is not None:
-            refuse_unfit_nodes(folder.path, data_of(spec))
         # Ray makes one trial at a time ready for a searcher that learns; every free core should have one waiting.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(_slots(resources))
         yield

@@ -1,6 +1,10 @@
 """What the commands for clusters and teams refuse before they start anything. The real ones are in ``tests/clusters``."""
 
+import os
+import subprocess
+
 import pytest
+from cli_texts import ABLATION, SWEEP
 
 
 def test_a_team_server_says_itself_which_store_and_port(fsg, tmp_path):
@@ -27,3 +31,45 @@ def test_only_a_job_can_be_attached(address, fsg):
 def test_a_distant_study_is_resumed_by_its_file(fsg):
     said = fsg("resume", "study", "--address", "ray://head")
     assert "fsg ablate FILE --address ray://head goes on where it was stopped" in said.err
+
+
+@pytest.mark.parametrize(
+    ("command", "study", "options", "message"),
+    [
+        ("ablate", ABLATION.replace("epochs: 2", "epochs: 2\n  device: cuda"), [], 'arm "learnt" says device: cuda'),
+        ("sweep", SWEEP, ["--gpus-per-trial", "1"], "--gpus-per-trial is 1, and there are 0 GPUs"),
+    ],
+)
+def test_a_study_that_asks_for_a_gpu_is_refused_where_there_is_none(
+    command, study, options, message, fsg, tmp_path, nothing_starts
+):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    (tmp_path / "study.yaml").write_text(study)
+    said = fsg(command, "study.yaml", *options)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith(f"fsg: {message}") and len(said.err.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["study.yaml"], "something was written"
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A disk of a mebibyte with a quarter of it taken."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk]).returncode:
+        pytest.skip("mounting a small disk needs root")
+    (disk / "taken").write_bytes(b"x" * 2**18)
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_study_is_refused_where_its_storage_is_full(full_disk, fsg, tmp_path, nothing_starts):
+    (tmp_path / "study.yaml").write_text(ABLATION)
+    said = fsg("ablate", "study.yaml", "--storage", full_disk / "studies")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith(f"fsg: {full_disk} cannot be written (No space left on device). Make space")
+    assert len(said.err.splitlines()) == 1
+    assert [path.name for path in full_disk.iterdir()] == ["taken"]

@@ -20,6 +20,8 @@ import yaml
 import fsg
 from fsg.cli.cluster_doctor import skew_problems
 from fsg.errors import BackendUnavailable
+from fsg.study.folder import StudyFolder
+from fsg.study.lock import driver_of
 from fsg.tune.jobs import NOT_SHIPPED, job_server
 
 SOURCE = Path(fsg.__file__).parents[1]
@@ -57,7 +59,7 @@ class Cluster:
         command = [
             "ray", "start", "--head", "--block", f"--port={self.port}", "--num-cpus=2", "--include-dashboard=true",
             "--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard}", "--node-ip-address=127.0.0.1",
-            "--disable-usage-stats",
+            "--disable-usage-stats", f"--dashboard-agent-listen-port={free_port()}",  # another Ray here has the usual one
         ]  # fmt: skip
         self.log = (folder / "head.log").open("w")
         self.head = subprocess.Popen(
@@ -188,6 +190,29 @@ def test_what_would_be_lost_or_shown_in_a_job_is_refused(changes, said, cluster,
     assert said in message and "hush" not in message
 
 
+def test_a_gpu_that_the_cluster_does_not_have_is_refused(cluster, project):
+    words = ("ablate", "study.yaml", "--storage", cluster.folder / "wrong", "--address", cluster.address)
+    said = one_message(cluster.fsg(*words, "--gpus-per-trial", "0.5", cwd=project))
+    assert said.startswith("fsg: --gpus-per-trial is 0.5, and there are 0 GPUs.")
+    assert not (cluster.folder / "wrong").exists()
+
+
+def test_a_storage_that_is_full_on_a_node_is_refused(cluster, project):
+    disk = cluster.folder / "disk"
+    disk.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk]).returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        (disk / "taken").write_bytes(b"x" * 2**18)
+        result = cluster.fsg("ablate", "study.yaml", "--storage", disk, "--address", cluster.address, cwd=project)
+        assert one_message(result) == "fsg: The cluster is not fit for this study; nothing was started."
+        (line,) = result[2].strip().splitlines()[1:]
+        assert line.startswith("node 1 (") and f"{disk} cannot be written (No space left on device)." in line
+        assert [path.name for path in disk.iterdir()] == ["taken"]
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
 # The doctor ------------------------------------------------------------------------------------------------------------
 def test_the_doctor_looks_at_every_node_and_leaves_no_trace(cluster):
     storage = cluster.folder / "examined"
@@ -229,6 +254,59 @@ def test_a_study_goes_on_when_the_laptop_closes_and_is_picked_up_again(cluster, 
     (shipped,) = [p.parent for p in cluster.folder.rglob("study.yaml") if "working_dir_files" in p.parts]
     assert sorted(path.name for path in shipped.iterdir()) == ["fsg", "study.yaml"]
     assert (shipped / "fsg" / "data" / "__init__.py").exists()
+
+
+def test_ctrl_c_leaves_a_study_to_itself_and_stop_ends_it_so_that_it_goes_on_later(cluster, project):
+    long = STUDY | {"name": "long", "base": STUDY["base"] | {"epochs": 150}}
+    (project / "long.yaml").write_text(yaml.safe_dump(long))
+    storage = cluster.folder / "shared"
+    study = StudyFolder(storage / "long")
+    send = ("ablate", "long.yaml", "--storage", storage, "--address", cluster.jobs)
+    attach = ("attach", "long", "--address", cluster.jobs)
+
+    def epochs(more_than, seconds=120):
+        """How many the ledger has, once these are more."""
+        end = time.monotonic() + seconds
+        while (count := sum(e["event"] == "epoch" for e in study.ledger().read())) <= more_than:
+            assert time.monotonic() < end, "no progress"
+            time.sleep(0.1)
+        return count
+
+    sender = cluster.start(*send, cwd=project, source=project)
+    assert sender.stdout.readline().startswith("long runs on")
+    epochs(0)
+    sender.send_signal(signal.SIGINT)
+    out, err = sender.communicate(timeout=60)
+    assert (sender.returncode, err) == (0, ""), "Ray's own words reached the user"
+
+    follower = cluster.start(*attach)
+    assert any("recorded in" in line for line in iter(follower.stdout.readline, ""))
+    follower.send_signal(signal.SIGINT)
+    out, err = follower.communicate(timeout=60)
+    assert (follower.returncode, err) == (0, "")
+    assert f"The study goes on. Follow it again with: fsg attach long --address {cluster.jobs}" in out
+    left_at = epochs(epochs(0))
+
+    code, out, err = cluster.fsg(*attach, "--stop")
+    assert (code, err) == (0, ""), out
+    assert "Stopped. Go on with: fsg resume" in out, "the driver had no time to say its last"
+    assert out.endswith("Stopped there. Sending its file again goes on with it.\n")
+    left = {trial.status for trial in study.state().trials.values()}
+    assert "running" in left <= {"running", "finished"}
+    assert driver_of(study.path)["alive"] is False
+
+    code, out, err = cluster.fsg(*send, cwd=project, source=project)
+    assert (code, err) == (0, ""), out
+    trained = [(e["key"], e["metrics"]["epoch"]) for e in study.ledger().read() if e["event"] == "epoch"]
+    assert len(trained) == len(set(trained)) == 2 * 150 > left_at, "an epoch was lost or run again"
+
+
+def test_a_study_that_was_refused_there_exits_as_it_would_here(cluster, project):
+    send = ("ablate", "study.yaml", "--storage", cluster.folder / "wrong", "--address", cluster.jobs)
+    code, out, err = cluster.fsg(*send, "--gpus-per-trial", "1", cwd=project, source=project)
+    assert (code, err) == (2, f"fsg: small failed on {cluster.jobs[4:]}; what it said stands above.\n")
+    assert "fsg: --gpus-per-trial is 1, and there are 0 GPUs." in out
+    assert not (cluster.folder / "wrong").exists()
 
 
 def test_a_study_that_was_never_sent_cannot_be_attached(cluster):

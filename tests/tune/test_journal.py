@@ -64,3 +64,21 @@ def test_half_of_a_last_line_is_a_kill_and_no_damage(journal):
 def test_a_lock_that_a_kill_left_is_no_obstacle(journal):
     journal.with_name("optuna.journal.lock").symlink_to(journal)
     assert len(study_at(journal)[0].trials) == 2
+
+
+def test_a_point_that_waits_is_given_out_first_and_once_even_from_an_earlier_run(journal):
+    study, _ = study_at(journal)
+    study.enqueue_trial({"x": 0.125})
+    study.enqueue_trial({"x": 0.75})
+    assert study.ask().suggest_float("x", 0, 1) == 0.125
+    again, _ = study_at(journal)
+    given = [again.ask().suggest_float("x", 0, 1) for _ in range(3)]
+    assert given[0] == 0.75 and not {0.125, 0.75} & set(given[1:])
+    assert [trial.number for trial in again.get_trials(states=[optuna.trial.TrialState.RUNNING])] == [2, 3, 4, 5]
+
+
+def test_a_new_trial_is_made_without_looking_through_all_the_old_ones(journal, monkeypatch):
+    study, _ = study_at(journal)
+    study.ask()
+    monkeypatch.setattr(JournalStorage, "get_all_trials", lambda *_, **__: pytest.fail("all were looked through"))
+    assert study.ask().number == 3
