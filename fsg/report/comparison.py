@@ -9,13 +9,13 @@ from __future__ import annotations
 import datetime
 import difflib
 import math
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fsg.errors import StudyError
+from fsg.report.notes import interruptions
 from fsg.stats.curves import area
 from fsg.stats.paired import Interval, Vector, equivalence_test, holm, matched, mean_interval, paired_interval, t_test
 from fsg.stats.sequential import Looks
@@ -224,7 +224,7 @@ def compare(
         rows=rows,
         notes=tuple([_SEQUENTIAL.format(looks.first, looks.last)] if looks else [])
         + tuple(_notes(rows, measure, reference, baseline, interval, smallest_effect))
-        + _interruptions(state.trials.values()),
+        + interruptions(state.trials.values()),
         provenance=provenance(state, (r for of_seed in finished.values() for r in of_seed.values()), device, equal),
     )
 
@@ -385,15 +385,6 @@ def _best_arm(values: Mapping[str, Mapping[int, float]], measure: Measure) -> st
 
 
 # What the reader must know --------------------------------------------------------------------------------------------
-def _interruptions(records: Iterable[TrialRecord]) -> tuple[str, ...]:
-    """How often a trial was interrupted and went on, by cause; nothing where none was."""
-    causes = Counter(retry["cause"] for record in records for retry in record.retries)
-    if not causes:
-        return ()
-    listed = ", ".join(f"{count} {cause}" for cause, count in sorted(causes.items()))
-    return (f"Trials that were interrupted and went on from their checkpoints, by cause: {listed}.",)
-
-
 def _notes(
     rows: Sequence[ArmRow],
     measure: Measure,

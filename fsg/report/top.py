@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fsg.config import canonical_json
 from fsg.errors import StudyError
 from fsg.report.comparison import TEST_ACCURACY, Measure, MetricLike, Provenance, provenance
+from fsg.report.notes import interruptions
 from fsg.stats.paired import Interval, mean_interval
 from fsg.stats.pareto import pareto_front
 
@@ -113,6 +114,7 @@ def top_configurations(
     front = tuple(row for row in rows if row.on_front)
     notes = tuple(_notes(records, rows, front, measure, others, most))
     notes += (f"{broken} finished configurations break a constraint and are left out.",) if broken else ()
+    notes += interruptions(records)
     origin = provenance(state, (r for r in records if r.status == "finished"), device)
     return TopConfigurations(measure, others, varying, all_seeds, rows[:k], front, rows, notes, origin)
 

@@ -51,6 +51,14 @@ def test_the_table_shows_the_interval_and_every_seed(raced):
     assert rows[0]["seed_2"] == "96.0" and float(rows[0]["optimizer.lr"]) == 0.2 and rows[2]["seed_1"] == ""
 
 
+def test_the_table_says_how_often_trials_were_interrupted(raced):
+    assert not any("interrupted" in note for note in top_configurations(raced, Metric(), 5).notes)
+    next(iter(raced.trials.values())).retries.append(
+        {"cause": "lost", "epoch": 3, "reason": "lost: its node went away."}
+    )
+    assert top_configurations(raced, Metric(), 5).notes[-1].endswith("by cause: 1 lost.")
+
+
 def test_one_seed_has_no_interval_and_names_are_short():
     parts = [{"optimizer": {"lr": 0.1 * i}, "fast": {"lr": 10.0**-i}, "gradient": {"length": i}} for i in (1, 2)]
     top = top_configurations(
