@@ -150,7 +150,7 @@ def compare(
         from fsg.report.diagnostics import draw_diagnostics
         from fsg.report.figures import save
 
-        events = folder.ledger().read()
+        events = folder.events()
         for arm in dict.fromkeys(record.arm for record in state.trials.values()):
             name = f"diagnostics_{arm.replace('/', '_')}.svg"
             files.append(save(draw_diagnostics(state, events, arm, folder.path.name), folder.reports / name))
@@ -181,7 +181,7 @@ def sync(
 
     folder = open_study(study, storage)
     exporter = _exporter(_tracking(tracking_uri), folder)
-    written = exporter.export(folder.ledger().read())
+    written = exporter.export(folder.events())
     exporter.settle()
     report = make_report(folder.spec(), folder.state())
     exporter.log_report(report.rows, report.markdown, report.write(folder.reports), report.arm_metrics, report.seeds)
@@ -404,13 +404,14 @@ def _run_trials(
     from fsg.report.progress import Display, Progress
     from fsg.study.design import plan
     from fsg.study.header import begin
-    from fsg.study.ledger import Ledger
-    from fsg.study.mend import mend, whole_bytes
+    from fsg.study.ledger import Ledger, whole_bytes
+    from fsg.study.lock import ledger_bytes
+    from fsg.study.mend import mend
     from fsg.study.spec import SweepSpec
     from fsg.tracking import FollowingExporter
     from fsg.tune.runner import run_study
 
-    for sentence in mend(folder, spec, lock.before.get("ledger_bytes", 0)):
+    for sentence in mend(folder, spec, ledger_bytes(lock.before)):
         console.print(sentence, style="yellow", highlight=False, soft_wrap=True)
     state = folder.state()
     trials = spec.search.trials * len(spec.seeds) if isinstance(spec, SweepSpec) else len(plan(spec))

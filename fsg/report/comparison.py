@@ -208,7 +208,7 @@ def compare(
             verdict_baseline=verdict_baseline.get(arm),
             epochs_to_target=_epochs_to_target(finished[arm], finished[baseline]) if baseline is not None else None,
             step_ratio=_step_ratio(finished[arm], finished[baseline]) if baseline is not None else None,
-            epochs=tuple(sorted({len(record.epochs) for record in finished[arm].values()})),
+            epochs=tuple(sorted({len(record.curve("epoch")) for record in finished[arm].values()})),
             missing=_missing(arms[arm], finished[arm], planned[arm] if planned else seeds, measure),
             areas=_areas(finished[arm], measure),
             best=arm == best,
@@ -306,7 +306,7 @@ def _mean_test(records: Iterable[TrialRecord]) -> float | None:
 
 
 def _series(record: TrialRecord, name: str) -> list[float]:
-    return [measured(epoch.get(name)) for epoch in record.epochs]
+    return [measured(value) for value in record.curve(name)]
 
 
 def _areas(finished: Mapping[int, TrialRecord], measure: Measure) -> dict[int, float]:
@@ -315,11 +315,15 @@ def _areas(finished: Mapping[int, TrialRecord], measure: Measure) -> dict[int, f
 
 
 def _epochs_to_target(arm: Mapping[int, TrialRecord], baseline: Mapping[int, TrialRecord]) -> EpochsToTarget | None:
-    """Per seed, the first epoch whose training loss is at most the baseline's last one of that seed."""
+    """Per seed, the first epoch whose training loss is at most the baseline's last one of that seed.
+
+    A seed of which the ledger has lost epochs does not count: one of these may have been the first.
+    """
     counts = []
     for seed in sorted(arm.keys() & baseline.keys()):
         losses, target = _series(arm[seed], "train_loss"), _series(baseline[seed], "train_loss")
-        if losses and target and not math.isnan(target[-1]):
+        whole = len(losses) == len(arm[seed].epochs)
+        if losses and whole and target and not math.isnan(target[-1]):
             counts.append(next((e for e, loss in enumerate(losses, start=1) if loss <= target[-1]), math.inf))
     if not counts:
         return None
@@ -462,7 +466,7 @@ def provenance(state: StudyState, finished: Iterable[TrialRecord], device: str, 
         if ended
         else "no date yet"
     )
-    epochs = sorted({len(record.epochs) for record in records})
+    epochs = sorted({len(record.curve("epoch")) for record in records})
     budget = "no finished trial" if not epochs else f"{epochs[0]} epochs per trial"
     if len(epochs) > 1:
         budget = f"{epochs[0]} to {epochs[-1]} epochs per trial ({_ALIKE.get(equal or '', 'unequal')})"

@@ -110,7 +110,7 @@ def learning_curves(
         bands: list[Band] = []
         for name, colour in zip(arms, _COLOURS, strict=False):
             curves = [
-                [measured(epoch.get(metric)) for epoch in record.epochs]
+                [measured(value) for value in record.curve(metric)]
                 for record in state.trials.values()
                 if record.arm == name and record.status == "finished" and record.epochs
             ]

@@ -17,7 +17,9 @@ from fsg.errors import ConfigError, StudyError
 from fsg.files import write_atomically
 from fsg.study.design import plan
 from fsg.study.extension import extends
-from fsg.study.ledger import Ledger, StudyState, TrialRecord, fold
+from fsg.study.ledger import Event, Ledger, StudyState, TrialRecord, fold, whole_bytes
+from fsg.study.lock import driver_of, ledger_bytes
+from fsg.study.seal import check_seal, sealed
 from fsg.study.seeds import SequentialSeeds
 from fsg.study.spec import AblationSpec, SweepSpec, load_study, to_yaml
 from fsg.yaml_source import did_you_mean
@@ -84,15 +86,16 @@ class StudyFolder:
 
         A study that only has more arms or seeds, or is read otherwise, goes on: its specification is replaced, the old
         one kept as ``spec.<n>.yaml``. StudyError if the folder holds another study of this name (with what differs), a
-        ledger without its specification, or cannot be written. With ``accept_changes`` an ablation goes on though its
-        trials changed: those that it no longer has are recorded as superseded, and no table shows them.
+        ledger that did not begin as ``spec`` where there is no specification, or cannot be written. With ``accept_changes`` an
+        ablation goes on though its trials changed: those that it no longer has are recorded as superseded, and no table shows
+        them.
         """
         folder = cls(Path(storage) / spec.name)
         new = not folder.spec_path.exists()
-        if new and folder.ledger_path.exists():
+        if new and folder.ledger_path.exists() and not folder._began_as(spec):
             raise StudyError(
                 f"{folder.path}: has a ledger but no spec.yaml, so what its trials were is unknown. "
-                f"Put spec.yaml back, or move the folder away to begin anew."
+                f"Put spec.yaml back, start the very file that it began with, or move the folder away to begin anew."
             )
         changed, accepted = (True, False) if new else folder._changed(spec, accept_changes)
         try:
@@ -107,16 +110,32 @@ class StudyFolder:
         return folder
 
     def spec(self) -> AblationSpec | SweepSpec:
-        """The study as it began. ConfigError if its file is damaged."""
+        """The study as it began. ConfigError if its file is damaged, or was changed by hand."""
+        check_seal(self.spec_path, self._own_table())
         return load_study(self.spec_path)
 
     def ledger(self) -> Ledger:
         """The study's ledger; keep one for all appends."""
         return Ledger(self.ledger_path)
 
+    def events(self) -> list[Event]:
+        """Every event so far. StudyError if the ledger is damaged, or shorter than its last driver left it."""
+        known, ledger = ledger_bytes(driver_of(self.path)), self.ledger()
+        if (left := whole_bytes(ledger.path)) < known:
+            raise StudyError(
+                f"{ledger.path}: cut short: {known:,} bytes of whole lines were on disk, {left:,} are left. Nothing was changed. "
+                "fsg resume does again what is missing, from the checkpoints; or restore the file from a copy."
+            )
+        return ledger.read()
+
     def state(self) -> StudyState:
-        """What happened so far. StudyError if the ledger is damaged."""
-        return fold(self.ledger().read())
+        """What ``events`` add up to."""
+        return fold(self.events())
+
+    def _began_as(self, spec: AblationSpec | SweepSpec) -> bool:
+        """Whether the ledger's header says that the study began as ``spec``."""
+        header = self.state().header
+        return header is not None and header["spec_digest"] == spec.digest()
 
     def _supersede(self, spec: AblationSpec | SweepSpec) -> None:
         """Record which trials are no longer of this study."""
@@ -169,7 +188,10 @@ class StudyFolder:
             while (old := self.path / f"spec.{number}.yaml").exists():
                 number += 1
             write_atomically(old, self.spec_path.read_bytes())
-        write_atomically(self.spec_path, to_yaml(spec))
+        write_atomically(self.spec_path, sealed(to_yaml(spec), self._own_table()))
+
+    def _own_table(self) -> bytes:
+        return self.published_path.read_bytes() if self.published_path.exists() else b""
 
 
 def _table(spec: AblationSpec | SweepSpec) -> bytes | None:

@@ -92,6 +92,11 @@ class TrialRecord:
     memory: tuple[int, int] | None = None
     exploits: list[Exploit] = field(default_factory=list)
 
+    def curve(self, metric: str) -> list[Any]:
+        """A metric from the first epoch to the last; None where it, or the epoch's own line, is missing."""
+        known = {metrics["epoch"]: metrics.get(metric) for metrics in self.epochs}
+        return [known.get(epoch) for epoch in range(1, max(known, default=0) + 1)]
+
     @property
     def last_config(self) -> dict[str, Any]:
         """The configuration that its last epochs had: ``config``, but for what a population changed."""
@@ -236,6 +241,23 @@ class Ledger:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def whole_bytes(path: Path) -> int:
+    """How many bytes of whole lines a file has."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            reach = 1 << 16
+            while True:
+                start = max(0, size - reach)
+                file.seek(start)
+                newline = file.read(size - start).rfind(b"\n")
+                if newline >= 0 or start == 0:
+                    return start + newline + 1
+                reach *= 4
+    except FileNotFoundError:
+        return 0
 
 
 def parse_line(line: bytes) -> Event:

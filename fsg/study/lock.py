@@ -22,7 +22,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -157,6 +157,12 @@ def driver_of(folder: str | Path) -> dict[str, Any] | None:
         return said | {"alive": alive}
     finally:
         os.close(file)
+
+
+def ledger_bytes(said: Mapping[str, Any] | None) -> int:
+    """How many bytes of whole lines the ledger had when a driver last spoke of it; 0 where that is not known."""
+    known = (said or {}).get("ledger_bytes")
+    return known if isinstance(known, int) else 0
 
 
 def machine_id() -> str:

@@ -70,23 +70,6 @@ def mend(folder: StudyFolder, spec: AblationSpec | SweepSpec, known_bytes: int =
     return said
 
 
-def whole_bytes(path: Path) -> int:
-    """How many bytes of whole lines a file has."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            reach = 1 << 16
-            while True:
-                start = max(0, size - reach)
-                file.seek(start)
-                newline = file.read(size - start).rfind(b"\n")
-                if newline >= 0 or start == 0:
-                    return start + newline + 1
-                reach *= 4
-    except FileNotFoundError:
-        return 0
-
-
 def _read(lines: list[bytes]) -> _Mended:
     found = _Mended()
     for number, line in enumerate(lines, start=1):

@@ -17,7 +17,7 @@ def status_of(folder: StudyFolder) -> dict[str, Any]:
 
     Times are in unix seconds, sizes in bytes. StudyError if the ledger is damaged.
     """
-    events = folder.ledger().read()
+    events = folder.events()
     state, driver = fold(events), driver_of(folder.path)
     alive = bool(driver and driver["alive"])
     counts = Counter(trial.status for trial in state.trials.values())

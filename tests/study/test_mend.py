@@ -10,7 +10,8 @@ from fsg.errors import StudyError
 from fsg.study.design import plan
 from fsg.study.folder import StudyFolder
 from fsg.study.header import begin
-from fsg.study.mend import mend, whole_bytes
+from fsg.study.ledger import whole_bytes
+from fsg.study.mend import mend
 
 
 def run_all(folder, spec, trials):
