@@ -4,8 +4,8 @@ Real: the searcher (Optuna), ASHA, the recorder, the ledger with an fsync a line
 table. Simulated: the 512 workers, as a queue of events in simulated time. Not in it: Ray Tune's own loop and its
 messages to 512 processes, which one machine cannot hold. docs/scaling.md reads the numbers.
 
-    python -m benchmarks.scale driver --no-fsync     # then: table, export, on the ledger it leaves
-    python -m benchmarks.scale driver                # with the disk
+    python -m benchmarks.scale                       # all four parts, each in a process of its own: at most ten minutes
+    python -m benchmarks.scale driver --no-fsync     # or one part; table and export read the ledger that driver leaves
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import os
 import random
 import resource
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,6 +35,7 @@ from fsg.study.spec import SweepSpec, load_study
 SLOTS = 64 * 8
 EPOCH_SECONDS = 60.0  # of a small study on a GPU: longer epochs load the driver less, in proportion
 EPOCHS = 9
+PARTS = (("driver",), ("driver", "--no-fsync"), ("table",), ("export", "--trials", "1000"))
 PLACE = Path("scale_benchmark")  # not /tmp, which may be memory: an fsync there costs nothing
 
 
@@ -176,16 +179,20 @@ def peak() -> float:
 
 
 def main() -> None:
-    """Run one part and keep what it measured in ``results/scale_<part>.json``."""
+    """Run one part, or all, and keep what it measured in ``results/scale_<part>.json``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["driver", "table", "export"])
+    parser.add_argument("part", nargs="?", choices=["driver", "table", "export"])
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--sampler", default="random")
-    parser.add_argument("--seconds", type=float, default=200.0, help="stop the driver's part after this long")
+    parser.add_argument("--seconds", type=float, default=300.0, help="stop the driver's part after this long")
     parser.add_argument(
         "--no-fsync", action="store_true", help="leave the disk out: what the processor alone would carry"
     )
     given = parser.parse_args()
+    if given.part is None:
+        for part in PARTS:
+            subprocess.run([sys.executable, "-m", "benchmarks.scale", *part], check=True)
+        return
     if given.no_fsync:
         os.fsync = lambda descriptor: None
     match given.part:

@@ -2,7 +2,8 @@
 
 Nothing of the machine's own network is touched; the file system is shared, as a cluster's storage is. A host can be cut off
 (its cable pulled at the bridge), killed (every process in it), and its link slowed and made lossy: by netem where the kernel
-has it, else by a token bucket and nftables' random drops. Needs root, iproute2, and nftables where netem is missing.
+has it, else by a token bucket and nftables' random drops. A folder can be hidden from it and a port closed to it. Needs root,
+iproute2, nftables and util-linux.
 """
 
 import os
@@ -10,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 NETWORK = "198.18.77"  # set aside for tests of network devices (RFC 2544)
@@ -20,7 +21,7 @@ def missing() -> str | None:
     """Why hosts cannot be made here; None if they can."""
     if os.geteuid() != 0:
         return "network namespaces need root"
-    for tool, package in (("ip", "iproute2"), ("tc", "iproute2"), ("nft", "nftables")):
+    for tool, package in (("ip", "iproute2"), ("tc", "iproute2"), ("nft", "nftables"), ("nsenter", "util-linux")):
         if shutil.which(tool) is None:
             return f"{tool} is missing: apt-get install {package}"
     tried = subprocess.run(["ip", "netns", "add", "fsg-probe"], capture_output=True, text=True)
@@ -104,6 +105,23 @@ class Hosts:
                 except ProcessLookupError:
                     continue
             time.sleep(0.05)
+
+    def hide(self, host: int, folder: Path) -> None:
+        """Show an empty folder in its place to all that runs on the host now: every `ip netns exec` has mounts of its own."""
+        views = {}
+        for pid in self.processes(host):
+            with suppress(OSError):  # it has ended
+                views[Path(f"/proc/{pid}/ns/mnt").readlink()] = pid
+        for pid in views.values():
+            mount = ["mount", "-t", "tmpfs", "none", str(folder)]
+            subprocess.run(["nsenter", "-t", str(pid), "-m", *mount], check=True, capture_output=True)
+
+    def close(self, host: int, port: int) -> None:
+        """Refuse the host every connection to that port of another, as a firewall does that says so."""
+        self.call(host, "nft", "add", "table", "inet", "closed")
+        self.call(host, "nft", "add", "chain", "inet", "closed", "out", "{ type filter hook output priority 0 ; }")
+        rule = ["tcp", "dport", str(port), "reject", "with", "tcp", "reset"]
+        self.call(host, "nft", "add", "rule", "inet", "closed", "out", "oifname", "eth0", *rule)
 
     def worsen(self, host: int, mbit: int, loss_percent: int) -> str:
         """Slow its link in both directions and lose packets of it; how, in words."""
