@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 
@@ -73,3 +74,22 @@ def test_ctrl_c_stops_cleanly_a_second_one_now_and_resume_completes_the_study(
     runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert len(runs) == 1 + 2 + 4, "a trial has two runs"
+
+
+def test_sigterm_stops_a_driver_as_ctrl_c_does(tmp_path, fsg, with_store, shared_ray):
+    """As a batch system ends a job; that such a study is resumed is shown above."""
+    (tmp_path / "study.yaml").write_text(ABLATION.replace("epochs: 2", "epochs: 200"))
+    study, before = StudyFolder(tmp_path / "studies" / "small"), signal.getsignal(signal.SIGTERM)
+
+    def end():
+        while not any(trial.epochs for trial in study.state().trials.values()):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=end, daemon=True).start()
+    said = fsg("ablate", "study.yaml", "--cpus-per-trial", "2")
+    assert said.code == 130
+    assert "Traceback" not in said.out + said.err
+    assert said.out.rstrip().endswith("Stopped. Go on with: fsg resume small")
+    assert {trial.status for trial in study.state().trials.values()} <= {"running", "planned"}
+    assert signal.getsignal(signal.SIGTERM) is before

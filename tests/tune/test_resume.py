@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_studies import ABLATION, Study, outcome
 
 from fsg.errors import StudyError
@@ -103,6 +104,16 @@ def test_a_ledger_that_cannot_be_written_stops_the_run_with_its_own_message(stud
 
     with pytest.raises(StudyError, match=r"^ledger.jsonl: cannot be written \(No space left on device\)\.$"):
         broken.run(refuse, cpus_per_trial=2)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without the GPU that the study names")
+def test_a_user_error_in_a_worker_stops_the_study_at_once_and_leaves_every_trial_to_be_run(study):
+    """The driver cannot know what a worker's machine lacks: here the GPU."""
+    without = study(ABLATION | {"base": ABLATION["base"] | {"device": "cuda"}})
+    with pytest.raises(StudyError, match=r"^trial \w+: .*cuda(.|\n)*mend this, then go on with fsg resume"):
+        without.run(cpus_per_trial=2)
+    assert len([event for event in without.events if event["event"] == "started"]) == 1
+    assert {record.status for record in without.trials.values()} == {"planned"}
 
 
 def _with_this_folder():
