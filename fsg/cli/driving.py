@@ -26,15 +26,11 @@ def driving(folder: Path, console: Console) -> Iterator[StudyLock]:
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM stops a driver as Ctrl-C does: cleanly, with everything recorded, to go on later.
-
-    A job of a Ray cluster is started with SIGINT blocked, so that neither would be heard.
-    """
+    """SIGTERM stops a driver as Ctrl-C does: cleanly, with everything recorded, to go on later."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield

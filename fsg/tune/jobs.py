@@ -34,7 +34,7 @@ NOT_SHIPPED = (
 # Ray would leave some out by itself, with a line about each; NOT_SHIPPED names them all.
 SHIPPING = {"RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES": ""}
 CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging")
-# How long a driver that was asked to end may take for its trials to save; Ray's 3 s kill it in the middle.
+# How long a driver that was asked to end may take for its trials to save, before Ray kills it: 3 s is enough for digits.
 STOPPING = {"RAY_JOB_STOP_WAIT_TIME_S": "120"}
 POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 120.0  # of a network that is away, before following is given up; the job does not notice
