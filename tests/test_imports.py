@@ -63,7 +63,7 @@ def test_the_contract_names_every_part_of_the_package():
     [
         ("import fsg", set()),
         ("from fsg import load_trial; load_trial(None)", set()),
-        ("import fsg.cli, fsg.cli.study, fsg.cli.train, fsg.cli.doctor", set()),
+        ("import fsg.cli, fsg.cli.study, fsg.cli.running, fsg.cli.results, fsg.cli.train, fsg.cli.doctor", set()),
         ("import fsg.tracking, fsg.tune", set()),
         ("\n".join(f"import {name}" for name in modules_of("study")), set()),
         ("from fsg import Trainer", {"torch"}),

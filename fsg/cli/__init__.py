@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from fsg.cli import bench, doctor, jobs, power, status, study, train
+from fsg.cli import bench, doctor, jobs, power, results, status, study, train
 from fsg.errors import FsgError
 from fsg.redaction import redact
 
@@ -43,10 +43,10 @@ app.command()(study.sweep)
 app.command()(study.resume)
 app.command()(status.status)
 app.command()(jobs.attach)
-app.command()(study.compare)
+app.command()(results.compare)
 app.command()(power.power)
-app.command()(study.sync)
-app.command()(study.ui)
+app.command()(results.sync)
+app.command()(results.ui)
 app.command()(bench.bench)
 app.command()(doctor.doctor)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fsg.cli.study import Storage
+from fsg.cli.options import Storage
 
 
 def status(

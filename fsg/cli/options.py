@@ -1,0 +1,99 @@
+"""What ablate, sweep, resume and those that look at studies take alike: options, and what they mean."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fsg.redaction import redact
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fsg.report.progress import Output
+    from fsg.tune.runner import Resources
+
+DEFAULT_TRACKING = "sqlite:///mlflow.db"
+
+Storage = Annotated[
+    str,
+    typer.Option(help="Folder that holds the studies; or s3://bucket/folder: work in ./studies, with a copy there."),
+]
+Tracking = Annotated[
+    str | None, typer.Option(help=f"MLflow store or server. Default: $MLFLOW_TRACKING_URI, else {DEFAULT_TRACKING}.")
+]
+Cpus = Annotated[float, typer.Option(min=0.01, help="CPU cores per trial; fractions allowed.")]
+Gpus = Annotated[
+    str,
+    typer.Option(
+        help="GPUs per trial; fractions allowed. auto: as many trials on a GPU as their measured memory allows."
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="A running Ray cluster: auto or HOST:PORT joins it from here; job:http://HOST:8265 or ray://HOST sends the "
+        "working tree there and follows it."
+    ),
+]
+DISTANT = ("job:", "ray://")
+Accept = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changes", help="Go on though the file changed: trials that it no longer names are set aside."
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print arms, trials and an estimate of time; run nothing.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Only the report, once all trials have ended.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Nothing but one JSON object a line: each start and end of a trial.")
+]
+_STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
+
+
+def resources_of(cpus: float, gpus: str, address: str | None) -> Resources:
+    """What a trial takes, from the options as they were typed."""
+    from fsg.errors import ConfigError
+    from fsg.tune.runner import Resources
+
+    if gpus == "auto":
+        return Resources(cpus, 1.0, address, pack=True)
+    try:
+        number = float(gpus)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < 1e6:
+        raise ConfigError(f'--gpus-per-trial is "{gpus}", expected a number from 0 on, or auto.')
+    return Resources(cpus, number, address)
+
+
+def output_of(quiet: bool, json: bool) -> Output:
+    """How much is said."""
+    from fsg.errors import ConfigError
+
+    if quiet and json:
+        raise ConfigError("--quiet and --json are two ways to say less; give one of them.")
+    return "json" if json else "quiet" if quiet else "text"
+
+
+def tracking_of(uri: str | None) -> str:
+    """The MLflow store: as named, or the environment's, or the default."""
+    from fsg.errors import ConfigError
+
+    named = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING
+    if named.partition("://")[0].partition("+")[0] not in _STORES or "://" not in named:
+        where = "--tracking-uri" if uri else "$MLFLOW_TRACKING_URI"
+        raise ConfigError(
+            f'{where} is "{redact(named)}", expected a database or a server that MLflow can use, '
+            f"as in {DEFAULT_TRACKING} or http://127.0.0.1:5000. MLflow keeps no runs in plain folders any more."
+        )
+    return named
+
+
+def console_of(hushed: bool = False) -> Console:
+    """Where a person reads; ``hushed``: nobody does."""
+    from rich.console import Console
+
+    return Console(quiet=hushed)

@@ -1,0 +1,129 @@
+"""``fsg compare``, ``sync``, ``ui``: looking at what studies have recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fsg.cli.options import Storage, Tracking, console_of, tracking_of
+from fsg.cli.places import local, open_study
+
+if TYPE_CHECKING:
+    from fsg.study.folder import StudyFolder
+    from fsg.tracking import Exporter
+    from fsg.tracking.server import TrackingServer
+
+
+def compare(
+    studies: Annotated[
+        list[str],
+        typer.Argument(metavar="STUDY...", help="Name or path of a study; of several, one table of all arms."),
+    ],
+    top: Annotated[int, typer.Option(min=1, help="Of a sweep: how many of its best trials.")] = 10,
+    diagnostics: Annotated[
+        bool, typer.Option("--diagnostics", help="Also draw what each layer of each arm did in each epoch.")
+    ] = False,
+    storage: Storage = "studies",
+) -> None:
+    """Make the comparison table again, from the ledger."""
+    from fsg.report.study_report import make_report
+
+    if len(studies) > 1:
+        _compare_several(studies, diagnostics, storage)
+        return
+    folder = open_study(studies[0], storage)
+    state = folder.state()
+    report = make_report(folder.spec(), state, top)
+    console_of().print(*report.terminal, sep="\n\n")
+    files = report.write(folder.reports)
+    if diagnostics:
+        from fsg.report.diagnostics import draw_diagnostics
+        from fsg.report.figures import save
+
+        events = folder.events()
+        for arm in dict.fromkeys(record.arm for record in state.trials.values()):
+            name = f"diagnostics_{arm.replace('/', '_')}.svg"
+            files.append(save(draw_diagnostics(state, events, arm, folder.path.name), folder.reports / name))
+    typer.echo(f"Written to {folder.reports}: {', '.join(path.name for path in files)}")
+
+
+def _compare_several(names: list[str], diagnostics: bool, storage: str) -> None:
+    from fsg.errors import StudyError
+    from fsg.report.across import Source, compare_studies
+
+    if diagnostics:
+        raise StudyError("--diagnostics draws the layers of one study; name one.")
+    folders = [open_study(name, storage) for name in names]
+    report = compare_studies([Source(f.path.name, f.spec(), f.state()) for f in folders])
+    console_of().print(*report.terminal, sep="\n\n")
+    place = local(storage) / "comparisons" / "+".join(folder.path.name for folder in folders)
+    files = report.write(place)
+    typer.echo(f"Written to {place}: {', '.join(path.name for path in files)}")
+
+
+def sync(
+    study: Annotated[str, typer.Argument(help="Name or path of a study.")],
+    storage: Storage = "studies",
+    tracking_uri: Tracking = None,
+) -> None:
+    """Bring the copy in MLflow up to date with the ledger, or make it again where it was deleted."""
+    from fsg.report.study_report import make_report
+
+    folder = open_study(study, storage)
+    exporter = _exporter(tracking_of(tracking_uri), folder)
+    written = exporter.export(folder.events())
+    exporter.settle()
+    report = make_report(folder.spec(), folder.state())
+    exporter.log_report(report.rows, report.markdown, report.write(folder.reports), report.arm_metrics, report.seeds)
+    typer.echo(f"MLflow holds the {written} events of {folder.path}.")
+
+
+def ui(
+    study: Annotated[str | None, typer.Argument(help="Open at this study's arms; all experiments if left out.")] = None,
+    storage: Storage = "studies",
+    tracking_uri: Tracking = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port on loopback; a free one if left out.")
+    ] = None,
+    server: Annotated[
+        Path | None, typer.Option(help="YAML of a server for a team, as in clusters/mlflow-*.yaml: with a login.")
+    ] = None,
+) -> None:
+    """Open MLflow on the studies' store and stay until Ctrl-C."""
+    from fsg.tracking import serve
+
+    if server is not None:
+        from fsg.errors import ConfigError
+        from fsg.tracking.team import load_team_server, serve_team
+
+        team = load_team_server(server)
+        if study or tracking_uri or port:
+            raise ConfigError(
+                f"--server {server} says which store and port; leave STUDY, --tracking-uri and --port out."
+            )
+        _stay(serve_team(team), f"log in as {team.login.admin}; MLflow")
+        return
+    uri = tracking_of(tracking_uri)
+    folder = open_study(study, storage) if study else None
+    _stay(serve(uri, port), "MLflow", lambda address: _exporter(uri, folder).study_url(address) if folder else address)
+
+
+def _stay(server: TrackingServer, what: str, page: Callable[[str], str] = str) -> None:
+    with server:
+        typer.echo(f"{what}: {page(server.address)}\nCtrl-C ends it.")
+        with suppress(KeyboardInterrupt):
+            server.wait()
+
+
+def _exporter(uri: str, folder: StudyFolder) -> Exporter:
+    from fsg.errors import StudyError
+    from fsg.tracking import Exporter
+
+    spec, header = folder.spec(), folder.state().header
+    if header is None:
+        raise StudyError(f"{folder.path}: nothing has been run yet, so there is nothing to show.")
+    return Exporter(uri, header, spec.metric.name, spec.metric.mode)

@@ -1,0 +1,186 @@
+"""A study runs: with its display, its copy in MLflow and perhaps one in a bucket, to the report or to a clean stop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from fsg.cli.driving import driving
+from fsg.cli.options import DEFAULT_TRACKING, console_of
+from fsg.cli.places import STUDIES, copied
+from fsg.errors import FsgError
+from fsg.redaction import redact
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fsg.report.progress import Output
+    from fsg.study.folder import StudyFolder
+    from fsg.study.lock import StudyLock
+    from fsg.study.mirror import FollowingMirror
+    from fsg.study.seeds import Enough
+    from fsg.study.spec import AblationSpec, SweepSpec
+    from fsg.tracking import Exporter
+    from fsg.tune.runner import Resources
+
+
+@dataclass(frozen=True)
+class _Manner:
+    """What all searches and runs of one command share: MLflow's store, resources, where it is said, the copy in a bucket."""
+
+    uri: str
+    resources: Resources
+    console: Console
+    output: Output
+    copy: FollowingMirror | None
+
+
+def run(
+    folder: StudyFolder,
+    spec: AblationSpec | SweepSpec,
+    uri: str,
+    resources: Resources,
+    output: Output,
+    lock: StudyLock,
+) -> None:
+    """Run what is left of the study, then report. Exit with 130 if it was stopped; FsgError if every trial failed."""
+    console = console_of(hushed=output == "json")
+    with copied(folder, console) as copy:
+        _run_and_report(folder, spec, lock, _Manner(uri, resources, console, output, copy))
+
+
+def _run_and_report(folder: StudyFolder, spec: AblationSpec | SweepSpec, lock: StudyLock, manner: _Manner) -> None:
+    from fsg.report.study_report import make_report
+    from fsg.study.spec import AblationSpec
+
+    if isinstance(spec, AblationSpec) and spec.retune is not None:
+        spec = _tuned(folder, spec, manner)
+    exporter, behind = _run_trials(folder, spec, lock, manner)
+    report = make_report(spec, folder.state())
+    manner.console.print(*report.terminal, sep="\n\n")
+    files = report.write(folder.reports)
+    if behind is None and exporter is not None:
+        try:
+            exporter.log_report(report.rows, report.markdown, files, report.arm_metrics, report.seeds)
+        except FsgError as error:  # the report stands in the study's folder
+            behind = f"{error} Its report is not there; once it is back, write it with: fsg sync {_name_of(folder)}"
+    if behind is not None:
+        manner.console.print(behind, style="yellow", highlight=False)
+    manner.console.print(_closing(exporter, manner.uri, spec, folder), highlight=False, soft_wrap=True)
+    trials = list(folder.state().trials.values())
+    if trials and all(trial.status == "failed" for trial in trials):
+        raise FsgError(f"{folder.path}: all {len(trials)} trials failed, the first of them: {trials[0].reason}")
+
+
+def _tuned(folder: StudyFolder, spec: AblationSpec, manner: _Manner) -> AblationSpec:
+    """Search for each arm, each a study of its own in ``retune/``, and the comparison of what they found."""
+    from fsg.study.folder import StudyFolder
+    from fsg.study.tuned import arm_sweeps, tuned_config
+
+    found = {}
+    for arm, sweep in arm_sweeps(spec).items():
+        place = StudyFolder.create_or_open(sweep, folder.path / "retune")
+        with driving(place.path, manner.console) as lock:
+            _run_trials(place, sweep, lock, manner, _name_of(folder))
+        found[arm] = tuned_config(sweep, place.state())
+    return spec.with_tuned(found)
+
+
+def _run_trials(
+    folder: StudyFolder, spec: AblationSpec | SweepSpec, lock: StudyLock, manner: _Manner, name: str | None = None
+) -> tuple[Exporter | None, str | None]:
+    """Run what is left, with its display and its copy in MLflow; the exporter, and what it could not write.
+
+    ``name`` is what ``fsg resume`` takes to go on, if not this study.
+    """
+    from fsg.report.progress import Display, Progress
+    from fsg.study.design import plan
+    from fsg.study.header import begin
+    from fsg.study.ledger import Ledger, whole_bytes
+    from fsg.study.lock import ledger_bytes
+    from fsg.study.mend import mend
+    from fsg.study.spec import SweepSpec
+    from fsg.tracking import FollowingExporter
+    from fsg.tune.runner import run_study
+
+    console, output = manner.console, manner.output
+    for sentence in mend(folder, spec, ledger_bytes(lock.before)):
+        console.print(sentence, style="yellow", highlight=False, soft_wrap=True)
+    state = folder.state()
+    trials = spec.search.trials * len(spec.seeds) if isinstance(spec, SweepSpec) else len(plan(spec))
+    is_sweep, budget = isinstance(spec, SweepSpec), _budget_used(folder, spec, manner.resources)
+    progress = Progress(spec.name, trials, spec.base.epochs, spec.metric.name, spec.metric.mode, is_sweep, budget)
+    progress.recall(state)
+    if output == "text":
+        console.print(_opening(folder, spec, trials, progress.done), highlight=False)
+
+    exporter = FollowingExporter(folder.ledger_path, manner.uri, spec.metric.name, spec.metric.mode)
+    lock.notes = lambda: {"mlflow": exporter.status[:300], "ledger_bytes": whole_bytes(folder.ledger_path)}
+    try:
+        copies: list[Any] = [each for each in (exporter, manner.copy) if each is not None]
+        display = Display(progress, console, lambda: " · ".join(each.status for each in copies), output)
+        ledger = Ledger(folder.ledger_path, listener=display.see)
+        if state.header is None:
+            begin(ledger, spec)
+        with display:
+            try:
+                complete = run_study(folder, spec, manner.resources, ledger, _enough(spec))
+            except KeyboardInterrupt:  # before Ray Tune was there to take it
+                complete = False
+    finally:
+        behind = exporter.close()
+    display.say("complete" if complete else "interrupted", folder=str(folder.path), **progress.summary())
+    if not complete:
+        console.print(f"Stopped. Go on with: fsg resume {name or _name_of(folder)}", highlight=False)
+        raise typer.Exit(130)
+    return exporter.exporter, behind
+
+
+def _budget_used(folder: StudyFolder, spec: AblationSpec | SweepSpec, resources: Resources) -> Callable[[], str]:
+    """What says how much of a sweep's budget is used; nothing where there is none."""
+    from fsg.study.spec import SweepSpec
+    from fsg.tune.budget import Meter, Tail, used
+
+    budget = spec.budget if isinstance(spec, SweepSpec) else None
+    if budget is None:
+        return lambda: ""
+    tail = Tail(folder.ledger_path, Meter(resources.cpus_per_trial, resources.gpus_per_trial, budget.prices))
+    return lambda: used(budget, tail.spent())
+
+
+def _enough(spec: AblationSpec | SweepSpec) -> Enough:
+    """When sequential seeds stop: by intervals that account for every look."""
+    from fsg.stats.sequential import plan_looks
+    from fsg.study.seeds import SequentialSeeds
+    from fsg.study.spec import AblationSpec
+
+    if not isinstance(spec, AblationSpec) or not isinstance(spec.seeds, SequentialSeeds):
+        return lambda differences, half_width: True
+    looks = plan_looks(spec.seeds.min, spec.seeds.max, spec.analysis.interval or 0.95)
+    return looks.enough
+
+
+def _name_of(folder: StudyFolder) -> str:
+    """As a user would name the study: its own name in the default storage, else its path."""
+    return folder.path.name if folder.path.parent == STUDIES else str(folder.path)
+
+
+def _opening(folder: StudyFolder, spec: AblationSpec | SweepSpec, trials: int, done: int) -> str:
+    already = f", {done} of them done before" if done else ""
+    return f"{spec.question or spec.name}\n{trials} trials of {spec.base.epochs} epochs{already}; recorded in {folder.path}"
+
+
+def _closing(exporter: Exporter | None, uri: str, spec: AblationSpec | SweepSpec, folder: StudyFolder) -> str:
+    what = "trials" if spec.kind == "sweep" else "arms"
+    where = "" if str(folder.path) == f"studies/{spec.name}" else f" --storage {folder.path.parent}"
+    known = uri in (DEFAULT_TRACKING, os.environ.get("MLFLOW_TRACKING_URI"))
+    store = "" if known else f" --tracking-uri {redact(uri)}"
+    if uri.startswith(("http://", "https://")) and exporter is not None:
+        with suppress(FsgError):  # it has gone away meanwhile: fsg ui will say so
+            return f"Browse the {what} side by side: {exporter.study_url(redact(uri).replace('***@', '').rstrip('/'))}"
+    return f"Browse the {what} side by side: fsg ui {spec.name}{where}{store}"
