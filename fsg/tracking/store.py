@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -49,7 +50,11 @@ def open_client(tracking_uri: str) -> MlflowClient:
 
 
 def quieten() -> None:
-    """Telemetry off, nothing on the terminal below a warning. What the user set in the environment stays."""
+    """Telemetry off, nothing on the terminal below a warning. What the user set in the environment stays.
+
+    Nor the traceback of a database that refused: whoever asked is told by the error itself.
+    """
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     if "mlflow" in sys.modules and "MLFLOW_LOGGING_LEVEL" in os.environ:
@@ -83,6 +88,9 @@ def explain(error: BaseException) -> str:
     names = {type(link).__name__ for link in chain}
     if status is not None:
         return f"it answered {status}" + (f" ({_first_line(error)})" if "RestException" in names else "")
+    for link in chain:
+        if isinstance(link, sqlite3.Error):
+            return f"SQLite: {link}"
     if names & {"ReadTimeout", "ConnectTimeout", "ReadTimeoutError", "TimeoutError"}:
         return f"no answer within {os.environ.get('MLFLOW_HTTP_REQUEST_TIMEOUT', '?')} s"
     if any(isinstance(link, ConnectionRefusedError) for link in chain):
