@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from fsg.tune.runner import Resources
 
 
+MLFLOW_SECONDS, NOW = 60.0, 1.0  # for the rest of MLflow's copy, when a study stops, or is to stop now
+
+
 @dataclass(frozen=True)
 class _Manner:
     """What all searches and runs of one command share: MLflow's store, resources, where it is said, the copy in a bucket."""
@@ -120,6 +123,7 @@ def _run_trials(
         console.print(_opening(folder, spec, trials, progress.done), highlight=False)
 
     exporter = FollowingExporter(folder.ledger_path, manner.uri, spec.metric.name, spec.metric.mode)
+    patience = MLFLOW_SECONDS
     lock.notes = lambda: {"mlflow": exporter.status[:300], "ledger_bytes": whole_bytes(folder.ledger_path)}
     try:
         copies: list[Any] = [each for each in (exporter, manner.copy) if each is not None]
@@ -130,10 +134,10 @@ def _run_trials(
         with display:
             try:
                 complete = run_study(folder, spec, manner.resources, ledger, _enough(spec))
-            except KeyboardInterrupt:  # before Ray Tune was there to take it
-                complete = False
+            except KeyboardInterrupt:  # the second, or one before Ray Tune was there to take it
+                complete, patience = False, NOW
     finally:
-        behind = exporter.close()
+        behind = exporter.close(patience)
     display.say("complete" if complete else "interrupted", folder=str(folder.path), **progress.summary())
     if not complete:
         console.print(f"Stopped. Go on with: fsg resume {name or _name_of(folder)}", highlight=False)

@@ -60,7 +60,7 @@ def test_ctrl_c_stops_cleanly_a_second_one_now_and_resume_completes_the_study(
     time.sleep(0.3)
     with suppress(ProcessLookupError):
         os.killpg(ended.pid, signal.SIGINT)
-    out, err = ended.communicate(timeout=10)
+    out, err = ended.communicate(timeout=60)
     assert ended.returncode == 130, err
     assert "Traceback" not in out + err
     finished = [key for key, trial in study.state().trials.items() if trial.status == "finished"]
