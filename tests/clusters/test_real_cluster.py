@@ -258,7 +258,7 @@ def test_a_study_goes_on_when_the_laptop_closes_and_is_picked_up_again(cluster, 
 
 
 def test_ctrl_c_leaves_a_study_to_itself_and_stop_ends_it_so_that_it_goes_on_later(cluster, project):
-    long = STUDY | {"name": "long", "base": STUDY["base"] | {"epochs": 150}}
+    long = STUDY | {"name": "long", "base": STUDY["base"] | {"epochs": 300}}
     (project / "long.yaml").write_text(yaml.safe_dump(long))
     storage = cluster.folder / "shared"
     study = StudyFolder(storage / "long")
@@ -279,12 +279,6 @@ def test_ctrl_c_leaves_a_study_to_itself_and_stop_ends_it_so_that_it_goes_on_lat
     sender.send_signal(signal.SIGINT)
     out, err = sender.communicate(timeout=60)
     assert (sender.returncode, err) == (0, ""), "Ray's own words reached the user"
-
-    follower = cluster.start(*attach)
-    assert any("recorded in" in line for line in iter(follower.stdout.readline, ""))
-    follower.send_signal(signal.SIGINT)
-    out, err = follower.communicate(timeout=60)
-    assert (follower.returncode, err) == (0, "")
     assert f"The study goes on. Follow it again with: fsg attach long --address {cluster.jobs}" in out
     left_at = epochs(epochs(0))
 
@@ -299,7 +293,7 @@ def test_ctrl_c_leaves_a_study_to_itself_and_stop_ends_it_so_that_it_goes_on_lat
     code, out, err = cluster.fsg(*send, cwd=project, source=project)
     assert (code, err) == (0, ""), out
     trained = [(e["key"], e["metrics"]["epoch"]) for e in study.ledger().read() if e["event"] == "epoch"]
-    assert len(trained) == len(set(trained)) == 2 * 150 > left_at, "an epoch was lost or run again"
+    assert len(trained) == len(set(trained)) == 2 * 300 > left_at, "an epoch was lost or run again"
 
 
 def test_a_study_that_was_refused_there_exits_as_it_would_here(cluster, project):
