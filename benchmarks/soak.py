@@ -33,7 +33,7 @@ from fsg.study.folder import StudyFolder
 
 LOOK_SECONDS = 0.5
 WARM_SECONDS = 15.0  # a younger worker still imports torch and loads its data
-EVERY = (4.0, 10.0)  # seconds between two kills
+EVERY = (10.0, 20.0)  # seconds between two kills; a new worker needs five until it trains
 MARK = "FSG_SOAK"  # in the environment of everything that the driver starts
 MIB = 2**20
 
