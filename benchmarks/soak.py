@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import getpass
 import os
 import random
 import subprocess
@@ -36,6 +37,7 @@ WARM_SECONDS = 15.0  # a younger worker still imports torch and loads its data
 EVERY = (10.0, 20.0)  # seconds between two kills; a new worker needs five until it trains
 MARK = "FSG_SOAK"  # in the environment of everything that the driver starts
 MIB = 2**20
+OTHERS = ("ray", f"torchinductor_{getpass.getuser()}")  # folders of Ray and of torch, one for all studies
 
 
 @dataclass
@@ -118,14 +120,14 @@ def slope(points: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 def left_behind(place: Path) -> tuple[list[str], list[str]]:
-    """Processes that the driver or its children started and that still run, and files that nobody removed. Ray's own
-    folder of logs is Ray's."""
+    """Processes that the driver or its children started and that still run, and files that nobody removed. Ray's
+    own folder of logs is Ray's, torch's cache is torch's."""
     running = []
     for process in psutil.process_iter(["name"]):
         with contextlib.suppress(psutil.Error):
             if process.environ().get(MARK) == str(place) and process.status() != psutil.STATUS_ZOMBIE:
                 running.append(f"{process.pid} {' '.join(process.cmdline())[:80]}")
-    files = [path.name for path in (place / "tmp").iterdir() if path.name != "ray"]
+    files = [path.name for path in (place / "tmp").iterdir() if path.name not in OTHERS]
     shared = [
         path.name for path in Path("/dev/shm").glob("*") if path.stat().st_mtime > (place / "soak.yaml").stat().st_mtime
     ]
@@ -141,11 +143,12 @@ def main() -> int:
         place = Path(folder)
         looks, kills, seconds, code = soak(place, arguments.trials, random.Random(0))
         time.sleep(5)  # for Ray's processes, which end when their driver has
-        running, files = left_behind(place)
+        left, files = left_behind(place)
         events = StudyFolder(place / "studies" / "soak").ledger().read()
         if code:
             print((place / "driver.log").read_text()[-2000:], file=sys.stderr)
-    half = [look for look in looks if look.ended >= arguments.trials / 2]
+    running = [look for look in looks if look.ended < arguments.trials]  # afterwards the report is drawn
+    half = [look for look in running if look.ended >= arguments.trials / 2]
     measured = {
         "driver, MiB": slope([(look.ended, look.driver) for look in half]),
         "driver, open files": slope([(look.ended, look.files) for look in half]),
@@ -158,16 +161,16 @@ def main() -> int:
     print(
         f"{finished} trials finished, {kills} workers killed, {again} trials run again, {seconds / 60:.1f} min; left behind:"
     )
-    print(f"processes: {running or 'none'}; files: {files or 'none'}")
+    print(f"processes: {left or 'none'}; files: {files or 'none'}")
     body = {
         "exit_code": code, "finished": finished, "kills": kills, "retried": again, "seconds": round(seconds, 1),
         "slopes_per_100_trials": {name: {"slope": s, "half_width_95": w} for name, (s, w) in measured.items()},
-        "driver_mib": [round(looks[0].driver, 1), round(half[0].driver, 1), round(half[-1].driver, 1)],
+        "driver_mib_by_trials": {look.ended: round(look.driver, 1) for look in running[::10]},
         "driver_open_files": [half[0].files, half[-1].files],
-        "processes_left": running, "files_left": files,
+        "processes_left": left, "files_left": files,
     }  # fmt: skip
     write("soak", {"trials": arguments.trials, "every": EVERY}, body, ("ray", "optuna", "mlflow"))
-    return int(bool(code or running or files))
+    return int(bool(code or left or files))
 
 
 if __name__ == "__main__":
