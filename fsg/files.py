@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whenever the writer is killed."""
+"""Files that are whole or absent, whenever the writer is killed; and how large they are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,22 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 where there is none."""
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
+def as_size(count: float) -> str:
+    """Bytes as a person reads them: ``123 B``, ``1.5 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
 
 
 def is_full(error: OSError) -> bool:

@@ -1,5 +1,6 @@
-"""Imports point one way, and nobody pays for what they do not use."""
+"""Imports point one way, nobody pays for what they do not use, and every proof that is named exists."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -86,3 +87,19 @@ trial = parse_trial({{"gradient": "fsg", "epochs": 1, "data": {{"name": "synthet
 assert Trainer(trial).run_epoch().epoch == 1
 """
     assert not loaded_by(code) & {"sklearn", "torchvision"}, "synthetic images need neither"
+
+
+def test_every_file_that_source_and_documents_name_exists():
+    """A docstring's ``Proof:`` is worth what the file it names is."""
+    sources = [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        *(f for d in ("fsg", "benchmarks") for f in ROOT.glob(f"{d}/**/*.py")),
+    ]
+    named = {
+        (f.name, n)
+        for f in sources
+        for n in re.findall(r"\b(?:tests|benchmarks|fsg|docs)/[\w/]+\.(?:py|md)", f.read_text())
+    }
+    assert len(named) > 50
+    assert [(where, name) for where, name in sorted(named) if not (ROOT / name).is_file()] == []

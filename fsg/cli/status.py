@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fsg.cli.options import Storage
+from fsg.files import as_size
 
 
 def status(
@@ -26,8 +27,6 @@ def status(
 
 def lines(found: dict[str, Any], now: float) -> list[str]:
     """The same for reading."""
-    from fsg.report.progress import size
-
     trials = ", ".join(f"{count} {name}" for name, count in found["trials"].items() if count)
     total = sum(found["trials"].values())
     shown = [f"{found['study']}: {total} trials: {trials}" if total else f"{found['study']}: no trial planned yet"]
@@ -50,8 +49,8 @@ def lines(found: dict[str, Any], now: float) -> list[str]:
     shown += [f"  {one['status']} {one['arm']}/{one['seed']} {one['key']}: {one['reason']}" for one in found["reasons"]]
     if found["set_aside"]:
         shown.append(f"set aside, being damaged or cut off: {', '.join(found['set_aside'])}")
-    parts = ", ".join(f"{name} {size(n)}" for name, n in found["disk"].items() if name != "total" and n >= 1e5)
-    shown.append(f"disk: {size(found['disk']['total'])}" + (f" ({parts})" if parts else ""))
+    parts = ", ".join(f"{name} {as_size(n)}" for name, n in found["disk"].items() if name != "total" and n >= 1e5)
+    shown.append(f"disk: {as_size(found['disk']['total'])}" + (f" ({parts})" if parts else ""))
     return shown
 
 

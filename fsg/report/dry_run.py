@@ -10,7 +10,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from fsg.config import TrialConfig
-from fsg.report.progress import clock, size
+from fsg.files import as_size
+from fsg.report.progress import clock
 from fsg.study.design import aliases, arms_of, left_out
 from fsg.study.population import Pb2, Pbt
 from fsg.study.search import constraints_of, describe_budget, drawn
@@ -125,7 +126,7 @@ def _costs(spec: AblationSpec | SweepSpec, hours: float, stored: float, resource
         at_most = "at most " if device in OF_CLUSTER.values() else ""
         price = hourly_price(budget.prices, device) * (gpus or cpus)
         parts.append(f"a cost of {at_most}{hours * price:.2g} on {device}")
-    return f"It takes about {', '.join(parts)}, and {size(stored)} of checkpoints."
+    return f"It takes about {', '.join(parts)}, and {as_size(stored)} of checkpoints."
 
 
 def _scheduled(spec: SweepSpec) -> str:

@@ -106,7 +106,7 @@ class AnalysisSpec(Section):
 
 
 class StudySpec(Section):
-    """What ablations and sweeps share. ``keep``: which checkpoints a finished trial keeps; what is best, ``best_by`` says."""
+    """What ablations and sweeps share. ``keep``: which checkpoints a finished trial keeps; ``best_by`` says what is best."""
 
     name: Name
     question: str = ""
@@ -136,16 +136,6 @@ class StudySpec(Section):
         """``resolved()`` without the base's device, others' results and what is kept: what makes it this study."""
         data = {key: value for key, value in self.resolved().items() if key not in ("published", "keep")}
         return data | {"base": {key: value for key, value in data["base"].items() if key != "device"}}
-
-    @property
-    def best_by(self) -> tuple[str, Literal["min", "max"]] | None:
-        """Metric and mode of the best checkpoint, where one is kept: the study's own, or for a test metric its validation."""
-        metric: MetricSpec | SearchMetricSpec = self.metric  # type: ignore[attr-defined]
-        if self.keep == "last":
-            return None
-        if metric.name in EPOCH_METRICS:
-            return metric.name, metric.mode
-        return ("val_loss", "min") if metric.name == "test_loss" else ("val_accuracy", "max")
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and isinstance(other, StudySpec) and self.resolved() == other.resolved()
@@ -335,3 +325,13 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
 
 
 _Dumper.add_representer(str, _text)
+
+
+def best_by(spec: AblationSpec | SweepSpec) -> tuple[str, Literal["min", "max"]] | None:
+    """Metric and mode of the best checkpoint, where one is kept: the study's own, or for a test metric its validation."""
+    name, mode = spec.metric.name, spec.metric.mode
+    if spec.keep == "last":
+        return None
+    if name in EPOCH_METRICS:
+        return name, mode
+    return ("val_loss", "min") if name == "test_loss" else ("val_accuracy", "max")

@@ -1,7 +1,7 @@
 """A study as a job of a distant cluster: its driver runs on the head, so the machine that sent it may be closed.
 
 Ray's job submission carries the working tree, without data, checkpoints and environments, and keeps the job's output; whoever
-has the token can follow it from anywhere. Proof: ``tests/clusters/test_jobs.py``.
+has the token can follow it from anywhere. Proof: ``tests/clusters/test_real_cluster.py``.
 """
 
 from __future__ import annotations

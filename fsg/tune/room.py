@@ -2,7 +2,7 @@
 
 A worker trains one epoch for each request of the driver, so a driver that waits is a study that waits. The disk is asked
 to set the reserve aside in earnest, because a quota shows nowhere else. A worker or the ledger that meets a full disk all the
-same is tried again after the pause. Proof: ``tests/tune/test_room.py``, ``tests/faults/test_disk_pause.py``.
+same is tried again after the pause. Proof: ``tests/tune/test_room.py``, ``tests/tune/test_disk_pause.py``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from fsg.files import is_full
+from fsg.files import as_size, is_full, size_of
 from fsg.study.folder import StudyFolder
 
 LEDGER_BYTES = 16 * 2**20  # ledger, search journal, and checkpoints of a size not known yet
@@ -38,13 +38,13 @@ class Room:
         self.folder = folder
         self.interrupted = False
         self._say = say or _to_stderr
-        self._checkpoint = max((_size(path) for path in folder.checkpoints.glob("*/last.pt")), default=0)
+        self._checkpoint = max((size_of(path) for path in folder.checkpoints.glob("*/last.pt")), default=0)
         self._next = 0.0
         self._least = 0.0  # seconds that the next pause lasts, whatever the disk says then
 
     def wrote(self, checkpoint: Path) -> None:
         """A checkpoint that now exists: others will be as large."""
-        self._checkpoint = max(self._checkpoint, _size(checkpoint))
+        self._checkpoint = max(self._checkpoint, size_of(checkpoint))
 
     def refused(self, times: int) -> None:
         """A worker was refused, ``times`` in a row: the next pause is made in any case, each twice as long."""
@@ -84,8 +84,8 @@ class Room:
     def _paused(self, needed: int) -> str:
         free = os.statvfs(self.folder.path)
         return (
-            f"paused: no room in {self.folder.path}: {_mb(needed)} are needed for checkpoints and the ledger, "
-            f"{_mb(free.f_bavail * free.f_frsize)} are free on that disk (a quota may allow less). Make space there: the "
+            f"paused: no room in {self.folder.path}: {as_size(needed)} are needed for checkpoints and the ledger, "
+            f"{as_size(free.f_bavail * free.f_frsize)} are free on that disk (a quota may allow less). Make space there: the "
             "study goes on by itself. Ctrl-C stops it, to go on later with fsg resume."
         )
 
@@ -114,16 +114,6 @@ def _interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _size(path: Path) -> int:
-    with suppress(OSError):
-        return path.stat().st_size
-    return 0
-
-
-def _mb(size: int) -> str:
-    return f"{size / 1e6:,.0f} MB"
 
 
 def _to_stderr(sentence: str) -> None:

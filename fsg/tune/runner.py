@@ -23,7 +23,7 @@ from fsg.study.folder import StudyFolder
 from fsg.study.ledger import Ledger, StudyState
 from fsg.study.population import is_population
 from fsg.study.seeds import Enough, next_seeds
-from fsg.study.spec import AblationSpec, SweepSpec
+from fsg.study.spec import AblationSpec, SweepSpec, best_by
 from fsg.tune.cluster import connect, grown
 from fsg.tune.devices import OF_CLUSTER, device_name
 from fsg.tune.retry import Limits
@@ -206,7 +206,7 @@ def _tune(
     same = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
     packing = Packing(same["cpu"], same["gpu"], resources.pack, largest_node(), state.trials)
     recorder = Recorder(door, scheduler, state.trials, limits, packing, device_of(resources), room)
-    searcher.best = spec.best_by
+    searcher.best = best_by(spec)
     searcher.runs_again = recorder.runs_again
     searcher.resources_of = lambda trial: packing.resources(trial.key, trial.config)
     attempts = {key: record.attempts for key, record in state.trials.items()}

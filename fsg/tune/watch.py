@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from fsg.files import size_of
 from fsg.tune.retry import Cause, Limits
 from fsg.tune.room import Room
 from fsg.tune.snapshots import NotInSnapshots
@@ -133,17 +134,13 @@ def dump_and_kill(pid: int, stacks: Path) -> None:
         if b"ray::" not in Path(f"/proc/{pid}/cmdline").read_bytes():
             return  # it is gone, and its number is another's
     with suppress(ProcessLookupError):
-        before = size = _size(stacks)
+        before = size = size_of(stacks)
         os.kill(pid, signal.SIGUSR1)
         os.kill(pid, signal.SIGCONT)
         deadline = time.monotonic() + DUMP_SECONDS
         while time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)
-            last, size = size, _size(stacks)
+            last, size = size, size_of(stacks)
             if before < size == last:
                 break
         os.kill(pid, signal.SIGKILL)
-
-
-def _size(file: Path) -> int:
-    return file.stat().st_size if file.exists() else 0

@@ -1,10 +1,8 @@
 """What the commands for clusters and teams refuse before they start anything. The real ones are in ``tests/clusters``."""
 
-import os
-import subprocess
-
 import pytest
 from cli_texts import ABLATION, SWEEP
+from small_disks import small_disk
 
 
 def test_a_team_server_says_itself_which_store_and_port(fsg, tmp_path):
@@ -59,11 +57,9 @@ def full_disk(tmp_path):
     """A disk of a mebibyte with a quarter of it taken."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk]).returncode:
-        pytest.skip("mounting a small disk needs root")
-    (disk / "taken").write_bytes(b"x" * 2**18)
-    yield disk
-    subprocess.run(["umount", disk], check=True)
+    with small_disk(disk, 2**20):
+        (disk / "taken").write_bytes(b"x" * 2**18)
+        yield disk
 
 
 def test_a_study_is_refused_where_its_storage_is_full(full_disk, fsg, tmp_path, nothing_starts):

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from small_disks import small_disk
 
 import fsg
 from fsg.cli.cluster_doctor import skew_problems
@@ -201,17 +202,13 @@ def test_a_gpu_that_the_cluster_does_not_have_is_refused(cluster, project):
 def test_a_storage_that_is_full_on_a_node_is_refused(cluster, project):
     disk = cluster.folder / "disk"
     disk.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk]).returncode:
-        pytest.skip("mounting a small disk needs root")
-    try:
+    with small_disk(disk, 2**20):
         (disk / "taken").write_bytes(b"x" * 2**18)
         result = cluster.fsg("ablate", "study.yaml", "--storage", disk, "--address", cluster.address, cwd=project)
         assert one_message(result) == "fsg: The cluster is not fit for this study; nothing was started."
         (line,) = result[2].strip().splitlines()[1:]
         assert line.startswith("node 1 (") and f"{disk} cannot be written (No space left on device)." in line
         assert [path.name for path in disk.iterdir()] == ["taken"]
-    finally:
-        subprocess.run(["umount", disk], check=True)
 
 
 # The doctor ------------------------------------------------------------------------------------------------------------

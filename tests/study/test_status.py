@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fsg.cli.status import ago, lines
-from fsg.report.progress import size
+from fsg.files import as_size
 from fsg.study.folder import StudyFolder
 from fsg.study.header import begin
 from fsg.study.lock import StudyLock
@@ -73,4 +73,4 @@ def test_time_is_told_in_the_unit_that_fits(seconds, text):
 
 
 def test_sizes_have_three_digits():
-    assert [size(n) for n in (0, 999, 12_345, 2.5e9, 3e12)] == ["0 B", "999 B", "12.3 kB", "2.5 GB", "3 TB"]
+    assert [as_size(n) for n in (0, 999, 12_345, 2.5e9, 3e12)] == ["0 B", "999 B", "12.3 kB", "2.5 GB", "3 TB"]

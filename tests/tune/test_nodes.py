@@ -1,11 +1,10 @@
 """What nodes are asked and how their answers are judged. Real nodes are in ``tests/clusters``."""
 
-import os
-import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+import small_disks
 
 from fsg.config import DataConfig
 from fsg.errors import BackendUnavailable
@@ -94,10 +93,8 @@ def test_storage_that_is_missing_or_another_is_told_apart(tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", tmp_path]).returncode:
-        pytest.skip("mounting a small disk needs root")
-    yield tmp_path
-    subprocess.run(["umount", tmp_path], check=True)
+    with small_disks.small_disk(tmp_path, 2**16):
+        yield tmp_path
 
 
 def test_a_full_storage_is_said_and_holds_no_leftovers(small_disk):

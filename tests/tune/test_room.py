@@ -8,6 +8,7 @@ import time
 import pytest
 from small_disks import fill, small_disk
 
+from fsg.files import as_size
 from fsg.study.folder import StudyFolder
 from fsg.tune.room import CHECKPOINTS, LEDGER_BYTES, PauseInterrupted, Room
 
@@ -39,7 +40,9 @@ def test_a_study_without_room_waits_says_what_to_do_and_goes_on_by_itself(folder
     threading.Timer(0.5, filler.unlink).start()
     assert 0.5 < Room(folder, said.append).make_sure(1) < 10
     paused, again = said
-    assert paused.startswith(f"paused: no room in {folder.path}: 17 MB are needed for checkpoints and the ledger, 0 MB")
+    assert paused.startswith(
+        f"paused: no room in {folder.path}: 16.8 MB are needed for checkpoints and the ledger, 0 B"
+    )
     assert "Make space there" in paused
     assert again.startswith(f"there is room in {folder.path} again")
 
@@ -57,7 +60,7 @@ def test_more_trials_and_larger_checkpoints_need_more_room(folder, said):
     with pytest.raises(PauseInterrupted):
         room.make_sure(2)
     alarm.join()
-    assert f"{(LEDGER_BYTES + 2 * CHECKPOINTS * 2**20) / 1e6:,.0f} MB are needed" in said[0]
+    assert f"{as_size(LEDGER_BYTES + 2 * CHECKPOINTS * 2**20)} are needed" in said[0]
     assert room.interrupted
 
 
