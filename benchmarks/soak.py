@@ -1,7 +1,7 @@
 """Does anything grow? One driver through 500 short trials while its workers are killed, watched every half second.
 
-Run: ``python -m benchmarks.soak`` (ten minutes on two idle cores; ``--trials 60`` for a look). A random search of so many
-trials, each a third of a second of training, as ``fsg sweep`` runs it; a worker is killed every few seconds.
+Run: ``python -m benchmarks.soak`` (four minutes on two idle cores; ``--trials 60`` for a look). A random search of so many
+trials, each a third of a second of training, as ``fsg sweep`` runs it; a worker is killed every 10 to 20 seconds.
 
 Measured: how the driver's own memory and open files, and the memory of workers that are warm, change over the second half,
 with the 95 % interval of the slope; and what is left behind when the driver has ended: processes, and files in the folder for
