@@ -8,8 +8,8 @@ the real proposals and the real rule, as in ``benchmarks/search.py``.
 - ``tpe`` and ``curves`` (what ``sampler: auto`` is here), each with ASHA (grace 1, factor 3) and 180 epochs in all; a trial that
   is under way when these are used up counts for nothing.
 
-Against a random search of 16 trials, a quarter is 60 epochs, and half of those go to the first two trials, which have nobody to be
-measured by: too little for halving (docs/log.md).
+Against a random search of 16 trials, a quarter is 60 epochs, and half of those go to the first two trials, which have nobody
+to be measured by: too little for halving (docs/log.md).
 
 All choose the finished trial with the best last validation accuracy. What they chose is then trained with fresh seeds, the same
 for all, and judged by its test accuracy, the mean over the last ten epochs. Repetitions differ in the seeds of search and

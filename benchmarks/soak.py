@@ -5,7 +5,8 @@ trials, each a third of a second of training, as ``fsg sweep`` runs it; a worker
 
 Measured: how the driver's own memory and open files, and the memory of workers that are warm, change over the second half,
 with the 95 % interval of the slope; and what is left behind when the driver has ended: processes, and files in the folder for
-temporary ones. Written to ``benchmarks/results/soak.json``.
+temporary ones. Exits with 1 if anything is left, or grows by more than 1 (MiB, file) per 100 trials beyond its interval. Written to
+``benchmarks/results/soak.json``.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ WARM_SECONDS = 15.0  # a younger worker still imports torch and loads its data
 EVERY = (10.0, 20.0)  # seconds between two kills; a new worker needs five until it trains
 MARK = "FSG_SOAK"  # in the environment of everything that the driver starts
 MIB = 2**20
+GROWTH = 1.0  # MiB, or files, for every 100 trials: less is called flat
 OTHERS = ("ray", f"torchinductor_{getpass.getuser()}")  # folders of Ray and of torch, one for all studies
 
 
@@ -62,7 +64,7 @@ def study(trials: int) -> dict[str, object]:
 
 
 def soak(place: Path, trials: int, dice: random.Random) -> tuple[list[Look], int, float, int]:
-    """The study in the empty folder ``place``: what was seen, kills, hours of it in seconds, and the driver's exit code."""
+    """The study in the empty folder ``place``: what was seen, kills, seconds it took, and the driver's exit code."""
     (place / "soak.yaml").write_text(yaml.safe_dump(study(trials)))
     (place / "tmp").mkdir()
     environment = os.environ | {
@@ -156,12 +158,13 @@ def main() -> int:
     }
     rows = [[name, f"{value:+.2f} ± {width:.2f}"] for name, (value, width) in measured.items()]
     print(table(["per 100 trials, second half", "slope"], rows))
+    grows = [name for name, (value, width) in measured.items() if value - width > GROWTH]
     finished = sum(event["event"] == "finished" for event in events)
     again = sum(event["event"] == "retried" for event in events)
     print(
         f"{finished} trials finished, {kills} workers killed, {again} trials run again, {seconds / 60:.1f} min; left behind:"
     )
-    print(f"processes: {left or 'none'}; files: {files or 'none'}")
+    print(f"processes: {left or 'none'}; files: {files or 'none'}; grows: {', '.join(grows) or 'nothing'}")
     body = {
         "exit_code": code, "finished": finished, "kills": kills, "retried": again, "seconds": round(seconds, 1),
         "slopes_per_100_trials": {name: {"slope": s, "half_width_95": w} for name, (s, w) in measured.items()},
@@ -170,7 +173,7 @@ def main() -> int:
         "processes_left": left, "files_left": files,
     }  # fmt: skip
     write("soak", {"trials": arguments.trials, "every": EVERY}, body, ("ray", "optuna", "mlflow"))
-    return int(bool(code or left or files))
+    return int(bool(code or left or files or grows))
 
 
 if __name__ == "__main__":
