@@ -5,8 +5,8 @@ trials, each a third of a second of training, as ``fsg sweep`` runs it; a worker
 
 Measured: how the driver's own memory and open files, and the memory of workers that are warm, change over the second half,
 with the 95 % interval of the slope; and what is left behind when the driver has ended: processes, and files in the folder for
-temporary ones. Exits with 1 if anything is left, or grows by more than 1 (MiB, file) per 100 trials beyond its interval. Written to
-``benchmarks/results/soak.json``.
+temporary ones. Exits with 1 if anything is left, or grows by more than 1 (MiB, file) per 100 trials beyond its interval.
+Written to ``benchmarks/results/soak.json``.
 """
 
 from __future__ import annotations
