@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -48,6 +49,14 @@ class Run:
     last_epoch: dict[str, Any] = field(default_factory=dict)
 
 
+class Plan(NamedTuple):
+    """What is kept of a planned trial; ``params`` is its whole configuration."""
+
+    arm: str | None
+    seed: int | None
+    params: dict[str, str]
+
+
 @dataclass
 class Tally:
     """How many trials of a study or arm are planned, over, and over by failure; when the last one ended."""
@@ -74,7 +83,7 @@ class StudyRuns:
         self.runs: dict[Identity, Run] = {}
         self.changed: set[Identity] = set()
         self.last_ms = _ms(header.get("time", 0.0))
-        self._planned: dict[str, Mapping[str, Any]] = {}
+        self._planned: dict[str, Plan] = {}
         self._values: defaultdict[str, set[str]] = defaultdict(set)
         self._tallies: defaultdict[Identity, Tally] = defaultdict(Tally)
         versions = {f"fsg.version.{name}": str(version) for name, version in (header.get("versions") or {}).items()}
@@ -120,16 +129,15 @@ class StudyRuns:
     def _plan(self, key: str, event: Mapping[str, Any]) -> None:
         if key in self._planned:
             return
-        self._planned[key] = event
-        for name, value in flat(event["config"]).items():
+        plan = self._planned[key] = Plan(event.get("arm"), event.get("seed"), flat(event["config"]))
+        for name, value in plan.params.items():
             self._values[name].add(value)
-        for identity in self._ancestors(event):
+        for identity in self._ancestors(plan):
             self._tallies[identity].planned += 1
             self._settle(identity)
 
-    def _ancestors(self, plan: Mapping[str, Any]) -> list[Identity]:
-        arm = plan.get("arm")
-        return [self.root] if self.is_sweep or not arm else [self.root, ("arm", str(arm))]
+    def _ancestors(self, plan: Plan) -> list[Identity]:
+        return [self.root] if self.is_sweep or not plan.arm else [self.root, ("arm", plan.arm)]
 
     def _trial(self, key: str, now: int) -> Run:
         """The run of a trial, made with its arm's run when its first event comes."""
@@ -141,8 +149,8 @@ class StudyRuns:
             raise StudyError(
                 f"Trial {key} has events but was never planned: the ledger's beginning is missing. Export it whole."
             )
-        arm, seed = plan.get("arm"), plan.get("seed")
-        params = {name: value for name, value in flat(plan["config"]).items() if name != "device"}
+        arm, seed = plan.arm, plan.seed
+        params = {name: value for name, value in plan.params.items() if name != "device"}
         for parent in self._ancestors(plan)[1:]:
             if parent not in self.runs:
                 self._open(parent, str(arm), self.root, now, {"fsg.arm": str(arm)})
@@ -228,13 +236,13 @@ def points(metrics: Mapping[str, Any], time_ms: int, step: int) -> list[Point]:
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """``{"a": {"b": 1}}`` as ``{"a.b": "1"}``."""
+    """``{"a": {"b": 1}}`` as ``{"a.b": "1"}``; equal texts are one, as trials differ in little (2 kB of 8 kB each)."""
     leaves: dict[str, str] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
             leaves |= flat(value, f"{prefix}{name}.")
         else:
-            leaves[f"{prefix}{name}"] = str(value)[:6000]
+            leaves[sys.intern(f"{prefix}{name}")] = sys.intern(str(value)[:6000])
     return leaves
 
 

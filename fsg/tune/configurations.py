@@ -22,7 +22,10 @@ from fsg.tune.racing import Values, next_seed
 
 @dataclass
 class Configuration:
-    """One point of the space. ``key`` is that of its trial with the first seed; ``finals``: metrics by finished seed."""
+    """One point of the space. ``key`` is that of its trial with the first seed; ``finals``: metrics by finished seed.
+
+    Of the metrics it needs those that ``led_by`` names.
+    """
 
     key: str
     point: Point
@@ -41,10 +44,8 @@ class Configuration:
 
     def means(self, spec: SweepSpec) -> dict[str, float]:
         """The mean over its seeds of every number the search is led by; ``bits`` as the quantizer has them."""
-        names: set[str] = {spec.metric.name, *(o.name for o in spec.objectives)}
-        names |= {name for c in constraints_of(spec)[1] for name in c.names}
         found: dict[str, float] = {BITS: bits(self.config)}
-        for name in names:
+        for name in led_by(spec):
             values = [final[name] for final in self.finals.values() if isinstance(final.get(name), int | float)]
             if values and len(values) == len(self.finals):
                 found[name] = mean(values)
@@ -53,6 +54,12 @@ class Configuration:
     def violations(self, spec: SweepSpec) -> dict[str, float]:
         """Of each constraint on a metric, at the means of its seeds."""
         return violations(constraints_of(spec)[1], self.config, self.means(spec))
+
+
+def led_by(spec: SweepSpec) -> set[str]:
+    """The metrics that a search looks at."""
+    objectives = {spec.metric.name, *(o.name for o in spec.objectives)}
+    return objectives | {name for c in constraints_of(spec)[1] for name in c.names}
 
 
 def violations(

@@ -189,6 +189,7 @@ def _tune(
     from fsg.tune.recorder import Recorder, StartRecorder
     from fsg.tune.scheduler import make_scheduler
     from fsg.tune.searcher import PlanSearcher, SweepSearcher
+    from fsg.tune.snapshots import Forget
     from fsg.tune.trainable import RESOURCES, FsgTrainable
     from fsg.tune.turns import Turns
     from fsg.tune.watch import Watch
@@ -220,7 +221,12 @@ def _tune(
             name="tune",
             storage_path=str(folder.ray.resolve()),
             verbose=0,
-            callbacks=[StartRecorder(door, attempts, device_of(resources)), Watch(recorder, recorder.limits, room)],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # a trial has made its own
+            callbacks=[
+                StartRecorder(door, attempts, device_of(resources)),
+                Watch(recorder, recorder.limits, room),
+                Forget(),
+            ],
         ),
     )
     try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ from fsg.tune.trainable import STACKS
 DRIVER_GAP = 5.0  # seconds between two looks after which it was the driver that stood still
 DUMP_SECONDS = 1.0  # at most, for the stacks to be written before the process is killed
 LOOK_SECONDS = 0.01
+USUAL = 501  # so many epochs tell how long one takes; their median is looked for in every step
 
 
 class Blames(Protocol):
@@ -51,7 +53,7 @@ class Watch(NotInSnapshots, Callback):
         self._clock, self._end = clock, end or end_worker
         self._heard: dict[str, float] = {}  # by Ray's name: when something last came from it
         self._begun: set[str] = set()
-        self._epochs: list[float] = []  # seconds each took, in this run
+        self._epochs: deque[float] = deque(maxlen=USUAL)  # seconds each took
         self._looked = clock()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
