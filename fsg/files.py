@@ -25,6 +25,11 @@ def as_size(count: float) -> str:
     return f"{count:.3g} TB"
 
 
+def previous_of(path: Path) -> Path:
+    """Where the version of a file before the newest is kept: ``last.previous.pt`` for ``last.pt``."""
+    return path.with_suffix(f".previous{path.suffix}")
+
+
 def is_full(error: OSError) -> bool:
     """Whether a disk, or a quota, has no room left."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -14,6 +14,9 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
 
 import pytest
+from tiny_studies import ABLATION, Study, together
+
+from fsg.study.design import plan
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,3 +55,17 @@ def shared_ray() -> Iterator[None]:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def study(tmp_path, shared_ray):
+    """Makes a study that trains for a second, run through the shared Ray, from its specification as plain data."""
+    return lambda data: Study(tmp_path, data)
+
+
+@pytest.fixture(scope="session")
+def twin(tmp_path_factory, shared_ray):
+    """The small ablation, never interrupted: (study, whether the run said that it is complete)."""
+    made = Study(tmp_path_factory.mktemp("twin"), ABLATION)
+    with together(made, [trial.key for trial in plan(made.spec)[:2]]):
+        return made, made.run()

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 
 from fsg.errors import CheckpointCorrupt
-from fsg.files import set_aside, write_atomically
+from fsg.files import previous_of, set_aside, write_atomically
 
 _DIGEST_BYTES = 32
 _BEST = "best_value"  # in a checkpoint
@@ -34,7 +34,7 @@ class CheckpointStore:
         self._sign = {"max": 1, "min": -1, None: 0}[better]
         self._best_value = -math.inf  # times the sign
         self.damaged: list[tuple[Path, str]] = []  # what was set aside, as what it is kept, and why
-        self.previous = path.with_suffix(f".previous{path.suffix}")
+        self.previous = previous_of(path)
 
     def save(self, state: dict[str, Any], value: float | None = None) -> None:
         """Keep ``state`` as the newest checkpoint, what was the newest as the previous one, and the best by its ``value``."""

@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 import zlib
-from collections.abc import Container
+from collections.abc import Callable, Container
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from fsg.files import keep_aside, set_aside
+from fsg.files import is_full, keep_aside, set_aside, size_of
 
 
 class Journal(JournalStorage):
@@ -52,18 +52,32 @@ class CheckedJournal(JournalFileBackend):
     """A journal of one process, whose lines carry a crc of the rest: no lock, and no fsync.
 
     Optuna has seven of these a trial at 1 to 6 ms each. What a power failure takes from the journal's end is entered again
-    from the ledger, which is on disk.
+    from the ledger, which is on disk. ``refused`` is called where the disk is full, and returns once there may be room.
     """
 
+    def __init__(self, path: Path, refused: Callable[[], None] | None = None) -> None:
+        super().__init__(str(path))
+        self._path, self._refused = path, refused
+
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Hand the lines to the system, which keeps them through a kill of this process."""
+        """Hand the lines to the system, which keeps them through a kill of this process: all of them, or OSError and none."""
         lines = [json.dumps(log | {"crc": _crc(log)}, separators=(",", ":")).encode() + b"\n" for log in logs]
-        with Path(self._file_path).open("ab") as file:
-            file.write(b"".join(lines))
+        while True:
+            before = size_of(self._path)
+            try:
+                with self._path.open("ab") as file:
+                    file.write(b"".join(lines))
+                return
+            except OSError as error:
+                with suppress(OSError):
+                    os.truncate(self._path, before)
+                if self._refused is None or not is_full(error):
+                    raise
+            self._refused()
 
 
-def open_journal(path: Path) -> tuple[Journal, list[str]]:
-    """The journal at ``path``, new if it is damaged; and a sentence for what was set aside.
+def open_journal(path: Path, refused: Callable[[], None] | None = None) -> tuple[Journal, list[str]]:
+    """The journal at ``path``, new if it is damaged; and a sentence for what was set aside. ``refused``: as CheckedJournal.
 
     A kill leaves a lock that Optuna would wait 30 s for, and half of a line: that is kept beside it, and is no damage.
     """
@@ -79,7 +93,7 @@ def open_journal(path: Path) -> tuple[Journal, list[str]]:
         elif whole < len(data):
             keep_aside(path, "torn", data[whole:])
             os.truncate(path, whole)
-    return Journal(CheckedJournal(str(path))), said
+    return Journal(CheckedJournal(path, refused)), said
 
 
 def problem_in(data: bytes) -> str | None:

@@ -90,7 +90,7 @@ class Proposals:
 
     ``key_of`` gives a point its key; it raises Infeasible, or ConfigError, for one that must not be run. ``objectives`` stand
     beside ``metric``: (name, mode) each. ``grid``: go through all points, in an order that ``seed`` shuffles.
-    ``storage``: a journal's path, a database's URL, or None for memory.
+    ``storage``: a journal's path, a database's URL, or None for memory; ``refused`` is called where the journal's disk is full.
     """
 
     def __init__(
@@ -105,6 +105,7 @@ class Proposals:
         name: str = "fsg",
         grid: bool = False,
         seed: int = 0,
+        refused: Callable[[], None] | None = None,
     ) -> None:
         self._space = space
         self._distributions = {path: distribution(domain) for path, domain in space.domains.items()}
@@ -112,7 +113,7 @@ class Proposals:
         self._key_of = key_of
         self.set_aside: list[str] = []  # what was found damaged in a journal, a sentence each
         if isinstance(storage, Path):
-            storage, self.set_aside = open_journal(storage)
+            storage, self.set_aside = open_journal(storage, refused)
         self._study = _quietly_open(sampler, storage, [mode, *(way for _, way in objectives)], name)
         self._random = random.Random(seed)
         self._grid = _shuffled(space, seed) if grid else None

@@ -20,6 +20,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from fsg.config import TrialConfig
 from fsg.errors import StudyError
+from fsg.files import previous_of
 from fsg.study.ledger import Ledger, TrialRecord
 from fsg.tune.packing import Packing
 from fsg.tune.retry import Cause, Limits, decide, read_crash
@@ -94,6 +95,7 @@ class Recorder(NotInSnapshots, TrialScheduler):
         if decision == TrialScheduler.STOP:
             reason = getattr(self.inner, "reason", None) or type(self.inner).__name__
             self._end(trial, "pruned", epoch=result["epoch"], reason=reason)
+            previous_of(Path(result[CHECKPOINT])).unlink(missing_ok=True)  # as the worker does where a trial finishes
         elif self._takes_too_much(trial):
             self.interrupted(trial.config["key"], "packed", "its memory is known now; it goes on with a smaller share.")
             return TrialScheduler.STOP

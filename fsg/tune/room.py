@@ -1,8 +1,9 @@
 """Room on the disk before work is given out: a study without room pauses, says so, and goes on by itself once there is some.
 
 A worker trains one epoch for each request of the driver, so a driver that waits is a study that waits. The disk is asked
-to set the reserve aside in earnest, because a quota shows nowhere else. A worker or the ledger that meets a full disk all the
-same is tried again after the pause. Proof: ``tests/tune/test_room.py``, ``tests/tune/test_disk_pause.py``.
+to set the reserve aside in earnest, because a quota shows nowhere else. A worker, the ledger or the search's journal that
+meets a full disk all the same is tried again after the pause.
+Proof: ``tests/tune/test_room.py``, ``tests/faults/test_disk_pause.py``.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ class Room:
             return 0.0
         return self._wait(LEDGER_BYTES + CHECKPOINTS * max(1, running) * self._checkpoint)
 
-    def refused_ledger(self) -> None:
-        """The ledger was refused: wait a second at least, and until there is room. PauseInterrupted on Ctrl-C."""
+    def refused_driver(self) -> None:
+        """The ledger or the search journal was: wait a second at least, and until there is room. PauseInterrupted on Ctrl-C."""
         self._least = max(self._least, LOOK_SECONDS)
         self._wait(LEDGER_BYTES)
 

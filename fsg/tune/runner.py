@@ -199,7 +199,7 @@ def _tune(
     if isinstance(spec, SweepSpec):
         share = (resources.cpus_per_trial, resources.gpus_per_trial)
         kind = PopulationSearcher if is_population(spec) else SweepSearcher
-        searcher = kind(folder, spec, door, state.trials, *share)
+        searcher = kind(folder, spec, door, state.trials, *share, room)
         scheduler = make_scheduler(spec, state.trials, searcher.expected)
     else:
         searcher, scheduler = PlanSearcher(folder, left), Turns()
@@ -260,7 +260,7 @@ class _Door(Ledger):
             try:
                 return self._ledger.append_all(events)
             except DiskFull:
-                self._room.refused_ledger()
+                self._room.refused_driver()
             except FsgError as error:
                 self.error = self.error or error
                 raise

@@ -19,6 +19,7 @@ from fsg.tune.configurations import Configuration, configuration, following, gro
 from fsg.tune.decisions import Expected
 from fsg.tune.proposals import Proposals, make_sampler
 from fsg.tune.racing import Values
+from fsg.tune.room import Room
 from fsg.tune.snapshots import NotInSnapshots
 from fsg.tune.starting import start_points
 from fsg.tune.trainable import BEST, FAILED, RESOURCES, tune_config
@@ -91,7 +92,7 @@ class SweepSearcher(StudySearcher):
     """Optuna's proposals for a sweep; every new trial is planned in the ledger before Ray hears of it.
 
     A configuration runs its seeds one after another, so that the rest can be spared; configurations run side by side.
-    ``cpus`` and ``gpus`` are what one trial takes, for the budget.
+    ``cpus`` and ``gpus`` are what one trial takes, for the budget; ``room`` is waited for where the journal's disk is full.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class SweepSearcher(StudySearcher):
         records: Mapping[str, TrialRecord],
         cpus: float = 1,
         gpus: float = 0,
+        room: Room | None = None,
     ) -> None:
         super().__init__(folder)
         self._spec, self._ledger = spec, ledger
@@ -110,7 +112,7 @@ class SweepSearcher(StudySearcher):
         self._meter = Tail(ledger.path, Meter(cpus, gpus, spec.budget.prices if spec.budget else {}))
         self._stopped = False
         self._starts = start_points(spec, folder)
-        self._proposals = _proposals(folder, spec, len(records))
+        self._proposals = _proposals(folder, spec, len(records), room)
         for sentence in self._proposals.set_aside:
             ledger.append("damaged", file="search/optuna.journal", line=None, aside=None, detail=sentence)
         self._configurations = recalled(spec, records)
@@ -219,7 +221,7 @@ class SweepSearcher(StudySearcher):
                 yield self._owned(owner, seed)
 
 
-def _proposals(folder: StudyFolder, spec: SweepSpec, begun: int) -> Proposals:
+def _proposals(folder: StudyFolder, spec: SweepSpec, begun: int, room: Room | None) -> Proposals:
     search = spec.search
     header = folder.state().header
     name = "fsg" if search.storage is None else f"fsg-{spec.name}-{header['study_id'] if header else spec.digest()}"
@@ -234,4 +236,5 @@ def _proposals(folder: StudyFolder, spec: SweepSpec, begun: int) -> Proposals:
         name=name,
         grid=search.sampler == "grid",
         seed=search.seed,
+        refused=room.refused_driver if room else None,
     )

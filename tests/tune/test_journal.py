@@ -4,6 +4,7 @@ import optuna
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from small_disks import fill, small_disk
 
 from fsg.tune.journal import open_journal, problem_in
 
@@ -82,3 +83,28 @@ def test_a_new_trial_is_made_without_looking_through_all_the_old_ones(journal, m
     study.ask()
     monkeypatch.setattr(JournalStorage, "get_all_trials", lambda *_, **__: pytest.fail("all were looked through"))
     assert study.ask().number == 3
+
+
+def test_a_full_disk_is_waited_for_and_every_entry_is_whole_and_there_once(tmp_path):
+    asked = []
+    with small_disk(tmp_path, 2**20):
+        storage, _ = open_journal(tmp_path / "optuna.journal", lambda: (asked.append(1), filler.unlink()))
+        study = optuna.create_study(study_name="s", storage=storage)
+        filler = fill(tmp_path)
+        while not asked:  # the page that the journal ends in has some room
+            study.tell(study.ask({"x": optuna.distributions.FloatDistribution(0, 1)}), 0.5)
+        told = [trial.value for trial in study.trials]
+        again, said = open_journal(tmp_path / "optuna.journal")
+        assert said == []
+        assert [t.value for t in optuna.load_study(study_name="s", storage=again).trials] == told
+
+
+def test_a_full_disk_that_nobody_waits_for_is_an_error_and_leaves_no_half_entry(tmp_path):
+    with small_disk(tmp_path, 2**20):
+        storage, _ = open_journal(tmp_path / "optuna.journal")
+        study = optuna.create_study(study_name="s", storage=storage)
+        fill(tmp_path)
+        with pytest.raises(OSError, match="No space left"):
+            while True:
+                study.ask()
+        assert problem_in((tmp_path / "optuna.journal").read_bytes()) is None

@@ -94,6 +94,15 @@ def test_a_stop_by_the_scheduler_is_a_pruned_trial_with_its_epoch_and_who_stoppe
     assert record_of(door).status == "pruned"
 
 
+def test_a_pruned_trial_keeps_its_newest_checkpoint_alone_and_one_that_goes_on_the_one_before_too(recorder, tmp_path):
+    newest, before = tmp_path / "last.pt", tmp_path / "last.previous.pt"
+    newest.touch()
+    for decision, kept in ((TrialScheduler.CONTINUE, True), (TrialScheduler.STOP, False)):
+        before.touch()
+        recorder(decision).on_trial_result(None, trial(), result(2) | {CHECKPOINT: str(newest)})
+        assert newest.exists() and before.exists() == kept
+
+
 def test_the_last_epoch_and_the_end_are_on_disk_before_the_scheduler_hears_of_it(recorder):
     door = recorder()
     door.on_trial_complete(None, trial(), result(3, test_accuracy=60.0))

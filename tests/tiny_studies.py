@@ -1,5 +1,10 @@
 """Studies that train for a second, and what to ask of them."""
 
+import os
+import threading
+import time
+from contextlib import contextmanager
+
 import yaml
 
 from fsg.study.folder import StudyFolder
@@ -86,3 +91,39 @@ def numbers(metrics):
 
 def outcome(record):
     return record.status, [numbers(m) for m in record.epochs], record.final and numbers(record.final)
+
+
+@contextmanager
+def together(study, keys):
+    """Hold these trials' workers until all of them are there, however long each takes to start.
+
+    In place of its last checkpoint each finds a pipe, and waits for someone to write it. All are closed, empty, at once: a
+    checkpoint that is damaged is set aside, and the trial begins.
+    """
+    pipes = [study.folder.checkpoints / key / "last.pt" for key in keys]
+    for pipe in pipes:
+        pipe.parent.mkdir()
+        os.mkfifo(pipe)
+    over = threading.Event()
+
+    def hold():
+        held = []
+        for pipe in pipes:
+            while not over.is_set():
+                try:
+                    held.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+                    break
+                except OSError:  # nobody waits for it yet
+                    time.sleep(0.01)
+        for descriptor in held:
+            os.close(descriptor)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        yield
+    finally:
+        over.set()
+        holder.join()
+        for pipe in pipes:
+            pipe.with_name("last.pt.damaged-1").unlink(missing_ok=True)
