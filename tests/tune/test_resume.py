@@ -53,7 +53,7 @@ def test_a_killed_driver_loses_no_finished_trial_and_resumes_to_the_same_bits(tm
     """SIGKILL while a trial has finished and another is in its third epoch or later."""
     driver = subprocess.Popen(
         [sys.executable, "-c", DRIVER, str(tmp_path)],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=_with_this_folder(), start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=_with_the_tests_folder(), start_new_session=True,
     )  # fmt: skip
     ended, epochs = [], Counter()
     for line in driver.stdout:
@@ -116,6 +116,6 @@ def test_a_user_error_in_a_worker_stops_the_study_at_once_and_leaves_every_trial
     assert {record.status for record in without.trials.values()} == {"planned"}
 
 
-def _with_this_folder():
-    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+def _with_the_tests_folder():
+    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     return os.environ | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
