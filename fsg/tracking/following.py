@@ -23,7 +23,7 @@ from fsg.tracking.store import explain
 
 PIECE = 500
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
-LAST_TRY = 10.0  # seconds that close() gives a store which was away already
+LAST_TRY = 10.0  # seconds that close() gives a store once it is away
 
 
 class LedgerTail:
@@ -140,8 +140,10 @@ class FollowingExporter:
                     wait = min(2 * wait, LONGEST_WAIT)
                     if isinstance(error, StudyError):
                         self._begin_again()
-                    if closing and time.monotonic() + FIRST_WAIT > self._deadline:
-                        return
+                    if closing:
+                        self._deadline = min(self._deadline, time.monotonic() + LAST_TRY)
+                        if time.monotonic() + FIRST_WAIT > self._deadline:
+                            return
             if closing:
                 time.sleep(FIRST_WAIT)
             else:

@@ -110,6 +110,17 @@ def test_close_does_not_wait_for_a_server_that_was_away(proxy, events, tmp_path,
     assert "fsg sync STUDY" in told
 
 
+def test_close_does_not_wait_for_a_server_that_is_found_away_only_then(proxy, events, tmp_path, impatient, monkeypatch):
+    """A study may end before MLflow was ever asked; an hour is what close() would be given."""
+    monkeypatch.setattr(following, "LAST_TRY", 1.0)
+    proxy.again(lambda n, path: 500)
+    ledger = tmp_path / "ledger.jsonl"
+    follower = FollowingExporter(ledger, proxy.address, interval=3600)
+    write(ledger, events)
+    told = follower.close(timeout=3600)
+    assert f"is {len(events)} events behind" in told
+
+
 def test_an_outage_holds_one_piece_of_the_ledger_in_memory(proxy, server, events, tmp_path, impatient, monkeypatch):
     """The ledger on disk is the queue: 5,000 epochs behind, no more than one piece of them is held as points."""
     monkeypatch.setattr(following, "PIECE", 50)
