@@ -186,6 +186,7 @@ def _tune(
 
     from fsg.tune.packing import Packing
     from fsg.tune.population_searcher import PopulationSearcher
+    from fsg.tune.pulse import Pulse
     from fsg.tune.recorder import Recorder, StartRecorder
     from fsg.tune.scheduler import make_scheduler
     from fsg.tune.searcher import PlanSearcher, SweepSearcher
@@ -210,6 +211,7 @@ def _tune(
     searcher.best = best_by(spec)
     searcher.runs_again = recorder.runs_again
     searcher.resources_of = lambda trial: packing.resources(trial.key, trial.config)
+    pulse = Pulse()
     attempts = {key: record.attempts for key, record in state.trials.items()}
     trainable = tune.with_resources(
         FsgTrainable, lambda config: resource_dict_to_pg_factory(config.get(RESOURCES, same))
@@ -225,6 +227,7 @@ def _tune(
             callbacks=[
                 StartRecorder(door, attempts, device_of(resources)),
                 Watch(recorder, recorder.limits, room),
+                pulse,
                 Forget(),
             ],
         ),
@@ -235,7 +238,7 @@ def _tune(
     except Exception:
         if room.interrupted:
             raise PauseInterrupted from None
-        error = door.error or recorder.error
+        error = door.error or recorder.error or pulse.error
         if error is not None:
             raise error from None
         raise

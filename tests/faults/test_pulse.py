@@ -1,0 +1,88 @@
+"""Ray without a host ends a run that Tune would let wait for ever: told with a clock, and shown on a real raylet."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from tiny_studies import ABLATION, Study, outcome
+
+from fsg.errors import FsgError
+from fsg.tune.pulse import LOOK_SECONDS, PATIENCE, Pulse
+
+DRIVER = """
+import sys
+from pathlib import Path
+from tiny_studies import ABLATION, Study
+Study(Path(sys.argv[1]), ABLATION).run(lambda event: print(event["event"], flush=True))
+"""
+
+
+class Scene:
+    """Ray's loop, which looks every second, and hosts that come and go."""
+
+    def __init__(self):
+        self.now, self.hosts, self.asked = 1000.0, 1, 0
+        self.pulse = Pulse(self.living, clock=lambda: self.now)
+
+    def living(self):
+        self.asked += 1
+        return self.hosts
+
+    def wait(self, seconds):
+        for _ in range(int(seconds)):
+            self.now += 1
+            self.pulse.on_step_end(0, [])
+
+
+def test_a_run_without_a_host_is_ended():
+    scene = Scene()
+    scene.wait(100)
+    assert scene.asked == 100 // LOOK_SECONDS
+    scene.hosts = 0
+    with pytest.raises(FsgError, match=r"no host left.*go on with fsg resume"):
+        scene.wait(PATIENCE + 2 * LOOK_SECONDS)
+    assert scene.pulse.error is not None
+
+
+def test_a_host_that_joins_in_time_saves_it():
+    scene = Scene()
+    scene.hosts = 0
+    scene.wait(PATIENCE - LOOK_SECONDS)
+    scene.hosts = 1
+    scene.wait(LOOK_SECONDS)
+    scene.hosts = 0
+    scene.wait(PATIENCE - LOOK_SECONDS)
+    assert scene.pulse.error is None
+
+
+def test_a_driver_that_stood_still_itself_blames_nobody():
+    scene = Scene()
+    scene.wait(10)
+    scene.hosts, scene.now = 0, scene.now + 3600  # a laptop that slept: its raylet is heard of in a moment
+    scene.wait(1)
+    assert scene.pulse.error is None
+
+
+def test_a_study_whose_raylet_is_killed_ends_by_itself_and_resumes_to_the_same_bits(tmp_path, twin, shared_ray):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment, start_new_session=True,
+    )  # fmt: skip
+    for line in driver.stdout:
+        if line == "started\n":  # its worker imports torch, for seconds
+            break
+    (raylet,) = [child for child in psutil.Process(driver.pid).children() if child.name() == "raylet"]
+    raylet.kill()
+    _, err = driver.communicate(timeout=240)
+    assert driver.returncode == 1
+    assert "Ray has no host left" in err.strip().splitlines()[-1]
+
+    study = Study(tmp_path, ABLATION)
+    assert study.run()
+    assert {place: outcome(record) for place, record in study.trials.items()} == {
+        place: outcome(record) for place, record in twin[0].trials.items()
+    }
