@@ -25,7 +25,7 @@ from fsg.bench.measure import Measurement, at_most
 from fsg.study.folder import StudyFolder
 
 KILLS = 200  # of the long run
-BLOWS = 12  # a round
+BLOWS = 24  # a round
 # About a second of training a trial, in epochs short enough that a blow lands anywhere in them.
 BASE = {"gradient": "ste", "epochs": 10, "device": "cpu", "data": {"name": "digits", "batch_size": 128}}
 ABLATION = {
