@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ray.exceptions import RayActorError
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
@@ -38,6 +39,8 @@ from fsg.tune.trainable import (
     PAUSED,
     RESOURCES,
 )
+
+UNKNOWN_NODE = "127.0.0.1"
 
 
 class Recorder(NotInSnapshots, TrialScheduler):
@@ -228,7 +231,10 @@ class StartRecorder(NotInSnapshots, Callback):
         """One more attempt."""
         key = trial.config["key"]
         self.attempts[key] += 1
-        node = (trial.get_ray_actor_ip() if hasattr(trial, "get_ray_actor_ip") else None) or "127.0.0.1"
+        try:
+            node = trial.get_ray_actor_ip() or UNKNOWN_NODE
+        except RayActorError:  # killed in the moment it started; Ray says so next, and the trial runs again
+            node = UNKNOWN_NODE
         self.ledger.append("started", key=key, attempt=self.attempts[key], node=node, device=self.device)
 
 

@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from ray.exceptions import RayActorError
 from ray.tune.schedulers import TrialScheduler
 
 from fsg.errors import StudyError
@@ -83,6 +84,18 @@ def test_a_trial_corrects_what_the_ledger_says_it_computes_on(recorder):
     door.device = "NVIDIA H200"
     door.on_trial_result(None, trial(), result(2) | {DEVICE: "NVIDIA H200"})
     assert [e["event"] for e in door.ledger.read()].count("device") == 1
+
+
+def test_a_worker_that_dies_as_it_starts_is_recorded_as_started(recorder):
+    """Its address can no longer be asked for; found by killing workers of a real study."""
+    door, started = recorder(), trial()
+
+    def ask():
+        raise RayActorError
+
+    started.get_ray_actor_ip = ask
+    StartRecorder(door.ledger, {}, "cpu").on_trial_start(0, [], started)
+    assert record_of(door).attempts == 1
 
 
 def test_a_stop_by_the_scheduler_is_a_pruned_trial_with_its_epoch_and_who_stopped_it(recorder):
