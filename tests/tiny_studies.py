@@ -1,9 +1,12 @@
 """Studies that train for a second, and what to ask of them."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import yaml
 
@@ -91,6 +94,23 @@ def numbers(metrics):
 
 def outcome(record):
     return record.status, [numbers(m) for m in record.epochs], record.final and numbers(record.final)
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from tiny_studies import ABLATION, Study
+Study(Path(sys.argv[1]), ABLATION).run(lambda event: print(event["event"], event.get("key"), flush=True))
+"""
+
+
+def start_driver(folder, stderr=subprocess.DEVNULL):
+    """The small ablation in a process of its own, which prints each event and its key."""
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(folder)], stdout=subprocess.PIPE, stderr=stderr, text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}, start_new_session=True,
+    )  # fmt: skip
 
 
 @contextmanager

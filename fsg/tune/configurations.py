@@ -24,13 +24,17 @@ from fsg.tune.racing import Values, next_seed
 class Configuration:
     """One point of the space. ``key`` is that of its trial with the first seed; ``finals``: metrics by finished seed.
 
-    Of the metrics it needs those that ``led_by`` names.
+    Of the metrics it keeps those that ``led_by`` names: a whole result is 10 kB, for as long as the search runs.
     """
 
     key: str
     point: Point
     config: TrialConfig
     finals: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+
+    def finish(self, spec: SweepSpec, seed: int, metrics: Mapping[str, Any]) -> None:
+        """One of its seeds came to its last epoch, with these metrics."""
+        self.finals[seed] = {name: metrics[name] for name in led_by(spec) & metrics.keys()}
 
     def trial(self, spec: SweepSpec, seed: int) -> PlannedTrial:
         """Its trial with one of the seeds."""
@@ -108,8 +112,9 @@ def recalled(spec: SweepSpec, records: Mapping[str, TrialRecord]) -> dict[str, C
     for key, seeds in group(spec, records).items():
         data = next(iter(seeds.values())).config
         configuration = Configuration(key, spec.space.point_of(data), TrialConfig.model_validate(data))
-        finished = sorted((seed, r.final) for seed, r in seeds.items() if r.status == "finished" and r.final)
-        configuration.finals.update(finished)
+        for seed, record in sorted(seeds.items()):
+            if record.status == "finished" and record.final:
+                configuration.finish(spec, seed, record.final)
         found[key] = configuration
     return found
 

@@ -19,7 +19,7 @@ from fsg.study.design import PlannedTrial
 from fsg.study.ledger import TrialRecord
 from fsg.study.population import Pb2, Pbt
 from fsg.study.spec import SweepSpec
-from fsg.tune.configurations import configuration, led_by, outcomes
+from fsg.tune.configurations import configuration, outcomes
 from fsg.tune.populations import Explore, Member, Perturb, Point, changes
 from fsg.tune.proposals import Infeasible
 from fsg.tune.searcher import SweepSearcher
@@ -106,7 +106,7 @@ class PopulationSearcher(SweepSearcher):
         if result["epoch"] >= trial.config.epochs:
             member.over = True
             owner = self._configurations[member.key]
-            owner.finals[trial.seed] = {name: result[name] for name in led_by(self._spec) & result.keys()}
+            owner.finish(self._spec, trial.seed, result)
             self._finish(owner)
 
     def _go_on(self) -> Iterator[PlannedTrial]:

@@ -40,8 +40,6 @@ from fsg.tune.trainable import (
     RESOURCES,
 )
 
-UNKNOWN_NODE = "127.0.0.1"
-
 
 class Recorder(NotInSnapshots, TrialScheduler):
     """Decides nothing about results: delegates to ``inner`` and appends to the ledger.
@@ -232,9 +230,9 @@ class StartRecorder(NotInSnapshots, Callback):
         key = trial.config["key"]
         self.attempts[key] += 1
         try:
-            node = trial.get_ray_actor_ip() or UNKNOWN_NODE
-        except RayActorError:  # killed in the moment it started; Ray says so next, and the trial runs again
-            node = UNKNOWN_NODE
+            node = trial.get_ray_actor_ip() or "127.0.0.1"
+        except RayActorError:  # its worker was killed in this moment; Ray says so next, and the trial runs again
+            node = "unknown"
         self.ledger.append("started", key=key, attempt=self.attempts[key], node=node, device=self.device)
 
 

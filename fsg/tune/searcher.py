@@ -15,7 +15,7 @@ from fsg.study.ledger import Ledger, TrialRecord
 from fsg.study.search import longest, sampler_of
 from fsg.study.spec import SweepSpec
 from fsg.tune.budget import Meter, Tail, reached
-from fsg.tune.configurations import Configuration, configuration, following, group, led_by, outcome, recalled
+from fsg.tune.configurations import Configuration, configuration, following, group, outcome, recalled
 from fsg.tune.decisions import Expected
 from fsg.tune.proposals import Proposals, make_sampler
 from fsg.tune.racing import Values
@@ -160,7 +160,7 @@ class SweepSearcher(StudySearcher):
         if result["epoch"] < trial.config.epochs:
             self._proposals.end(owner.key, "pruned")
             return
-        owner.finals[trial.seed] = {name: result[name] for name in led_by(self._spec) & result.keys()}
+        owner.finish(self._spec, trial.seed, result)
         whole = len(owner.finals) >= len(self._spec.seeds)
         seed = None if whole else following(self._spec, owner, self._all_values())
         if seed is not None and self._within_budget():

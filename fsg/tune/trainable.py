@@ -14,7 +14,6 @@ import json
 import math
 import os
 import signal
-import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -55,7 +54,7 @@ def tune_config(key: str, config: TrialConfig, checkpoint: Path) -> dict[str, An
         "key": key,
         "trial": here.model_dump_json(),
         "checkpoint": str(checkpoint),
-        "software": sys.intern(json.dumps(software())),
+        "software": json.dumps(software()),
     }
 
 

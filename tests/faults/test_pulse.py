@@ -1,23 +1,13 @@
 """Ray without a host ends a run that Tune would let wait for ever: told with a clock, and shown on a real raylet."""
 
-import os
 import subprocess
-import sys
-from pathlib import Path
 
 import psutil
 import pytest
-from tiny_studies import ABLATION, Study, outcome
+from tiny_studies import ABLATION, Study, outcome, start_driver
 
 from fsg.errors import FsgError
 from fsg.tune.pulse import LOOK_SECONDS, PATIENCE, Pulse
-
-DRIVER = """
-import sys
-from pathlib import Path
-from tiny_studies import ABLATION, Study
-Study(Path(sys.argv[1]), ABLATION).run(lambda event: print(event["event"], flush=True))
-"""
 
 
 class Scene:
@@ -67,13 +57,9 @@ def test_a_driver_that_stood_still_itself_blames_nobody():
 
 
 def test_a_study_whose_raylet_is_killed_ends_by_itself_and_resumes_to_the_same_bits(tmp_path, twin, shared_ray):
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
-    driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=environment, start_new_session=True,
-    )  # fmt: skip
+    driver = start_driver(tmp_path, stderr=subprocess.PIPE)
     for line in driver.stdout:
-        if line == "started\n":  # its worker imports torch, for seconds
+        if line.startswith("started "):  # its worker imports torch, for seconds
             break
     (raylet,) = [child for child in psutil.Process(driver.pid).children() if child.name() == "raylet"]
     raylet.kill()

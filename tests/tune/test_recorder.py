@@ -95,7 +95,7 @@ def test_a_worker_that_dies_as_it_starts_is_recorded_as_started(recorder):
 
     started.get_ray_actor_ip = ask
     StartRecorder(door.ledger, {}, "cpu").on_trial_start(0, [], started)
-    assert record_of(door).attempts == 1
+    assert record_of(door).attempts == 1 and door.ledger.read()[-1]["node"] == "unknown"
 
 
 def test_a_stop_by_the_scheduler_is_a_pruned_trial_with_its_epoch_and_who_stopped_it(recorder):

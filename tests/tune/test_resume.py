@@ -1,26 +1,16 @@
 """A study that is stopped goes on where it was, and ends as if it had never been stopped."""
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
-from tiny_studies import ABLATION, Study, outcome
+from tiny_studies import ABLATION, Study, outcome, start_driver
 
 from fsg.errors import StudyError
 
 EPOCHS = ABLATION["base"]["epochs"]
-DRIVER = """
-import sys
-from pathlib import Path
-from tiny_studies import ABLATION, Study
-Study(Path(sys.argv[1]), ABLATION).run(lambda event: print(event["event"], event.get("key"), flush=True))
-"""
 
 
 def outcomes(study):
@@ -51,10 +41,7 @@ def test_trials_the_ledger_lost_run_again_to_the_same_result(copy_of_twin, twin,
 
 def test_a_killed_driver_loses_no_finished_trial_and_resumes_to_the_same_bits(tmp_path, twin):
     """SIGKILL while a trial has finished and another is in its third epoch or later."""
-    driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(tmp_path)],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=_with_the_tests_folder(), start_new_session=True,
-    )  # fmt: skip
+    driver = start_driver(tmp_path)
     ended, epochs = [], Counter()
     for line in driver.stdout:
         event, key = line.split()
@@ -114,8 +101,3 @@ def test_a_user_error_in_a_worker_stops_the_study_at_once_and_leaves_every_trial
         without.run(cpus_per_trial=2)
     assert len([event for event in without.events if event["event"] == "started"]) == 1
     assert {record.status for record in without.trials.values()} == {"planned"}
-
-
-def _with_the_tests_folder():
-    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
