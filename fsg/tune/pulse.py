@@ -1,7 +1,7 @@
 """Notices that Ray has no host left: Tune would wait for ever for a place for its trials, without a word.
 
 That is so on one machine whose raylet was killed, by hand or by a system short of memory (seen with Ray 2.60). A raylet that
-Ray has given up does not come back. Proof: ``tests/faults/test_pulse.py``.
+Ray has given up does not come back. Proof: ``tests/faults/test_pulse.py`` and ``test_raylet.py``.
 """
 
 from __future__ import annotations

@@ -9,15 +9,9 @@ Proof: ``tests/tune/test_trainable.py``.
 
 from __future__ import annotations
 
-import faulthandler
 import json
 import math
-import os
-import signal
-import threading
-from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from ray import tune
@@ -27,6 +21,7 @@ from fsg.errors import CheckpointCorrupt, TrialDiverged, TrialPreempted
 from fsg.tune.devices import device_name
 from fsg.tune.nodes import refuse_other_software, software
 from fsg.tune.retry import as_ended
+from fsg.tune.worker import Leaving, Stacks, follow_raylet
 
 # Keys of a result besides Ray's own.
 METRICS, LAYERS, FAILED, CHECKPOINT, FINGERPRINT = "metrics", "layers", "failed", "checkpoint", "fingerprint"
@@ -83,6 +78,7 @@ class FsgTrainable(tune.Trainable):
         self.device: str | None = None
         if not hasattr(self, "leaving"):  # one for all trials of this process
             self.leaving = Leaving()
+            follow_raylet(self.leaving)
 
     def step(self) -> dict[str, Any]:
         """One epoch. A resumed trial first reports its checkpoint's: the driver may have died before it heard of it."""
@@ -183,65 +179,3 @@ class FsgTrainable(tune.Trainable):
 def finite(metrics: dict[str, float]) -> dict[str, float | None]:
     """Metrics as JSON can hold them: what is not finite becomes null."""
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-
-
-class Leaving:
-    """Whether this process was asked to go, by SIGTERM: the step under way, or one that comes soon, hands its trial back.
-
-    A second signal, or the first where no step comes within ``GRACE`` seconds, does what it did before.
-    """
-
-    GRACE = 2.0
-
-    def __init__(self) -> None:
-        self._asked = self._busy = False
-        self._before: Any = None
-        if threading.current_thread() is threading.main_thread():  # elsewhere it is never asked
-            self._before = signal.signal(signal.SIGTERM, self._heard)
-
-    def __call__(self) -> bool:
-        """Yes or no."""
-        return self._asked
-
-    def __enter__(self) -> None:
-        self._busy = True
-
-    def __exit__(self, *error: object) -> None:
-        self._busy = False
-
-    def _heard(self, number: int, frame: FrameType | None) -> None:
-        if not self._asked:
-            self._asked = True
-            if not self._busy:
-                timer = threading.Timer(self.GRACE, self._unless_busy)
-                timer.daemon = True
-                timer.start()
-        elif callable(self._before):
-            self._before(number, frame)
-        else:
-            raise SystemExit(1)
-
-    def _unless_busy(self) -> None:
-        if not self._busy:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-class Stacks:
-    """Where SIGUSR1 writes what every thread of this process is doing, as it is asked of a trial that hangs.
-
-    The file must be open beforehand: a process that hangs opens nothing. One that stayed empty is removed.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
-        faulthandler.register(signal.SIGUSR1, file=self._file, all_threads=True)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        faulthandler.unregister(signal.SIGUSR1)
-        self._file.close()
-        with suppress(OSError):
-            if self.path.stat().st_size == 0:
-                self.path.unlink()

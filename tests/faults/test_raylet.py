@@ -1,0 +1,40 @@
+"""A raylet that is killed, below a subreaper as systemd's user sessions and many containers have one."""
+
+import ctypes
+import subprocess
+
+import psutil
+import pytest
+from tiny_studies import ABLATION, Study, outcome, start_driver
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+@pytest.fixture
+def subreaper():
+    """Orphans come to this process, so that a worker whose raylet died is not process 1's child."""
+    libc = ctypes.CDLL(None)
+    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        pytest.skip("no subreapers here")
+    yield
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def test_a_study_whose_raylet_is_killed_ends_by_itself_and_resumes_to_the_same_bits(tmp_path, twin, subreaper):
+    driver = start_driver(tmp_path, stderr=subprocess.PIPE)
+    for line in driver.stdout:
+        if line.startswith("started "):  # its worker imports torch, for seconds
+            break
+    (raylet,) = [child for child in psutil.Process(driver.pid).children() if child.name() == "raylet"]
+    workers = [child for child in raylet.children() if child.name() == "ray::FsgTrainable"]
+    raylet.kill()
+    _, err = driver.communicate(timeout=240)
+    assert driver.returncode == 1
+    assert "Ray has no host left" in err.strip().splitlines()[-1]
+    assert workers and not [worker for worker in workers if worker.status() != psutil.STATUS_ZOMBIE]
+
+    study = Study(tmp_path, ABLATION)
+    assert study.run()
+    assert {place: outcome(record) for place, record in study.trials.items()} == {
+        place: outcome(record) for place, record in twin[0].trials.items()
+    }
