@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from statistics import mean
 from typing import TYPE_CHECKING, Any, Literal
 
-from fsg.config import canonical_json
+from fsg.config import digest
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -165,7 +165,7 @@ class Progress:
 
     def _group(self, key: str, arm: str, config: Mapping[str, Any]) -> str:
         """What a trial is a seed of: its arm, or in a sweep the first trial of its configuration."""
-        return self._label_of.setdefault(canonical_json({**config, "seed": 0}), key) if self.sweep else arm
+        return self._label_of.setdefault(digest({**config, "seed": 0}), key) if self.sweep else arm
 
     def _label(self, key: str) -> str:
         arm, seed = self.arm_of.get(key, (key, 0))

@@ -60,11 +60,11 @@ def _allowed(spec: SweepSpec, finished: Sequence[TrialRecord]) -> bool:
     if not spec.constraints:
         return True
     from fsg.config import TrialConfig
-    from fsg.tune.configurations import Configuration
+    from fsg.tune.configurations import told
 
     config = TrialConfig.model_validate(finished[0].last_config)
     finals: dict[int, Mapping[str, Any]] = {record.seed: record.final or {} for record in finished}
-    return all(by <= 0 for by in Configuration("", {}, config, finals).violations(spec).values())
+    return all(by <= 0 for by in told(spec, config, finals)[1].values())
 
 
 def _draw(spec: SweepSpec, state: StudyState, best: TopConfigurations, folder: Path) -> list[tuple[str, Path]]:

@@ -78,8 +78,11 @@ class Exporter:
             with self._forgetting_on_error():
                 self._store()
                 for identity in sorted(self._study.changed, key=_parents_first):
-                    self._write(self._study.runs[identity])
+                    run = self._study.runs[identity]
+                    self._write(run)
                     self._study.changed.discard(identity)
+                    if self._study.forget(run) and self._remote is not None:
+                        del self._remote[identity]
                 if self._study.is_sweep:
                     self._set_view("seed", [self._metric])
                 elif self._view is None:

@@ -84,6 +84,7 @@ class StudyRuns:
         self.changed: set[Identity] = set()
         self.last_ms = _ms(header.get("time", 0.0))
         self._planned: dict[str, Plan] = {}
+        self._forgotten: set[str] = set()
         self._values: defaultdict[str, set[str]] = defaultdict(set)
         self._tallies: defaultdict[Identity, Tally] = defaultdict(Tally)
         versions = {f"fsg.version.{name}": str(version) for name, version in (header.get("versions") or {}).items()}
@@ -105,7 +106,7 @@ class StudyRuns:
         self.last_ms = max(self.last_ms, now)
         if kind == "planned":
             self._plan(key, event)
-        elif kind in ("started", "device", "epoch", "exploited", *OVER):
+        elif kind in ("started", "device", "epoch", "exploited", *OVER) and key not in self._forgotten:
             run = self._trial(key, now)
             if run.state == "finished":
                 return
@@ -120,6 +121,16 @@ class StudyRuns:
                 self._exploit(run, event, now)
             else:
                 self._end(run, event, now)
+
+    def forget(self, run: Run) -> bool:
+        """Let go of a finished trial, of which nothing more is to be written; True if it is one."""
+        level, key = run.identity
+        if level != "seed" or run.state != "finished":
+            return False
+        self._forgotten.add(key)
+        self._planned[key] = self._planned[key]._replace(params={})
+        del self.runs[run.identity]
+        return True
 
     @property
     def varied(self) -> list[str]:

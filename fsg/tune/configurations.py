@@ -24,12 +24,12 @@ from fsg.tune.racing import Values, next_seed
 class Configuration:
     """One point of the space. ``key`` is that of its trial with the first seed; ``finals``: metrics by finished seed.
 
-    Of the metrics it keeps those that ``led_by`` names: a whole result is 10 kB, for as long as the search runs.
+    A search holds thousands. Of the metrics it keeps those that ``led_by`` names, a whole result being 10 kB, and the trial's
+    configuration, 4 kB, it makes anew from the point in 0.06 ms.
     """
 
     key: str
     point: Point
-    config: TrialConfig
     finals: dict[int, Mapping[str, Any]] = field(default_factory=dict)
 
     def finish(self, spec: SweepSpec, seed: int, metrics: Mapping[str, Any]) -> None:
@@ -38,7 +38,8 @@ class Configuration:
 
     def trial(self, spec: SweepSpec, seed: int) -> PlannedTrial:
         """Its trial with one of the seeds."""
-        return planned(spec.name, sweep_trial(spec, self.point).arm, seed, self.config)
+        first = sweep_trial(spec, self.point)
+        return planned(spec.name, first.arm, seed, first.config)
 
     def values(self, spec: SweepSpec) -> Values:
         """The metric by seed, larger being better; without seeds where it was not finite."""
@@ -46,18 +47,23 @@ class Configuration:
         found = {seed: final.get(spec.metric.name) for seed, final in self.finals.items()}
         return {seed: sign * value for seed, value in found.items() if value is not None}
 
-    def means(self, spec: SweepSpec) -> dict[str, float]:
-        """The mean over its seeds of every number the search is led by; ``bits`` as the quantizer has them."""
-        found: dict[str, float] = {BITS: bits(self.config)}
-        for name in led_by(spec):
-            values = [final[name] for final in self.finals.values() if isinstance(final.get(name), int | float)]
-            if values and len(values) == len(self.finals):
-                found[name] = mean(values)
-        return found
+    def told(self, spec: SweepSpec) -> tuple[dict[str, float], dict[str, float]]:
+        """What a search hears of it, with the seeds that it has."""
+        return told(spec, sweep_trial(spec, self.point).config, self.finals)
 
-    def violations(self, spec: SweepSpec) -> dict[str, float]:
-        """Of each constraint on a metric, at the means of its seeds."""
-        return violations(constraints_of(spec)[1], self.config, self.means(spec))
+
+def told(
+    spec: SweepSpec, config: TrialConfig, finals: Mapping[int, Mapping[str, Any]]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The mean over the seeds of every number a search is led by, ``bits`` as the quantizer has them; and by how much each
+    constraint on a metric is broken at these means.
+    """
+    means: dict[str, float] = {BITS: bits(config)}
+    for name in led_by(spec):
+        values = [final[name] for final in finals.values() if isinstance(final.get(name), int | float)]
+        if values and len(values) == len(finals):
+            means[name] = mean(values)
+    return means, violations(constraints_of(spec)[1], config, means)
 
 
 def led_by(spec: SweepSpec) -> set[str]:
@@ -91,7 +97,7 @@ def configuration(spec: SweepSpec, point: Point) -> Configuration:
     for constraint in constraints_of(spec)[0]:
         if not feasible((constraint,), trial.config):
             raise Infeasible(constraint.text)
-    return Configuration(trial.key, point, trial.config)
+    return Configuration(trial.key, point)
 
 
 def group(spec: SweepSpec, records: Mapping[str, TrialRecord]) -> dict[str, dict[int, TrialRecord]]:
@@ -110,8 +116,7 @@ def recalled(spec: SweepSpec, records: Mapping[str, TrialRecord]) -> dict[str, C
     """The configurations of a ledger with the results of their finished seeds."""
     found = {}
     for key, seeds in group(spec, records).items():
-        data = next(iter(seeds.values())).config
-        configuration = Configuration(key, spec.space.point_of(data), TrialConfig.model_validate(data))
+        configuration = Configuration(key, spec.space.point_of(next(iter(seeds.values())).config))
         for seed, record in sorted(seeds.items()):
             if record.status == "finished" and record.final:
                 configuration.finish(spec, seed, record.final)
@@ -132,8 +137,7 @@ def outcome(
         return Outcome(configuration.point, "open", epochs)
     if following(spec, configuration, others) is not None:
         return Outcome(configuration.point, "open", epochs)
-    told = (configuration.means(spec), configuration.violations(spec))
-    return Outcome(configuration.point, "finished", epochs, *told, seeds=len(configuration.finals))
+    return Outcome(configuration.point, "finished", epochs, *configuration.told(spec), seeds=len(configuration.finals))
 
 
 def outcomes(spec: SweepSpec, records: Mapping[str, TrialRecord]) -> dict[str, Outcome]:

@@ -30,6 +30,8 @@ from fsg.tune.retry import Limits
 from fsg.tune.room import PauseInterrupted, Room
 
 if TYPE_CHECKING:
+    from ray.tune import PlacementGroupFactory
+
     from fsg.tune.searcher import StudySearcher
 
 ENDED = ("finished", "pruned", "failed")
@@ -182,7 +184,6 @@ def _tune(
 ) -> bool:
     """Hand the trials to Ray Tune; True if a sweep ended because its space has no point left."""
     from ray import tune
-    from ray.tune.execution.placement_groups import resource_dict_to_pg_factory
 
     from fsg.tune.packing import Packing
     from fsg.tune.population_searcher import PopulationSearcher
@@ -213,9 +214,7 @@ def _tune(
     searcher.resources_of = lambda trial: packing.resources(trial.key, trial.config)
     pulse = Pulse()
     attempts = {key: record.attempts for key, record in state.trials.items()}
-    trainable = tune.with_resources(
-        FsgTrainable, lambda config: resource_dict_to_pg_factory(config.get(RESOURCES, same))
-    )
+    trainable = tune.with_resources(FsgTrainable, lambda config: _bundle(**config.get(RESOURCES, same)))
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(search_alg=searcher, scheduler=recorder, num_samples=-1, reuse_actors=True),
@@ -243,6 +242,14 @@ def _tune(
             raise error from None
         raise
     return searcher.exhausted
+
+
+@functools.cache  # 2 kB, and all trials that ask for the same can have the same
+def _bundle(cpu: float, gpu: float) -> PlacementGroupFactory:
+    """What Ray is to set aside, as it wants it said."""
+    from ray.tune.execution.placement_groups import resource_dict_to_pg_factory
+
+    return resource_dict_to_pg_factory({"cpu": cpu, "gpu": gpu})
 
 
 class _Door(Ledger):

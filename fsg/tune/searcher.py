@@ -201,8 +201,7 @@ class SweepSearcher(StudySearcher):
         return trial
 
     def _finish(self, owner: Configuration) -> None:
-        told = (owner.means(self._spec), owner.violations(self._spec))
-        self._proposals.end(owner.key, "finished", *told, seeds=len(owner.finals))
+        self._proposals.end(owner.key, "finished", *owner.told(self._spec), seeds=len(owner.finals))
 
     def _all_values(self) -> list[Values]:
         return [owner.values(self._spec) for owner in self._configurations.values()]

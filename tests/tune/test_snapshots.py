@@ -27,16 +27,17 @@ def test_no_trial_is_saved_a_second_time_at_its_end(twin):
 
 def test_a_trial_that_is_over_is_emptied_at_the_end_of_the_step_and_not_before():
     """Everyone who is told of its end may still read it."""
-    forget, running, over = Forget(), ray_trial(), ray_trial()
-    for trial in (running, over):
+    forget, trials = Forget(), [ray_trial(), ray_trial()]
+    running, over = trials
+    for trial in trials:
         forget.on_trial_start(0, [], trial)
         trial.update_last_result({"val_accuracy": 0.5, "training_iteration": 1})
     forget.on_trial_complete(0, [], over)
-    forget.on_step_end(0, [])
+    forget.on_step_end(0, trials)
     assert over.last_result["val_accuracy"] == 0.5, "Ray has not ended it yet"
 
     over.set_status(Trial.TERMINATED)
-    forget.on_step_end(0, [])
+    forget.on_step_end(0, trials)
     assert not over.metric_analysis and not over.metric_n_steps and "val_accuracy" not in over.last_result
     assert not over.config and not over.evaluated_params
     assert running.metric_analysis["val_accuracy"]["last"] == 0.5 and running.config == {"key": "a"}
@@ -46,5 +47,5 @@ def test_a_trial_that_failed_is_forgotten_too():
     forget, trial = Forget(), ray_trial()
     forget.on_trial_error(0, [], trial)
     trial.set_status(Trial.ERROR)
-    forget.on_step_end(0, [])
+    forget.on_step_end(0, [trial])
     assert not trial.config
