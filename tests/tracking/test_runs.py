@@ -52,6 +52,28 @@ def test_finished_trial_stays_finished_whatever_follows():
     assert by_name(runs)["ste/seed0"].status == "FINISHED"
 
 
+def test_a_finished_trial_can_be_forgotten_and_counts_all_the_same():
+    events = study(arms=("ste",), seeds=(0, 1))
+    first = [event for event in events[1:] if event.get("seed") == 0 or event.get("key") == events[1]["key"]]
+    second = [event for event in events[1:] if event not in first]
+    runs = folded([events[0], *first])
+    held = by_name(runs)
+    assert runs.forget(held["ste/seed0"]) and not runs.forget(held["ste"])
+    for event in [*first, *second]:  # the first trial's once more
+        runs.fold(event)
+    held = by_name(runs)
+    assert set(held) == {"components", "ste", "ste/seed1"}
+    assert held["ste"].status == held["components"].status == "FINISHED"
+
+
+def test_a_trial_that_may_run_again_is_not_forgotten():
+    runs = folded([*study(arms=("ste",), seeds=(0,))[:3]])
+    run = by_name(runs)["ste/seed0"]
+    assert not runs.forget(run)
+    runs.fold({"event": "failed", "time": 1_800_000_009.0, "key": run.identity[1], "reason": "loss is nan"})
+    assert not runs.forget(run)
+
+
 def test_arm_is_over_only_when_every_planned_seed_is():
     events = study(arms=("ste",), seeds=(0, 1))
     assert by_name(folded(events[:-1]))["ste"].status == "RUNNING"
