@@ -51,7 +51,7 @@ def test_a_shipped_space_plans_distinct_feasible_trials(path):
     for n in range(25):
         key, point = proposals.ask()
         keys.add(key)
-        config = configuration(spec, point).config
+        config = configuration(spec, point).trial(spec, spec.seed).config
         assert feasible(constraints_of(spec)[0], config)
         metrics = {spec.metric.name: float(n), **{o.name: float(n % 5) for o in spec.objectives}}
         proposals.report(key, {"epoch": 1, **metrics})
