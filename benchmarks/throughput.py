@@ -32,10 +32,10 @@ from fsg.study.ledger import Ledger
 from fsg.study.spec import parse_study
 from fsg.train.checkpoint import CheckpointStore
 from fsg.train.loop import EpochResult
-from fsg.tune.cluster import LOOPBACK_ONLY, RAY_ENVIRONMENT, use_token
+from fsg.tune.cluster import ONE_MACHINE, RAY_ENVIRONMENT, use_token
 from fsg.yaml_source import YamlSource
 
-os.environ.update(RAY_ENVIRONMENT | LOOPBACK_ONLY)  # read by ray when it is imported, which is two lines on
+os.environ.update(RAY_ENVIRONMENT | ONE_MACHINE)  # read by ray when it is imported, which is two lines on
 use_token()
 from fsg.tune import trainable  # noqa: E402
 

@@ -47,9 +47,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def shared_ray() -> Iterator[None]:
     """One Ray with two cores for the whole session; ``run_study`` and the command line take what is already connected."""
-    from fsg.tune.cluster import LOOPBACK_ONLY, RAY_ENVIRONMENT
+    from fsg.tune.cluster import ONE_MACHINE, RAY_ENVIRONMENT
 
-    os.environ.update(RAY_ENVIRONMENT | LOOPBACK_ONLY)
+    os.environ.update(RAY_ENVIRONMENT | ONE_MACHINE)
     import ray
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)

@@ -29,8 +29,10 @@ RAY_ENVIRONMENT = {
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of trials that ended while the study was being stopped
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a traceback each; the ledger has the reason
 }
-# Without this Ray listens on every interface, even for a cluster of one machine (seen in 2.60: six ports).
-LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+ONE_MACHINE = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else Ray listens on every interface (seen in 2.60: six ports)
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "15",  # not 60: a GCS that was killed does not come back here
+}
 LAUNCHER_CONFIG = Path("~/ray_bootstrap_config.yaml").expanduser()
 REACH_SECONDS = 5.0  # a host that is there accepts at once
 ASK_SECONDS = 60.0  # importing ray takes 2 s, and 20 on a machine that is busy
@@ -52,7 +54,7 @@ def connect(address: str | None) -> bool:
 
     BackendUnavailable, with what to mend, where no cluster answers or it refuses the token.
     """
-    os.environ.update(RAY_ENVIRONMENT if address else RAY_ENVIRONMENT | LOOPBACK_ONLY)
+    os.environ.update(RAY_ENVIRONMENT if address else RAY_ENVIRONMENT | ONE_MACHINE)
     use_token()
     import ray
 
