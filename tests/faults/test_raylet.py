@@ -14,8 +14,7 @@ PR_SET_CHILD_SUBREAPER = 36
 def subreaper():
     """Orphans come to this process, so that a worker whose raylet died is not process 1's child."""
     libc = ctypes.CDLL(None)
-    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-        pytest.skip("no subreapers here")
+    assert libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
     yield
     libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
@@ -23,14 +22,14 @@ def subreaper():
 def test_a_study_whose_raylet_is_killed_ends_by_itself_and_resumes_to_the_same_bits(tmp_path, twin, subreaper):
     driver = start_driver(tmp_path, stderr=subprocess.PIPE)
     for line in driver.stdout:
-        if line.startswith("started "):  # its worker imports torch, for seconds
+        if line.startswith("epoch "):  # by now its worker goes by its name; seen without at the trial's start
             break
     (raylet,) = [child for child in psutil.Process(driver.pid).children() if child.name() == "raylet"]
     workers = [child for child in raylet.children() if child.name().startswith("ray::FsgTrainab")]
     raylet.kill()
     _, err = driver.communicate(timeout=240)
     assert driver.returncode == 1, err
-    assert "raylet" in err, err  # in our words, or Ray's where it is faster
+    assert "Ray has no host left" in err, err
     assert workers, "no worker was there when its raylet was killed"
     assert not psutil.wait_procs(workers, timeout=10)[1], "a worker outlived its raylet"
 
