@@ -31,6 +31,7 @@ RAY_ENVIRONMENT = {
 }
 ONE_MACHINE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else Ray listens on every interface (seen in 2.60: six ports)
+    "RAY_prestart_worker_first_driver": "0",  # a worker per core, of which Tune's actors take none: 2.5 s of processor each
     "RAY_gcs_rpc_server_reconnect_timeout_s": "15",  # not 60: a GCS that was killed does not come back here
 }
 LAUNCHER_CONFIG = Path("~/ray_bootstrap_config.yaml").expanduser()
