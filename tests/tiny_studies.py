@@ -5,9 +5,10 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import yaml
 
 from fsg.study.folder import StudyFolder
@@ -111,6 +112,18 @@ def start_driver(folder, stderr=subprocess.DEVNULL):
         [sys.executable, "-c", DRIVER, str(folder)], stdout=subprocess.PIPE, stderr=stderr, text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}, start_new_session=True,
     )  # fmt: skip
+
+
+def worker_of(folder, driver=None):
+    """The process that trains a trial, None if none does: it holds a file open in the trial's folder, or one below it.
+
+    Ray's name for a worker changes with what it does. ``driver``: its process, by default this one.
+    """
+    for process in psutil.Process(driver).children(recursive=True):
+        with suppress(psutil.Error):
+            if any(Path(file.path).is_relative_to(folder) for file in process.open_files()):
+                return process
+    return None
 
 
 @contextmanager

@@ -75,8 +75,7 @@ def sync(
 
     folder = open_study(study, storage)
     exporter = _exporter(tracking_of(tracking_uri), folder)
-    written = exporter.export(folder.events())
-    exporter.settle()
+    written = _bring_up_to_date(exporter, folder)
     report = make_report(folder.spec(), folder.state())
     exporter.log_report(report.rows, report.markdown, report.write(folder.reports), report.arm_metrics, report.seeds)
     typer.echo(f"MLflow holds the {written} events of {folder.path}.")
@@ -93,7 +92,8 @@ def ui(
         Path | None, typer.Option(help="YAML of a server for a team, as in clusters/mlflow-*.yaml: with a login.")
     ] = None,
 ) -> None:
-    """Open MLflow on the studies' store and stay until Ctrl-C."""
+    """Open MLflow on the studies' store and stay until Ctrl-C. What a killed driver left open of STUDY is closed first."""
+    from fsg.study.lock import driver_of, was_killed
     from fsg.tracking import serve
 
     if server is not None:
@@ -108,8 +108,14 @@ def ui(
         _stay(serve_team(team), f"log in as {team.login.admin}; MLflow")
         return
     uri = tracking_of(tracking_uri)
-    folder = open_study(study, storage) if study else None
-    _stay(serve(uri, port), "MLflow", lambda address: _exporter(uri, folder).study_url(address) if folder else address)
+    if study is None:
+        _stay(serve(uri, port), "MLflow")
+        return
+    folder = open_study(study, storage)
+    exporter = _exporter(uri, folder)
+    if was_killed(driver_of(folder.path)):
+        _bring_up_to_date(exporter, folder)
+    _stay(serve(uri, port), "MLflow", exporter.study_url)
 
 
 def _stay(server: TrackingServer, what: str, page: Callable[[str], str] = str) -> None:
@@ -117,6 +123,17 @@ def _stay(server: TrackingServer, what: str, page: Callable[[str], str] = str) -
         typer.echo(f"{what}: {page(server.address)}\nCtrl-C ends it.")
         with suppress(KeyboardInterrupt):
             server.wait()
+
+
+def _bring_up_to_date(exporter: Exporter, folder: StudyFolder) -> int:
+    """Write what the ledger holds, and close what nobody works on; returns how many events there are."""
+    from fsg.study.lock import driver_of
+
+    written = exporter.export(folder.events())
+    driver = driver_of(folder.path)
+    if not (driver and driver["alive"]):
+        exporter.settle()
+    return written
 
 
 def _exporter(uri: str, folder: StudyFolder) -> Exporter:

@@ -265,8 +265,9 @@ def _fit_height(axes: Axes, bands: Sequence[Band], metric: str) -> None:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
         return
-    late = [edge[len(edge) // 5 :] for y in bands for edge in (y.mean, y.low, y.high)]
-    low, high = min(map(np.nanmin, late)), max(map(np.nanmax, late))
+    late = np.concatenate([edge[len(edge) // 5 :] for y in bands for edge in (y.mean, y.low, y.high)])
+    known = late[~np.isnan(late)]  # one seed has no band
+    low, high = (known.min(), known.max()) if known.size else (0, 0)
     whole = axes.get_ylim()
     if high > low and high - low < 0.6 * (whole[1] - whole[0]):
         axes.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))

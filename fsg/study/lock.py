@@ -159,6 +159,11 @@ def driver_of(folder: str | Path) -> dict[str, Any] | None:
         os.close(file)
 
 
+def was_killed(driver: Mapping[str, Any] | None) -> bool:
+    """Whether the last driver, as ``driver_of`` tells of it, ended without a word."""
+    return driver is not None and not driver["alive"] and not driver.get("released")
+
+
 def ledger_bytes(said: Mapping[str, Any] | None) -> int:
     """How many bytes of whole lines the ledger had when a driver last spoke of it; 0 where that is not known."""
     known = (said or {}).get("ledger_bytes")

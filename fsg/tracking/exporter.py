@@ -109,18 +109,20 @@ class Exporter:
         ``table`` is rows or columns and becomes ``comparison.json`` (``mlflow.load_table`` reads it); ``seeds``, what each
         seed of each arm gave, becomes ``seeds.json``; ``files`` go to the folder ``report``. ``arm_metrics`` maps arm to
         {short name: number}: the columns of the shared view, in this order, sorted by the first; rounded for reading, and
-        left out where they are no finite number. Export first.
+        left out where they are no finite number, or no trial of the arm has begun. Export first; StudyError for an arm that
+        nobody planned.
         """
         numbers = rounded({arm: _finite(values) for arm, values in arm_metrics.items()})
-        unknown = [arm for arm in numbers if ("arm", arm) not in self._study.runs]
+        unknown = [arm for arm in numbers if arm not in self._study.arms]
         if unknown:
-            known = ", ".join(key for level, key in self._study.runs if level == "arm") or "none"
-            raise StudyError(f"No run of arm {', '.join(unknown)} has been exported; there are: {known}.")
+            known = ", ".join(self._study.arms) or "none"
+            raise StudyError(f"No trial of arm {', '.join(unknown)} is in the ledger; its arms are: {known}.")
         with self._forgetting_on_error():
             client, study = self._store(), self._ensure(self._study.runs[self._study.root])
             self._log_files(client, study, {TABLE_FILE: table, SEEDS_FILE: seeds}, markdown, files)
             for arm, values in numbers.items():
-                self._log_numbers(client, self._ensure(self._study.runs["arm", arm]).run_id, values)
+                if run := self._study.runs.get(("arm", arm)):
+                    self._log_numbers(client, self._ensure(run).run_id, values)
             shown = {name for values in numbers.values() for name in values}
             order = dict.fromkeys(name for values in arm_metrics.values() for name in values)
             self._set_view("arm", [name for name in order if name in shown])

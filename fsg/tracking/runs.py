@@ -133,6 +133,11 @@ class StudyRuns:
         return True
 
     @property
+    def arms(self) -> list[str]:
+        """The arms that trials are planned of; one has a run once a trial of it has begun."""
+        return [key for level, key in self._tallies if level == "arm"]
+
+    @property
     def varied(self) -> list[str]:
         """Dotted parameters that differ between planned trials, ``seed`` left out: a sweep's columns."""
         return sorted(name for name, seen in self._values.items() if len(seen) > 1 and name not in ("seed", "device"))

@@ -1,15 +1,19 @@
-"""Notices that Ray has no host left: Tune would wait for ever for a place for its trials, without a word.
+"""Notices that Ray is no more: Tune would wait for ever for a place for its trials, or Ray end the process in its own words.
 
-That is so on one machine whose raylet was killed, by hand or by a system short of memory (seen with Ray 2.60). A raylet that
-Ray has given up does not come back. Proof: ``tests/faults/test_pulse.py`` and ``test_raylet.py``.
+That is so on one machine whose raylet or GCS was killed, by hand or by a system short of memory (seen with Ray 2.60), and on a
+cluster that lost its last host. None of them comes back. Proof: ``tests/faults/test_pulse.py`` and ``test_ray_killed.py``.
 """
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import psutil
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
@@ -18,30 +22,62 @@ from fsg.tune.snapshots import NotInSnapshots
 
 LOOK_SECONDS = 5.0  # between two questions, of 2 to 50 ms each
 PATIENCE = 15.0  # seconds without a host; on a cluster another may be joining
+WHY = "from outside or because the machine was out of memory. Everything is recorded; go on with fsg resume."
 
 
 class Pulse(NotInSnapshots, Callback):
-    """Asks for living hosts in Ray's loop, and ends the run where there is none. ``error``: that it did."""
+    """Asks after Ray in Tune's loop, and ends the run where it is gone. ``error``: that it did.
 
-    def __init__(self, living: Callable[[], int] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    ``living``: how many hosts Ray counts on. ``ended``: whether a process of Ray's that was started here, by name, has ended.
+    """
+
+    def __init__(
+        self, living: Callable[[], int] | None = None, ended: Callable[[str], bool] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
         self.error: FsgError | None = None
-        self._living, self._clock = living or living_hosts, clock
+        self._living, self._ended, self._clock = living or living_hosts, ended or has_ended, clock
         self._next = self._heard = clock()
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """FsgError after ``PATIENCE`` seconds without a host."""
+        """FsgError where the raylet of this machine has ended, and after ``PATIENCE`` seconds without a host."""
         now = self._clock()
         if now < self._next:
             return
+        if self._ended("raylet"):
+            self._end(f"Ray's raylet on this machine was killed, {WHY}")
         if now - self._next > PATIENCE or self._living():  # or the driver itself stood still
             self._heard = now
         self._next = now + LOOK_SECONDS
         if now - self._heard > PATIENCE:
-            self.error = FsgError(
-                "Ray has no host left: its raylet was killed, from outside or because the machine was out of memory. "
-                "Everything is recorded; go on with fsg resume."
-            )
-            raise self.error
+            self._end(f"Ray has no host left: its raylet was killed, {WHY}")
+
+    def _end(self, what: str) -> None:
+        self.error = FsgError(what)
+        raise self.error
+
+
+@contextmanager
+def explaining_gcs() -> Iterator[None]:
+    """Say on stderr that the GCS that was started here has ended, which Ray ends this process for, within 15 seconds.
+
+    A thread says it: by then the main one waits for Ray and cannot be woken.
+    """
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(LOOK_SECONDS):
+            if has_ended("gcs_server"):
+                print(f"fsg: Ray's GCS on this machine was killed, {WHY}", file=sys.stderr, flush=True)
+                return
+
+    thread = threading.Thread(target=look, name="explaining_gcs", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def living_hosts() -> int:
@@ -52,3 +88,12 @@ def living_hosts() -> int:
         return sum(node["Alive"] for node in ray.nodes())
     except Exception:  # of Ray's a dozen kinds
         return 1
+
+
+def has_ended(name: str) -> bool:
+    """Whether this process started one of that name that has ended; Ray asks for no exit status, so it still shows."""
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if child.status() == psutil.STATUS_ZOMBIE and child.name() == name:
+                return True
+    return False

@@ -132,10 +132,13 @@ def _ray(resources: Resources) -> Iterator[None]:
     ours = connect(resources.address)
     import ray
 
+    from fsg.tune.pulse import explaining_gcs
+
     try:
         # Ray makes one trial at a time ready for a searcher that learns; every free core should have one waiting.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(_slots(resources))
-        yield
+        with explaining_gcs():
+            yield
     finally:
         if ours:
             ray.shutdown()

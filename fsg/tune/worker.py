@@ -1,6 +1,6 @@
 """The process that a trial runs in: asked to leave, asked what it is doing, and ended with its raylet.
 
-Proof: ``tests/faults/test_strikes.py`` and ``test_raylet.py``.
+Proof: ``tests/faults/test_strikes.py`` and ``test_ray_killed.py``.
 """
 
 from __future__ import annotations

@@ -1,17 +1,20 @@
-"""Ray without a host ends a run that Tune would let wait for ever: told with a clock. On a real raylet: test_raylet.py."""
+"""Ray without a host ends a run that Tune would let wait for ever: told with a clock. On a real Ray: test_ray_killed.py."""
+
+import os
+import subprocess
 
 import pytest
 
 from fsg.errors import FsgError
-from fsg.tune.pulse import LOOK_SECONDS, PATIENCE, Pulse
+from fsg.tune.pulse import LOOK_SECONDS, PATIENCE, Pulse, has_ended
 
 
 class Scene:
     """Ray's loop, which looks every second, and hosts that come and go."""
 
     def __init__(self):
-        self.now, self.hosts, self.asked = 1000.0, 1, 0
-        self.pulse = Pulse(self.living, clock=lambda: self.now)
+        self.now, self.hosts, self.asked, self.ended = 1000.0, 1, 0, set()
+        self.pulse = Pulse(self.living, self.ended.__contains__, lambda: self.now)
 
     def living(self):
         self.asked += 1
@@ -50,3 +53,23 @@ def test_a_driver_that_stood_still_itself_blames_nobody():
     scene.hosts, scene.now = 0, scene.now + 3600  # a laptop that slept: its raylet is heard of in a moment
     scene.wait(1)
     assert scene.pulse.error is None
+
+
+def test_a_raylet_of_this_machine_that_ended_is_not_waited_for():
+    scene = Scene()
+    scene.wait(10)
+    scene.ended.add("raylet")
+    with pytest.raises(FsgError, match=r"raylet on this machine was killed.*go on with fsg resume"):
+        scene.wait(LOOK_SECONDS)
+
+
+def test_a_child_counts_as_ended_once_it_has_and_by_its_name_alone():
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        assert not has_ended("sleep")
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert has_ended("sleep")
+        assert not has_ended("raylet")
+    finally:
+        child.wait()

@@ -1,30 +1,16 @@
 """Workers are struck while they train, through a real Ray: every trial goes on and ends as its uninterrupted twin did."""
 
-import os
 import signal
 from pathlib import Path
 
-import psutil
 import pytest
-from tiny_studies import ABLATION, Study, outcome
+from tiny_studies import ABLATION, Study, outcome, worker_of
 
 from fsg.train.checkpoint import load_checkpoint
 from fsg.tune.retry import Limits
 
 STRIKES = {"lost": signal.SIGKILL, "preempted": signal.SIGTERM, "hang": signal.SIGSTOP}
 CHECKPOINTS_BEFORE = 3
-
-
-def worker_of(checkpoint):
-    """The process that has a trial's file of stacks open."""
-    wanted = str(Path(checkpoint).with_name("stacks.txt"))
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if any(file.path == wanted for file in process.open_files()):
-                return process.pid
-        except psutil.Error:
-            continue
-    raise AssertionError(f"nobody works on {checkpoint}")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +27,7 @@ def struck(tmp_path_factory, shared_ray):
         if seen[key] == CHECKPOINTS_BEFORE and key not in victims.values():
             cause, blow = left.popitem()
             victims[cause] = key
-            os.kill(worker_of(event["path"]), blow)
+            worker_of(Path(event["path"]).parent).send_signal(blow)
 
     study.complete = study.run(strike, limits=Limits(hang_least=10, hang_first=300))
     return study, victims

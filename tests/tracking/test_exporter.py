@@ -255,11 +255,21 @@ def test_same_report_again_adds_no_metric_point(uri, client):
     assert len(client.get_metric_history(runs_of(client)["ste"].info.run_id, "acc")) == 1
 
 
-def test_report_on_an_arm_that_was_not_exported_is_refused(uri):
+def test_report_of_a_study_cut_off_before_an_arm_began_stands_with_the_arms_that_did(uri, client):
+    events = study()[:7]  # the header, four plans, and the first epoch of the first arm
+    exporter = Exporter(uri, events[0])
+    exporter.export(events)
+    exporter.log_report([], "", [], ARM_METRICS)
+    runs = runs_of(client)
+    assert runs["full"].data.metrics["acc"] == 96.12
+    assert "ste" not in runs
+
+
+def test_report_on_an_arm_that_nobody_planned_is_refused(uri):
     events = study()
     exporter = Exporter(uri, events[0])
     exporter.export(events)
-    with pytest.raises(StudyError, match=r"No run of arm fulll has been exported; there are: full, ste\."):
+    with pytest.raises(StudyError, match=r"No trial of arm fulll is in the ledger; its arms are: full, ste\."):
         exporter.log_report([], "", [], {"fulll": {"acc": 1.0}})
 
 

@@ -1,0 +1,81 @@
+"""The copy in MLflow beside a driver at work, and after one that was killed."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+from cli_texts import ABLATION
+from command_line import python_environment
+
+from fsg.study.design import plan
+from fsg.study.folder import StudyFolder
+from fsg.study.header import begin
+from fsg.study.ledger import Ledger
+from fsg.study.lock import StudyLock
+from fsg.study.spec import load_study
+from fsg.tracking.store import open_client
+
+DRIVER_THAT_IS_KILLED = """
+import os, sys
+from fsg.study.lock import StudyLock
+with StudyLock(sys.argv[1]):
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.fixture
+def half_done(tmp_path, with_store):
+    """A study whose first trial has trained for an epoch."""
+    (tmp_path / "study.yaml").write_text(ABLATION)
+    spec = load_study(tmp_path / "study.yaml")
+    folder = StudyFolder.create_or_open(spec, tmp_path / "studies")
+    ledger = Ledger(folder.ledger_path)
+    begin(ledger, spec)
+    first, *_ = planned = plan(spec)
+    ledger.append_all(("planned", trial.event()) for trial in planned)
+    ledger.append("started", key=first.key, attempt=1, node="here", device="cpu")
+    ledger.append("epoch", key=first.key, metrics={"epoch": 1, "val_accuracy": 50.0})
+    ledger.close()
+    return folder
+
+
+@pytest.fixture
+def statuses(tmp_path):
+    """What the store says of the study's runs, as a set."""
+
+    def ask():
+        client = open_client(f"sqlite:///{tmp_path}/mlflow.db")
+        experiment = client.get_experiment_by_name("small")
+        return {run.info.status for run in client.search_runs([experiment.experiment_id])}
+
+    return ask
+
+
+def test_sync_beside_a_driver_at_work_leaves_its_runs_running(half_done, fsg, statuses):
+    with StudyLock(half_done.path):
+        said = fsg("sync", "small")
+    assert said.code == 0, said.err
+    assert statuses() == {"RUNNING"}
+    assert fsg("sync", "small").code == 0
+    assert "RUNNING" not in statuses(), "nobody works on it any more"
+
+
+def test_the_ui_of_a_study_whose_driver_was_killed_shows_no_run_as_running(half_done, fsg, statuses, tmp_path):
+    with StudyLock(half_done.path):
+        assert fsg("sync", "small").code == 0
+    killed = subprocess.run(
+        [sys.executable, "-c", DRIVER_THAT_IS_KILLED, str(half_done.path)], env=python_environment()
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert statuses() == {"RUNNING"}
+    ui = subprocess.Popen(
+        [sys.executable, "-c", "from fsg.cli import main; main()", "ui", "small"], stdout=subprocess.PIPE,
+        text=True, cwd=tmp_path, env=python_environment(),
+    )  # fmt: skip
+    try:
+        assert ui.stdout.readline().startswith("MLflow: http://127.0.0.1:")
+        assert "RUNNING" not in statuses()
+    finally:
+        ui.send_signal(signal.SIGINT)
+        ui.wait(30)
