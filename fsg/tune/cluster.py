@@ -68,7 +68,8 @@ def connect(address: str | None) -> bool:
         except Exception as error:  # a bare Exception after 30 s without an answer, on a machine that is too busy
             why = _first_line(str(error)) or type(error).__name__
             raise BackendUnavailable(
-                f"Ray did not start on this machine ({why}). Is it busy, or short of memory? Then run the same command again."
+                f"Ray did not start on this machine ({why}). Is it busy, short of memory, or without room in "
+                f"{os.environ.get('RAY_TMPDIR', '/tmp')}? Then run the same command again."
             ) from None
         return True
     reach(address)
