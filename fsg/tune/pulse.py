@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import psutil
@@ -28,15 +28,15 @@ WHY = "from outside or because the machine was out of memory. Everything is reco
 class Pulse(NotInSnapshots, Callback):
     """Asks after Ray in Tune's loop, and ends the run where it is gone. ``error``: that it did.
 
-    ``living``: how many hosts Ray counts on. ``ended``: whether a process of Ray's that was started here, by name, has ended.
+    ``living``: how many hosts Ray counts on. ``ended``: whether the raylet was started here and has ended.
     """
 
     def __init__(
-        self, living: Callable[[], int] | None = None, ended: Callable[[str], bool] | None = None,
+        self, living: Callable[[], int] | None = None, ended: Callable[[], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self.error: FsgError | None = None
-        self._living, self._ended, self._clock = living or living_hosts, ended or has_ended, clock
+        self._living, self._ended, self._clock = living or living_hosts, ended or Ended("raylet"), clock
         self._next = self._heard = clock()
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
@@ -44,7 +44,7 @@ class Pulse(NotInSnapshots, Callback):
         now = self._clock()
         if now < self._next:
             return
-        if self._ended("raylet"):
+        if self._ended():
             self._end(f"Ray's raylet on this machine was killed, {WHY}")
         if now - self._next > PATIENCE or self._living():  # or the driver itself stood still
             self._heard = now
@@ -63,11 +63,11 @@ def explaining_gcs() -> Iterator[None]:
 
     A thread says it: by then the main one waits for Ray and cannot be woken.
     """
-    over = threading.Event()
+    over, ended = threading.Event(), Ended("gcs_server")
 
     def look() -> None:
         while not over.wait(LOOK_SECONDS):
-            if has_ended("gcs_server"):
+            if ended():
                 print(f"fsg: Ray's GCS on this machine was killed, {WHY}", file=sys.stderr, flush=True)
                 return
 
@@ -90,10 +90,25 @@ def living_hosts() -> int:
         return 1
 
 
-def has_ended(name: str) -> bool:
-    """Whether this process started one of that name that has ended; Ray asks for no exit status, so it still shows."""
-    for child in psutil.Process().children():
-        with suppress(psutil.NoSuchProcess):
-            if child.status() == psutil.STATUS_ZOMBIE and child.name() == name:
-                return True
-    return False
+class Ended:
+    """Whether the process of that name which this one has started, and which lives when this is made, has ended since.
+
+    Nobody asks for its exit status, so it stays to be seen. False for ever where there is none: Ray was started elsewhere.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._process = next(filter(lambda child: _is(child, name), psutil.Process().children()), None)
+
+    def __call__(self) -> bool:
+        """Yes or no."""
+        try:
+            return self._process is not None and self._process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+
+def _is(process: psutil.Process, name: str) -> bool:
+    try:
+        return process.name() == name and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

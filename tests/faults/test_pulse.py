@@ -6,15 +6,15 @@ import subprocess
 import pytest
 
 from fsg.errors import FsgError
-from fsg.tune.pulse import LOOK_SECONDS, PATIENCE, Pulse, has_ended
+from fsg.tune.pulse import LOOK_SECONDS, PATIENCE, Ended, Pulse
 
 
 class Scene:
     """Ray's loop, which looks every second, and hosts that come and go."""
 
     def __init__(self):
-        self.now, self.hosts, self.asked, self.ended = 1000.0, 1, 0, set()
-        self.pulse = Pulse(self.living, self.ended.__contains__, lambda: self.now)
+        self.now, self.hosts, self.asked, self.ended = 1000.0, 1, 0, False
+        self.pulse = Pulse(self.living, lambda: self.ended, lambda: self.now)
 
     def living(self):
         self.asked += 1
@@ -58,18 +58,30 @@ def test_a_driver_that_stood_still_itself_blames_nobody():
 def test_a_raylet_of_this_machine_that_ended_is_not_waited_for():
     scene = Scene()
     scene.wait(10)
-    scene.ended.add("raylet")
+    scene.ended = True
     with pytest.raises(FsgError, match=r"raylet on this machine was killed.*go on with fsg resume"):
         scene.wait(LOOK_SECONDS)
 
 
-def test_a_child_counts_as_ended_once_it_has_and_by_its_name_alone():
-    child = subprocess.Popen(["sleep", "60"])
+def test_a_child_has_ended_once_it_has_and_its_namesakes_do_not_count():
+    earlier, child = (subprocess.Popen(["sleep", "60"]) for _ in range(2))
     try:
-        assert not has_ended("sleep")
-        child.kill()
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        assert has_ended("sleep")
-        assert not has_ended("raylet")
-    finally:
+        end(earlier)
+        ended, none = Ended("sleep"), Ended("raylet of another")
+        assert not ended()
+        end(child)
+        assert ended()
+        assert not none()
         child.wait()
+        assert ended()
+        assert not Ended("sleep")()
+    finally:
+        for each in (earlier, child):
+            each.kill()
+            each.wait()
+
+
+def end(process):
+    """Ended, and nobody has asked how."""
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
