@@ -68,8 +68,12 @@ def test_the_contract_names_every_part_of_the_package():
         ("import fsg.tracking, fsg.tune", set()),
         ("\n".join(f"import {name}" for name in modules_of("study")), set()),
         ("from fsg import Trainer", {"torch"}),
+        (
+            "from fsg.config import DataConfig; from fsg.data import load_data; load_data(DataConfig(name='digits'))",
+            {"torch"},
+        ),
     ],
-    ids=["fsg", "configuration", "command line", "tracking and tune", "studies", "trainer"],
+    ids=["fsg", "configuration", "command line", "tracking and tune", "studies", "trainer", "digits"],
 )
 def test_nothing_heavier_is_loaded_than_it_needs(code, allowed):
     assert loaded_by(code) <= allowed

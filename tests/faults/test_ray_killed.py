@@ -24,11 +24,12 @@ def test_a_study_whose_ray_is_killed_says_so_ends_and_resumes_to_the_same_bits(
 ):
     with (tmp_path / "err").open("w") as file:  # no pipe: Ray's agent for environments holds it open for a minute
         driver = start_driver(tmp_path, stderr=file)
-    study = Study(tmp_path, ABLATION)
+    study, worker = Study(tmp_path, ABLATION), None
     for line in driver.stdout:
         event, key = line.split()
         if event == "epoch" and (worker := worker_of(study.folder.checkpoints / key, driver.pid)):
             break
+    assert worker is not None, "nobody was seen to train"
     (victim,) = [child for child in psutil.Process(driver.pid).children() if child.name() == process]
     victim.kill()
     returncode, err = driver.wait(timeout=45), (tmp_path / "err").read_text()  # Ray left alone takes 60 s, or for ever

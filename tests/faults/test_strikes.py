@@ -27,7 +27,9 @@ def struck(tmp_path_factory, shared_ray):
         if seen[key] == CHECKPOINTS_BEFORE and key not in victims.values():
             cause, blow = left.popitem()
             victims[cause] = key
-            worker_of(Path(event["path"]).parent).send_signal(blow)
+            worker = worker_of(Path(event["path"]).parent)
+            assert worker is not None, f"nobody works on {event['path']}"
+            worker.send_signal(blow)
 
     study.complete = study.run(strike, limits=Limits(hang_least=10, hang_first=300))
     return study, victims

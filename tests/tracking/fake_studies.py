@@ -39,9 +39,12 @@ def epoch_metrics(epoch, rank, numbers):
 
 
 def runs_of(client, name="components"):
-    """The active runs of an experiment by name."""
+    """The active runs of an experiment by name; no two may have the same one."""
     experiment = client.get_experiment_by_name(name)
-    return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id], max_results=1000)}
+    found = client.search_runs([experiment.experiment_id], max_results=1000)
+    runs = {run.info.run_name: run for run in found}
+    assert len(runs) == len(found), f"two runs of one name: {sorted(run.info.run_name for run in found)}"
+    return runs
 
 
 def content(client, name="components"):

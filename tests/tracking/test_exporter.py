@@ -1,6 +1,7 @@
 """Real MLflow on SQLite: what is in it after exports, repeated, interrupted, doubled."""
 
 import json
+import shutil
 
 import pytest
 from fake_studies import content, runs_of, study
@@ -9,6 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from fsg.errors import BackendUnavailable, StudyError
 from fsg.tracking import Exporter
+from fsg.tracking.store import open_client
 from fsg.tracking.view import TAG_PREFIX
 
 
@@ -263,6 +265,20 @@ def test_report_of_a_study_cut_off_before_an_arm_began_stands_with_the_arms_that
     runs = runs_of(client)
     assert runs["full"].data.metrics["acc"] == 96.12
     assert "ste" not in runs
+
+
+def test_study_cut_off_anywhere_takes_its_report_and_leaves_no_running_run(empty_store, tmp_path):
+    events = study(seeds=(0,), epochs=1)
+    planned = 3  # events until both arms are
+    for length in range(planned, len(events) + 1):
+        store = f"sqlite:///{shutil.copy(empty_store, tmp_path / f'{length}.db')}"
+        exporter = Exporter(store, events[0])
+        exporter.export(events[:length])
+        exporter.settle()
+        exporter.log_report([{"arm": "full"}], "# Table", [], ARM_METRICS)
+        runs = runs_of(open_client(store))
+        assert "RUNNING" not in {run.info.status for run in runs.values()}, f"cut off after {length} events"
+        assert runs["components"].data.tags["mlflow.note.content"] == "# Table"
 
 
 def test_report_on_an_arm_that_nobody_planned_is_refused(uri):
