@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fsg.config import TrialConfig, load_trial
     from fsg.train import EpochResult, Trainer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = ["EpochResult", "Trainer", "TrialConfig", "load_trial"]
 
 _HOME = {"EpochResult": "fsg.train", "Trainer": "fsg.train", "TrialConfig": "fsg.config", "load_trial": "fsg.config"}

@@ -13,9 +13,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from fsg.errors import ConfigError
+from fsg.formats import FIRST, FORMAT
+from fsg.identity import completed, sparse
 from fsg.yaml_source import Location, YamlSource, parse_scalar, read_yaml, refusal
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -256,7 +258,7 @@ class EvaluateConfig(Section):
 
 
 class TrialConfig(Section):
-    """Everything that decides the outcome of one trial."""
+    """Everything that decides the outcome of one trial, in the format of the study that it belongs to."""
 
     model: Annotated[ModelConfig, ByName] = ModelConfig()
     quantizer: QuantizerConfig = Dorefa()
@@ -273,6 +275,7 @@ class TrialConfig(Section):
     checkpoint_every_steps: Annotated[int, Field(ge=0)] = 0
     cuda_graph: bool = False
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    _format: int = PrivateAttr(default=FORMAT)
 
     @model_validator(mode="before")
     @classmethod
@@ -302,11 +305,52 @@ class TrialConfig(Section):
                 )
         return self
 
-    def identity(self) -> dict[str, Any]:
-        """The resolved tree without what decides no result: the same trial on another machine."""
-        without = {"device", "checkpoint_every_steps"} | (set() if self.cuda_graph else {"cuda_graph"})
-        return self.model_dump(exclude=without)
+    @property
+    def format(self) -> int:
+        """The format of its study, which decides what defaults and identity it has."""
+        return self._format
 
+    def in_format(self, format: int) -> TrialConfig:
+        """The same trial as one of a study of that format."""
+        config = self.model_copy()
+        config._format = format
+        return config
+
+    def derive(
+        self,
+        over: Mapping[str, Any],
+        source: YamlSource | None = None,
+        prefix: Location = (),
+        subject: str = "",
+    ) -> TrialConfig:
+        """The trial with ``over`` laid over it, in the same format; ConfigError as ``parse_trial``."""
+        return parse_trial(merge(self.model_dump(), over), source, prefix, subject, self._format)
+
+    def identity(self) -> dict[str, Any]:
+        """What makes it this trial, on any machine: less what decides no result, and less later fields at their defaults.
+
+        Of a folder of images and of pre-trained weights the name counts, not where they lie; of other data sets not even that
+        does, nor whether they may be downloaded. In format 1 all this counts as it was written.
+        """
+        whole = self.model_dump() if self._format == FIRST else self.portable()
+        if self._format > FIRST:
+            whole["data"] |= {"download": False} | ({} if self.data.name == "image_folder" else {"root": None})
+        without = {*NO_RESULT} | (
+            set() if self.cuda_graph else {"cuda_graph"}
+        )  # captured or not, on a CPU it says nothing
+        return sparse({key: value for key, value in whole.items() if key not in without}, TrialConfig)
+
+    def portable(self) -> dict[str, Any]:
+        """The resolved tree as plain data, with the name alone of what lies somewhere on this machine."""
+        whole = self.model_dump()
+        for section, key in (("data", "root"), ("model", "pretrained")):
+            if whole[section][key] is not None:
+                whole[section][key] = Path(whole[section][key]).name
+        return whole
+
+
+# What decides no result.
+NO_RESULT = ("device", "checkpoint_every_steps")
 
 # What may change between two epochs of a trial that goes on: it has no shape and is in no state, or is set anew from here.
 CHANGEABLE = (
@@ -323,11 +367,20 @@ CHANGEABLE = (
 
 # From text to tree ----------------------------------------------------------------------------------------------------
 def parse_trial(
-    data: Mapping[str, Any], source: YamlSource | None = None, prefix: Location = (), subject: str = ""
+    data: Mapping[str, Any],
+    source: YamlSource | None = None,
+    prefix: Location = (),
+    subject: str = "",
+    format: int = FORMAT,
 ) -> TrialConfig:
-    """The typed trial in ``data``; ConfigError with file and line for anything it refuses."""
+    """The typed trial in ``data``; ConfigError with file and line for anything it refuses.
+
+    What ``data`` leaves out is as the format had it by default.
+    """
     try:
-        return TrialConfig.model_validate(data)
+        return TrialConfig.model_validate(data if format == FORMAT else completed(data, TrialConfig, format)).in_format(
+            format
+        )
     except ValidationError as error:
         raise refusal(error, TrialConfig, source, prefix, subject) from None
 

@@ -22,6 +22,12 @@ class StudyError(FsgError):
     exit_code = 2
 
 
+class NewerFormat(FsgError):
+    """A file was written by a later version of fsg, so this one can neither read nor judge it; it is left as it is."""
+
+    exit_code = 2
+
+
 class DiskFull(StudyError):
     """The disk, or a quota, has no room for an event; nothing of it was kept."""
 

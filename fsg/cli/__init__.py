@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from fsg.cli import bench, doctor, jobs, power, results, status, study, train
+from fsg.cli import bench, doctor, jobs, power, results, status, study, train, upgrade
 from fsg.errors import FsgError
 from fsg.redaction import redact
 
@@ -46,6 +46,7 @@ app.command()(jobs.attach)
 app.command()(results.compare)
 app.command()(power.power)
 app.command()(results.sync)
+app.command()(upgrade.upgrade)
 app.command()(results.ui)
 app.command()(bench.bench)
 app.command()(doctor.doctor)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from fsg.report.progress import Output
     from fsg.study.folder import StudyFolder
+    from fsg.study.ledger import Ledger, StudyState
     from fsg.study.lock import StudyLock
     from fsg.study.mirror import FollowingMirror
     from fsg.study.seeds import Enough
@@ -103,7 +104,6 @@ def _run_trials(
     """
     from fsg.report.progress import Display, Progress
     from fsg.study.design import plan
-    from fsg.study.header import begin
     from fsg.study.ledger import Ledger, whole_bytes
     from fsg.study.lock import ledger_bytes
     from fsg.study.mend import mend
@@ -129,8 +129,7 @@ def _run_trials(
         copies: list[Any] = [each for each in (exporter, manner.copy) if each is not None]
         display = Display(progress, console, lambda: " · ".join(each.status for each in copies), output)
         ledger = Ledger(folder.ledger_path, listener=display.see)
-        if state.header is None:
-            begin(ledger, spec)
+        _note_versions(ledger, spec, state, manner)
         with display:
             try:
                 complete = run_study(folder, spec, manner.resources, ledger, _enough(spec))
@@ -145,16 +144,33 @@ def _run_trials(
     return exporter.exporter, behind
 
 
+def _note_versions(ledger: Ledger, spec: AblationSpec | SweepSpec, state: StudyState, manner: _Manner) -> None:
+    """Write what the study runs under, where that is new, and say so where its numbers may come out otherwise."""
+    from fsg.study.header import begin, installed_versions
+    from fsg.study.versions import change
+    from fsg.tune.runner import device_of
+
+    if state.header is None:
+        begin(ledger, spec)
+        return
+    now = installed_versions()
+    here = manner.resources.address is None  # of a cluster's nodes it is not known yet
+    if sentence := change(state, now, device_of(manner.resources) if here else None):
+        manner.console.print(sentence, style="yellow", highlight=False, soft_wrap=True)
+    if now != state.versions:
+        ledger.append("versions", versions=now)
+
+
 def _budget_used(folder: StudyFolder, spec: AblationSpec | SweepSpec, resources: Resources) -> Callable[[], str]:
     """What says how much of a sweep's budget is used; nothing where there is none."""
     from fsg.study.spec import SweepSpec
-    from fsg.tune.budget import Meter, Tail, used
+    from fsg.tune.budget import FollowingMeter, Meter, used
 
     budget = spec.budget if isinstance(spec, SweepSpec) else None
     if budget is None:
         return lambda: ""
-    tail = Tail(folder.ledger_path, Meter(resources.cpus_per_trial, resources.gpus_per_trial, budget.prices))
-    return lambda: used(budget, tail.spent())
+    meter = FollowingMeter(folder.ledger_path, Meter(resources.cpus_per_trial, resources.gpus_per_trial, budget.prices))
+    return lambda: used(budget, meter.spent())
 
 
 def _enough(spec: AblationSpec | SweepSpec) -> Enough:

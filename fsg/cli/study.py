@@ -88,6 +88,7 @@ def resume(
     resources = resources_of(cpus_per_trial, gpus_per_trial, address)
     from fsg.tune.preflight import fit
 
+    folder.refuse_newer()
     spec, uri = folder.spec(), tracking_of(tracking_uri)
     with fit(spec, resources, folder.path.parent), driving(folder.path, console_of(hushed=output == "json")) as lock:
         run(folder, spec, uri, resources, output, lock)
@@ -104,6 +105,7 @@ def _start(
     accept_changes: bool = False,
 ) -> None:
     from fsg.errors import StudyError
+    from fsg.study.folder import StudyFolder
     from fsg.study.spec import AblationSpec, load_study
 
     cpus, gpus, address = resources.cpus_per_trial, resources.gpus_per_trial, resources.address
@@ -129,8 +131,10 @@ def _start(
     from fsg.tune.preflight import fit
 
     place = local(storage)
+    StudyFolder(place / spec.name).refuse_newer()
     with fit(spec, resources, place), driving(place / spec.name, console_of(hushed=output == "json")) as lock:
         folder = begin_study(spec, storage, accept_changes)
+        spec = spec.in_format(folder.spec().format)
         run(folder, spec, uri, resources, output, lock)
 
 

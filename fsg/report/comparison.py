@@ -19,12 +19,12 @@ from fsg.report.notes import interruptions
 from fsg.stats.curves import area
 from fsg.stats.paired import Interval, Vector, equivalence_test, holm, matched, mean_interval, paired_interval, t_test
 from fsg.stats.sequential import Looks
+from fsg.study.ledger import finite
 
 if TYPE_CHECKING:
     from fsg.study.ledger import StudyState, TrialRecord
 
 TEST_ACCURACY = "test_accuracy"
-_LARGEST = 1e100
 
 
 class MetricLike(Protocol):
@@ -178,7 +178,7 @@ def compare(
             raise StudyError(f'analysis.{role} is "{name}", which is no arm of this study.{_nearest(name, arms)}')
     finished = {arm: _finished(arm, records, measure) for arm, records in arms.items()}
     values = {
-        arm: {seed: _number(record, measure.name) for seed, record in of_seed.items()}
+        arm: {seed: record.final_value(measure.name) for seed, record in of_seed.items()}
         for arm, of_seed in finished.items()
     }
     seeds = sorted({record.seed for records in arms.values() for record in records})
@@ -275,7 +275,7 @@ def _finished(arm: str, records: Sequence[TrialRecord], measure: Measure) -> dic
     """The finished trial of each seed that has a value of the metric, by ascending seed."""
     found: dict[int, TrialRecord] = {}
     for record in sorted(records, key=lambda r: r.seed):
-        if record.status != "finished" or math.isnan(_number(record, measure.name)):
+        if math.isnan(record.final_value(measure.name)):
             continue
         if record.seed in found:
             raise StudyError(
@@ -286,27 +286,14 @@ def _finished(arm: str, records: Sequence[TrialRecord], measure: Measure) -> dic
     return found
 
 
-def _number(record: TrialRecord, name: str) -> float:
-    """The final value of a metric; NaN where none, or none that is finite, was recorded."""
-    value = (record.final or {}).get(name)
-    if value is None and record.epochs:
-        value = record.epochs[-1].get(name)
-    return measured(value)
-
-
-def measured(value: float | None) -> float:
-    """A recorded metric; NaN for none, and for one beyond 1e100: its square, and so any spread, could not be held."""
-    return float(value) if value is not None and abs(value) <= _LARGEST else math.nan
-
-
 def _mean_test(records: Iterable[TrialRecord]) -> float | None:
     """Mean test accuracy; None unless every one of the trials has it, for a mean of some is not comparable."""
-    found = [_number(record, TEST_ACCURACY) for record in records]
+    found = [record.final_value(TEST_ACCURACY) for record in records]
     return sum(found) / len(found) if found and not any(map(math.isnan, found)) else None
 
 
 def _series(record: TrialRecord, name: str) -> list[float]:
-    return [measured(value) for value in record.curve(name)]
+    return [finite(value) for value in record.curve(name)]
 
 
 def _areas(finished: Mapping[int, TrialRecord], measure: Measure) -> dict[int, float]:

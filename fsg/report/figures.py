@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fsg.errors import StudyError
-from fsg.report.comparison import ArmRow, Comparison, Verdict, measured
+from fsg.report.comparison import ArmRow, Comparison, Verdict
 from fsg.report.factors import FactorReport
 from fsg.stats.curves import Band, band
 from fsg.stats.paired import Interval
+from fsg.study.ledger import finite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,7 +111,7 @@ def learning_curves(
         bands: list[Band] = []
         for name, colour in zip(arms, _COLOURS, strict=False):
             curves = [
-                [measured(value) for value in record.curve(metric)]
+                [finite(value) for value in record.curve(metric)]
                 for record in state.trials.values()
                 if record.arm == name and record.status == "finished" and record.epochs
             ]

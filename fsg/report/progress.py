@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections import defaultdict
@@ -11,6 +12,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any, Literal
 
 from fsg.config import digest
+from fsg.study.ledger import finite
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -52,10 +54,10 @@ class Progress:
         """Count what an earlier run of the study left."""
         for record in state.trials.values():
             self.arm_of[record.key] = (self._group(record.key, record.arm, record.config), record.seed)
-            if record.status in ("finished", "pruned", "failed"):
+            if record.over:
                 self.ended[record.key] = record.status
-                if record.final and record.final.get(self.metric) is not None:
-                    self.values[self.arm_of[record.key][0]].append(record.final[self.metric])
+                if not math.isnan(value := record.final_value(self.metric)):
+                    self.values[self.arm_of[record.key][0]].append(value)
 
     def see(self, event: Mapping[str, Any]) -> None:
         """One event of the ledger."""
@@ -80,8 +82,8 @@ class Progress:
                     self.running.pop(key, None)
                     self.ended[key] = status
                     self.ended_here += 1
-                    value = event.get("metrics", {}).get(self.metric)
-                    if value is not None:
+                    value = finite(event.get("metrics", {}).get(self.metric))
+                    if not math.isnan(value):
                         self.values[self.arm_of[key][0]].append(value)
 
     @property

@@ -26,14 +26,14 @@ def published_grid(
     """
     lines = []
     for arm in arms:
-        records = [r for r in state.trials.values() if r.arm == arm and r.status == "finished" and r.final]
+        records = [r for r in state.trials.values() if r.arm == arm and r.status == "finished"]
         if not records:
             continue
         for row in rows:
             if _belongs(row, records[0].config):
                 for column, theirs in _numbers(row).items():
                     metric = "test_accuracy_last10" if "last10" in column else "test_accuracy"
-                    ours = [float(r.final[metric]) for r in records if r.final and r.final.get(metric) is not None]
+                    ours = [value for r in records if not math.isnan(value := r.final_value(metric))]
                     if ours:
                         lines.append(_line(arm, column, metric, ours, theirs, confidence))
     if not lines:

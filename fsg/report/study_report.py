@@ -30,6 +30,7 @@ from fsg.study.ledger import StudyState, TrialRecord
 from fsg.study.published import read_published
 from fsg.study.seeds import SequentialSeeds
 from fsg.study.spec import AblationSpec, SweepSpec
+from fsg.study.versions import mixtures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -201,7 +202,7 @@ def _block(spec: AblationSpec, state: StudyState, block: DesignBlock, device: st
     table = comparison_grid(comparison)
     design_notes = [f"Aliased in this fraction: {', '.join(found)}."] if (found := aliases(spec.design)) else []
     design_notes += [f"Left out, its rules forbid it: {why}." for why in left_out(spec)]
-    notes = (*table.notes, *_spending(spec, block), *fairness(own.values()), *design_notes)
+    notes = (*table.notes, *_spending(spec, block), *fairness(own.values()), *mixtures(own.values()), *design_notes)
     grids = [replace(table, notes=notes)]
     if factors is not None:
         grids.append(factor_grid(comparison, factors))

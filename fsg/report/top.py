@@ -17,6 +17,7 @@ from fsg.report.comparison import TEST_ACCURACY, Measure, MetricLike, Provenance
 from fsg.report.notes import interruptions
 from fsg.stats.paired import Interval, mean_interval
 from fsg.stats.pareto import pareto_front
+from fsg.study.versions import mixtures
 
 if TYPE_CHECKING:
     from fsg.study.ledger import StudyState, TrialRecord
@@ -86,7 +87,7 @@ def top_configurations(
 
     found, broken = [], 0
     for seeds in _by_configuration(records):
-        finished = {s: r for s, r in seeds.items() if r.status == "finished" and not math.isnan(final(r, measure.name))}
+        finished = {s: r for s, r in seeds.items() if not math.isnan(r.final_value(measure.name))}
         means = {o.name: _mean_objective(finished.values(), o.name, count) for o in others}
         if not finished or any(math.isnan(mean) for mean in means.values()):
             continue
@@ -94,8 +95,8 @@ def top_configurations(
             broken += 1
             continue
         first = finished[min(finished)]
-        values = {seed: final(record, measure.name) for seed, record in sorted(finished.items())}
-        tests = [final(record, TEST_ACCURACY) for record in finished.values()]
+        values = {seed: record.final_value(measure.name) for seed, record in sorted(finished.items())}
+        tests = [record.final_value(TEST_ACCURACY) for record in finished.values()]
         test = None if any(map(math.isnan, tests)) else sum(tests) / len(tests)
         parameters = {path: flat[first.key].get(path) for path in varying}
         interval = mean_interval(list(values.values()))
@@ -114,7 +115,7 @@ def top_configurations(
     front = tuple(row for row in rows if row.on_front)
     notes = tuple(_notes(records, rows, front, measure, others, most))
     notes += (f"{broken} finished configurations break a constraint and are left out.",) if broken else ()
-    notes += interruptions(records)
+    notes += interruptions(records) + mixtures(records)
     origin = provenance(state, (r for r in records if r.status == "finished"), device)
     return TopConfigurations(measure, others, varying, all_seeds, rows[:k], front, rows, notes, origin)
 
@@ -131,7 +132,7 @@ def _mean_objective(records: Iterable[TrialRecord], name: str, count: Count) -> 
     values = []
     for record in records:
         counted = count(record.last_config, name)
-        values.append(final(record, name) if counted is None else counted)
+        values.append(record.final_value(name) if counted is None else counted)
     return sum(values) / len(values) if values else math.nan
 
 
@@ -166,14 +167,6 @@ def _notes(
         yield (
             "The best of many is flattered by chance: run the winner again on fresh seeds before believing its value."
         )
-
-
-def final(record: TrialRecord, name: str) -> float:
-    """The final value of a metric; NaN where none, or none that is finite, was recorded."""
-    value = (record.final or {}).get(name)
-    if value is None and record.epochs:
-        value = record.epochs[-1].get(name)
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
 
 
 def _measure(metric: MetricLike) -> Measure:

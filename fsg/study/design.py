@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-from fsg.config import Fsg, TrialConfig, digest, merge, parse_trial
+from fsg.config import Fsg, TrialConfig, digest, merge
 from fsg.errors import ConfigError
 from fsg.study.designs import ARM_NAME, Cross, DesignBase, DoseResponse
 from fsg.yaml_source import Location, did_you_mean
@@ -186,9 +186,7 @@ def _unchecked(spec: AblationSpec) -> Iterator[_Arm]:
 
 def _block_base(spec: AblationSpec, block: str, overrides: Mapping[str, Any]) -> TrialConfig:
     try:
-        return parse_trial(
-            merge(spec.base.model_dump(), overrides), spec.source, ("design",), f'block "{block}": ' if block else ""
-        )
+        return spec.base.derive(overrides, spec.source, ("design",), f'block "{block}": ' if block else "")
     except ConfigError:
         _blame_part(spec, spec.base)
         raise
@@ -206,7 +204,7 @@ def _resolve(spec: AblationSpec, base: TrialConfig, arm: _Arm, name: str) -> Tri
         message = f'{subject}it sets "epochs", but fairness.equal is {spec.fairness.equal}; remove one of them.'
         raise spec.refuse((*arm.place, "epochs"), message)
     try:
-        config = parse_trial(merge(base.model_dump(), arm.overrides), spec.source, arm.place, subject)
+        config = base.derive(arm.overrides, spec.source, arm.place, subject)
     except ConfigError:
         if arm.place[0] == "design":
             _blame_part(spec, base)
@@ -232,7 +230,7 @@ def _budgeted(spec: AblationSpec, arms: Mapping[str, TrialConfig], names: list[s
 def _blame_part(spec: AblationSpec, base: TrialConfig) -> None:
     """Refuse the first part of the design that is no trial by itself, at its own line."""
     for place, subject, overrides in spec.design.parts() if spec.design else ():
-        parse_trial(merge(base.model_dump(), overrides), spec.source, ("design", *place), subject)
+        base.derive(overrides, spec.source, ("design", *place), subject)
 
 
 def _check_design(spec: AblationSpec) -> None:
@@ -243,10 +241,10 @@ def _check_design(spec: AblationSpec) -> None:
 def _check_different(spec: AblationSpec, arms: list[_Arm], resolved: Mapping[str, TrialConfig]) -> None:
     """No arm is empty, another arm again, or a combination that the design forbids."""
     places = dict(zip(resolved, arms * len(_blocks(spec)), strict=True))
-    bases = {block: merge(spec.base.model_dump(), over) for block, over in _blocks(spec).items()}
+    bases = {block: spec.base.derive(over) for block, over in _blocks(spec).items()}
     empty = {arm.name for arm in arms if arm.place[0] == "arms" and arm.overrides}
     names: dict[str, str] = {}
-    base_effect = {block: _effect(parse_trial(data)) for block, data in bases.items()}
+    base_effect = {block: _effect(base) for block, base in bases.items()}
     forbidden = _forbidden(spec, bases) if spec.arms else {}
     for name, config in resolved.items():
         effect, arm = _effect(config), places[name]
@@ -264,13 +262,13 @@ def _check_different(spec: AblationSpec, arms: list[_Arm], resolved: Mapping[str
             raise spec.refuse(arm.place, message)
 
 
-def _forbidden(spec: AblationSpec, bases: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def _forbidden(spec: AblationSpec, bases: Mapping[str, TrialConfig]) -> dict[str, str]:
     """What a forbidden combination does -> the rule that it breaks."""
     found = {}
     for arm in spec.design.forbidden() if spec.design else ():
         for base in bases.values():
             try:
-                found[_effect(parse_trial(merge(base, arm.overrides)))] = arm.name
+                found[_effect(base.derive(arm.overrides))] = arm.name
             except ConfigError:
                 continue  # forbidden because it is no trial
     return found

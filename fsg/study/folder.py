@@ -6,6 +6,7 @@ at all. Proof: ``tests/study/test_folder.py``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,11 +16,12 @@ from typing import Any, Protocol
 from fsg.config import canonical_json
 from fsg.errors import ConfigError, StudyError
 from fsg.files import write_atomically
+from fsg.formats import FIRST, newer
 from fsg.study.design import plan
 from fsg.study.extension import extends
-from fsg.study.ledger import Event, Ledger, StudyState, TrialRecord, fold, whole_bytes
+from fsg.study.ledger import Event, Ledger, StudyState, TrialRecord, fold, refuse_newer, whole_bytes
 from fsg.study.lock import driver_of, ledger_bytes
-from fsg.study.seal import check_seal, sealed
+from fsg.study.seal import check_seal, is_sealed, sealed
 from fsg.study.seeds import SequentialSeeds
 from fsg.study.spec import AblationSpec, SweepSpec, load_study, to_yaml
 from fsg.yaml_source import did_you_mean
@@ -91,13 +93,19 @@ class StudyFolder:
         them.
         """
         folder = cls(Path(storage) / spec.name)
-        new = not folder.spec_path.exists()
-        if new and folder.ledger_path.exists() and not folder._began_as(spec):
-            raise StudyError(
-                f"{folder.path}: has a ledger but no spec.yaml, so what its trials were is unknown. "
-                f"Put spec.yaml back, start the very file that it began with, or move the folder away to begin anew."
-            )
-        changed, accepted = (True, False) if new else folder._changed(spec, accept_changes)
+        began = folder._began()
+        if began is not None:
+            spec = spec.in_format(began.format)
+            changed, accepted = folder._changed(began, spec, accept_changes)
+        else:
+            changed, accepted = True, False
+            if folder.ledger_path.exists():
+                spec = spec.in_format(folder.state().format)
+            if folder.ledger_path.exists() and not folder._began_as(spec):
+                raise StudyError(
+                    f"{folder.path}: has a ledger but no spec.yaml, so what its trials were is unknown. "
+                    f"Put spec.yaml back, start the very file that it began with, or move the folder away to begin anew."
+                )
         try:
             for part in (folder.checkpoints, folder.search, folder.reports, folder.ray):
                 part.mkdir(parents=True, exist_ok=True)
@@ -110,9 +118,28 @@ class StudyFolder:
         return folder
 
     def spec(self) -> AblationSpec | SweepSpec:
-        """The study as it began. ConfigError if its file is damaged, or was changed by hand."""
+        """The study as it began. ConfigError if its file is damaged, or was changed by hand.
+
+        NewerFormat where fsg wrote it, and it is whole, but this version does not understand it.
+        """
         check_seal(self.spec_path, self._own_table())
-        return load_study(self.spec_path)
+        try:
+            return load_study(self.spec_path, FIRST)
+        except ConfigError as error:
+            if is_sealed(self.spec_path):
+                raise newer(str(self.spec_path), str(error).removeprefix(f"{self.spec_path}:")) from None
+            raise
+
+    def refuse_newer(self) -> None:
+        """NewerFormat if a newer fsg wrote any of the study; before anything of it is locked, mended or written."""
+        self.refuse_newer_spec()
+        refuse_newer(self.ledger_path)
+
+    def refuse_newer_spec(self) -> None:
+        """NewerFormat if a newer fsg wrote the specification; that it is damaged is said by whoever reads it."""
+        if self.spec_path.exists():
+            with suppress(ConfigError):
+                self.spec()
 
     def ledger(self) -> Ledger:
         """The study's ledger; keep one for all appends."""
@@ -149,17 +176,22 @@ class StudyFolder:
                 ledger.append("superseded", key=key, reason="the specification changed, and this was accepted")
         ledger.close()
 
-    def _changed(self, spec: AblationSpec | SweepSpec, accept: bool) -> tuple[bool, bool]:
-        """Whether ``spec`` says more, or reads otherwise, than the study's own; and whether it is another that was accepted.
+    def _began(self) -> AblationSpec | SweepSpec | None:
+        """The study's own specification; None where it has none. StudyError if it is damaged."""
+        try:
+            return self.spec() if self.spec_path.exists() else None
+        except ConfigError as error:
+            raise StudyError(f"{error}\nThe study in {self.path} cannot go on without its spec.yaml.") from None
+
+    def _changed(
+        self, began: AblationSpec | SweepSpec, spec: AblationSpec | SweepSpec, accept: bool
+    ) -> tuple[bool, bool]:
+        """Whether ``spec`` says more, or reads otherwise, than the study began; and whether it is another that was accepted.
 
         StudyError if it is another study and was not, or cannot be, accepted.
         """
-        try:
-            began = self.spec()
-        except ConfigError as error:
-            raise StudyError(f"{error}\nThe study in {self.path} cannot go on without its spec.yaml.") from None
         if extends(began, spec):
-            same = (began.identity(), began.keep, _table(began)) == (spec.identity(), spec.keep, _table(spec))
+            same = _written(began) == _written(spec)
             return not same, False
         acceptable = all(isinstance(one, AblationSpec) and one.retune is None for one in (began, spec))
         if accept and acceptable:
@@ -194,9 +226,20 @@ class StudyFolder:
         return self.published_path.read_bytes() if self.published_path.exists() else b""
 
 
+def _written(spec: AblationSpec | SweepSpec) -> tuple[dict[str, Any], bytes | None]:
+    """What a study's folder holds of it, less its device, and of its table the content, wherever that lies."""
+    said = {key: value for key, value in spec.resolved().items() if key != "published"}
+    return said | {"base": said["base"] | {"device": None}}, _table(spec)
+
+
 def _table(spec: AblationSpec | SweepSpec) -> bytes | None:
     published = spec.published if isinstance(spec, AblationSpec) else None
     return Path(published).read_bytes() if published is not None else None
+
+
+def in_study(checkpoint: str | Path) -> str:
+    """The place of a trial's checkpoint as seen from its study, wherever that lies: ``checkpoints/KEY/last.pt``."""
+    return "/".join(Path(checkpoint).parts[-3:])
 
 
 def find_study(name_or_path: str | Path, storage: str | Path = DEFAULT_STORAGE) -> StudyFolder:
@@ -227,8 +270,8 @@ def best_trial(state: StudyState, metric: Metric) -> TrialRecord | None:
     sign = 1 if metric.mode == "max" else -1
     found: dict[str, list[tuple[float, TrialRecord]]] = {}
     for trial in state.trials.values():
-        value = trial.final.get(metric.name) if trial.status == "finished" and trial.final else None
-        if value is not None:
+        value = trial.final_value(metric.name)
+        if not math.isnan(value):
             found.setdefault(canonical_json(trial.config | {"seed": 0}), []).append((sign * value, trial))
     if not found:
         return None

@@ -18,7 +18,7 @@ from fsg.study.ledger import Ledger, parse_line
 from fsg.study.spec import AblationSpec, SweepSpec
 
 COPY = "header.json"
-PACKAGES = ("fsg", "torch", "ray", "optuna", "mlflow")
+PACKAGES = ("fsg", "torch", "numpy", "ray", "optuna", "mlflow")
 
 
 def begin(ledger: Ledger, spec: AblationSpec | SweepSpec) -> dict[str, Any]:
@@ -31,6 +31,7 @@ def begin(ledger: Ledger, spec: AblationSpec | SweepSpec) -> dict[str, Any]:
         spec_digest=spec.digest(),
         versions=installed_versions(),
         git_commit=git_commit(),
+        format=spec.format,
     )
     write_atomically(ledger.path.with_name(COPY), canonical_json(header).encode())
     return header

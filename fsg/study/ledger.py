@@ -2,7 +2,8 @@
 
 A line is a JSON object with sorted keys; its ``crc`` is the CRC-32 of the line without that item. A line is written in
 one piece and ended by a newline, so a line without one was cut off by a kill: it never happened, and the next append
-moves it aside. Any other line that does not match its crc is damage, and is refused.
+moves it aside. Any other line that does not match its crc is damage, and is refused. A whole line with an event or a field that
+is not known here is no damage: a newer fsg wrote it, and this one neither reads nor mends it.
 Proof: ``tests/study/test_ledger.py``.
 """
 
@@ -20,9 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from fsg.config import canonical_json, merge, nested
+from fsg.config import TrialConfig, canonical_json, merge, nested
 from fsg.errors import DiskFull, StudyError
 from fsg.files import is_full, keep_aside, sync_folder
+from fsg.formats import FIRST, FORMAT, format_of, newer
+from fsg.identity import completed
 from fsg.redaction import redact
 
 Status = Literal["planned", "running", "paused", "pruned", "failed", "finished"]
@@ -48,7 +51,12 @@ FIELDS: Mapping[str, frozenset[str]] = {
     "superseded": frozenset({"key", "reason"}),
     "stopped": frozenset({"reason"}),
     "damaged": frozenset({"file", "line", "aside", "detail"}),
+    "versions": frozenset({"versions"}),
 }
+# Fields that came after the first release, and what a line without them means.
+ADDED: Mapping[str, Mapping[str, Any]] = {"study": {"format": FIRST}}
+ENDED: tuple[Status, ...] = ("finished", "pruned", "failed")
+LARGEST = 1e100  # the square of a number beyond it, and so any spread, could not be held
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,7 @@ class TrialRecord:
     ``started`` is when it first started and ``ended`` when it last ended, in unix seconds. ``checkpoint`` is the last
     one: its epoch and path. ``final`` holds the metrics of a finished trial. ``memory`` is its peak and what there was, in
     bytes. ``retries`` are the interruptions after which it was to go on: the ``cause``, how many epochs were recorded
-    then (``epoch``), and the ``reason``.
+    then (``epoch``), and the ``reason``. ``versions``: the packages under which its epochs were trained, each set once.
     """
 
     key: str
@@ -91,6 +99,22 @@ class TrialRecord:
     retries: list[dict[str, Any]] = field(default_factory=list)
     memory: tuple[int, int] | None = None
     exploits: list[Exploit] = field(default_factory=list)
+    versions: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, however."""
+        return self.status in ENDED
+
+    def final_value(self, metric: str) -> float:
+        """The value that it counts with, everywhere: of its last epoch, and only if it finished.
+
+        NaN for a trial that was pruned, failed or still runs, and where ``finite`` says that there is no number.
+        """
+        if self.status != "finished":
+            return math.nan
+        final = finite((self.final or {}).get(metric))
+        return finite(self.epochs[-1].get(metric)) if math.isnan(final) and self.epochs else final
 
     def curve(self, metric: str) -> list[Any]:
         """A metric from the first epoch to the last; None where it, or the epoch's own line, is missing."""
@@ -111,13 +135,25 @@ class StudyState:
     """What the events of a ledger add up to. ``header`` is its first "study" event; trials are in the order planned.
 
     ``stopped`` is why no further trial was begun, where a budget was used up. ``damaged`` are the events that name what was
-    found damaged and where it was set aside.
+    found damaged and where it was set aside. ``versions`` are those of the packages of its last run.
     """
 
     header: Event | None = None
     trials: dict[str, TrialRecord] = field(default_factory=dict)
     stopped: str | None = None
     damaged: list[Event] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def format(self) -> int:
+        """The format that the study began in; of one that has not begun, that of today."""
+        return self.header.get("format", FIRST) if self.header else FORMAT
+
+
+def finite(value: Any) -> float:
+    """A recorded metric as a number; NaN for none, for one that is not finite, and for one beyond ``LARGEST``."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
+    return float(value) if number else math.nan
 
 
 class Ledger:
@@ -168,16 +204,16 @@ class Ledger:
         if problem:
             raise StudyError(f"{self.path}: cannot record this event: {problem}.")
         try:
-            body = canonical_json(record)
+            sealed = with_crc(record)
         except (TypeError, ValueError) as error:
             raise StudyError(f'{self.path}: cannot record "{record["event"]}": {error}.') from None
-        crc = f"{zlib.crc32(body.encode()):08x}"
-        return record | {"crc": crc}, canonical_json(record | {"crc": crc}).encode() + b"\n"
+        return sealed, canonical_json(sealed).encode() + b"\n"
 
     def read(self) -> list[Event]:
         """Every event, in order; none where there is no file. Changes nothing.
 
-        StudyError for a damaged line. A last line without its newline was cut off and is left out.
+        StudyError for a damaged line, NewerFormat for one that a newer fsg wrote. A last line without its newline was cut off
+        and is left out.
         """
         try:
             data = self.path.read_bytes()
@@ -195,7 +231,7 @@ class Ledger:
 
     def _parse(self, line: bytes, number: int) -> Event:
         try:
-            return parse_line(line)
+            return parse_line(line, f"{self.path}:{number}")
         except ValueError as error:
             raise StudyError(
                 f"{self.path}:{number}: damaged line: {error}. Nothing was changed. fsg resume sets the line aside and "
@@ -260,19 +296,46 @@ def whole_bytes(path: Path) -> int:
         return 0
 
 
-def parse_line(line: bytes) -> Event:
-    """The event of a line without its newline. ValueError, with the reason, for one that is not what was written."""
+def with_crc(record: Event) -> Event:
+    """The event with its crc; TypeError or ValueError for what JSON cannot hold."""
+    return record | {"crc": f"{zlib.crc32(canonical_json(record).encode()):08x}"}
+
+
+def parse_line(line: bytes, where: str = "the ledger") -> Event:
+    """The event of a line without its newline, with every field that was added since it was written.
+
+    ValueError, with the reason, for one that is not what was written; NewerFormat, naming ``where``, for one that is, but that
+    this version does not know.
+    """
+    unknown: str | None = None
+    problem: str | None = None
     try:
         record = json.loads(line)
         crc = record.pop("crc")
         # The item's text can be cut out because canonical JSON puts "event" after "crc", so a comma follows it.
         body = line.replace(b'"crc":"%s",' % crc.encode(), b"", 1)
-        problem = "it does not match its crc" if crc != f"{zlib.crc32(body):08x}" else _shape_problem(record)
+        if crc != f"{zlib.crc32(body):08x}":
+            problem = "it does not match its crc"
+        else:
+            unknown = _unknown(record)
+            problem = None if unknown else _shape_problem(record)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         problem = f"it is no event ({type(error).__name__})"
     if problem:
         raise ValueError(problem)
-    return record | {"crc": crc}
+    if unknown:
+        raise newer(where, unknown)
+    if record["event"] == "study":
+        format_of(record, where)
+    return {**ADDED.get(record["event"], {}), **record, "crc": crc}
+
+
+def refuse_newer(path: Path) -> None:
+    """NewerFormat if the ledger at ``path`` has a whole line that only a newer fsg wrote; damage is no matter here."""
+    if path.exists():
+        for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+            with suppress(ValueError):
+                parse_line(line, f"{path}:{number}")
 
 
 def fold(events: Iterable[Event]) -> StudyState:
@@ -283,7 +346,7 @@ def fold(events: Iterable[Event]) -> StudyState:
     state = StudyState()
     epochs: dict[str, dict[int, dict[str, Any]]] = {}
     for event in events:
-        if event["event"] == "study":
+        if event["event"] in ("study", "versions"):
             _fold_header(state, event)
             continue
         if event["event"] == "stopped":
@@ -294,7 +357,9 @@ def fold(events: Iterable[Event]) -> StudyState:
             continue
         key = event["key"]
         if event["event"] == "planned":
-            state.trials.setdefault(key, TrialRecord(key, event["arm"], event["seed"], event["config"]))
+            if key not in state.trials:
+                config = completed(event["config"], TrialConfig, state.format)
+                state.trials[key] = TrialRecord(key, event["arm"], event["seed"], config)
             continue
         trial = state.trials.get(key)
         if trial is None:
@@ -306,14 +371,18 @@ def fold(events: Iterable[Event]) -> StudyState:
             epochs.pop(key, None)
         elif trial.status != "finished":
             _fold_trial(trial, event, epochs.setdefault(key, {}))
+            if event["event"] == "epoch" and state.versions not in trial.versions:
+                trial.versions.append(state.versions)
     for key, by_number in epochs.items():
         state.trials[key].epochs = [by_number[number] for number in sorted(by_number)]
     return state
 
 
 def _fold_header(state: StudyState, event: Event) -> None:
-    if state.header is None:
-        state.header = event
+    if event["event"] == "versions":
+        state.versions = event["versions"]
+    elif state.header is None:
+        state.header, state.versions = event, event["versions"]
     elif state.header["study_id"] != event["study_id"]:
         raise StudyError(
             f"the ledger holds two studies, {state.header['study_id']} and {event['study_id']}; part them."
@@ -359,11 +428,24 @@ def _shape_problem(record: Any) -> str | None:
     if not isinstance(name, str) or name not in FIELDS:
         return f'"event" is {name!r}, expected one of {", ".join(FIELDS)}'
     found, expected = record.keys() - {"event", "time"}, FIELDS[name]
-    if found != expected:
+    if found - ADDED.get(name, {}).keys() != expected:
         return f'"{name}" has {", ".join(sorted(found)) or "nothing"}, expected {", ".join(sorted(expected))}'
     if name == "epoch" and (not isinstance(record["metrics"], dict) or type(record["metrics"].get("epoch")) is not int):
         return 'an "epoch" needs its number in metrics["epoch"]'
     return None
+
+
+def _unknown(record: Any) -> str | None:
+    """What this event has that only a later fsg can have written: its format, its name, or a field."""
+    name = record.get("event") if isinstance(record, dict) else None
+    if not isinstance(name, str):
+        return None
+    if type(found := record.get("format", FIRST)) is int and found > FORMAT:
+        return f"format {found}"
+    if name not in FIELDS:
+        return f'the event "{name}"'
+    extra = sorted(record.keys() - {"event", "time", "crc"} - FIELDS[name] - ADDED.get(name, {}).keys())
+    return f'{", ".join(extra)} in "{name}"' if extra else None
 
 
 def _finite(value: Any) -> Any:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import re
 import time
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from fsg.files import keep_aside, write_atomically
 from fsg.study.design import plan
 from fsg.study.folder import StudyFolder
 from fsg.study.header import copy_of_header
-from fsg.study.ledger import Event, parse_line
+from fsg.study.ledger import Event, parse_line, with_crc
 from fsg.study.seeds import SequentialSeeds
 from fsg.study.spec import AblationSpec, SweepSpec
 
@@ -45,12 +44,14 @@ class _Mended:
 def mend(folder: StudyFolder, spec: AblationSpec | SweepSpec, known_bytes: int = 0) -> list[str]:
     """Make the ledger whole, if it is not; one sentence for each thing that was wrong. The study must be locked.
 
+    NewerFormat, and nothing is touched, where a newer fsg wrote any of it.
+
     ``known_bytes`` is what the ledger is known to have held: one that is shorter was cut.
     """
     path = folder.ledger_path
     data = path.read_bytes() if path.exists() else b""
     *lines, tail = data.split(b"\n")
-    mended = _read(lines)
+    mended = _read(path, lines)
     planned = _plan(spec)
     said = []
     if len(data) - len(tail) < known_bytes:
@@ -70,11 +71,11 @@ def mend(folder: StudyFolder, spec: AblationSpec | SweepSpec, known_bytes: int =
     return said
 
 
-def _read(lines: list[bytes]) -> _Mended:
+def _read(path: Path, lines: list[bytes]) -> _Mended:
     found = _Mended()
     for number, line in enumerate(lines, start=1):
         try:
-            found.lines.append((line, parse_line(line)))
+            found.lines.append((line, parse_line(line, f"{path}:{number}")))
         except ValueError as error:
             # Where a newline was lost two whole events may stand in one line; each has its own crc.
             pieces = [_whole(piece) for piece in _LINE_BEGINS.split(line) if piece]
@@ -148,7 +149,5 @@ def _sentence(path: Path, line: int | None, aside: Path | None, why: str, follow
 
 
 def _event(name: str, **fields: Any) -> tuple[bytes, Event]:
-    record = {"event": name, "time": time.time(), **fields}
-    crc = f"{zlib.crc32(canonical_json(record).encode()):08x}"
-    line = canonical_json(record | {"crc": crc}).encode()
-    return line, parse_line(line)
+    event = with_crc({"event": name, "time": time.time(), **fields})
+    return canonical_json(event).encode(), event

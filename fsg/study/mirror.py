@@ -22,6 +22,7 @@ from fsg.errors import FsgError, StudyError
 from fsg.files import write_atomically
 from fsg.remote import RemoteFolder, safe
 from fsg.study.folder import StudyFolder
+from fsg.study.follow import whole_lines
 
 BLOCK = 1 << 20
 INTERVAL, FIRST_WAIT, LONGEST_WAIT = 5.0, 1.0, 60.0
@@ -48,7 +49,7 @@ class Mirror:
         """
         there = self.remote.listing()
         theirs = b"".join(self.remote.get(name) for name in _blocks(there, LEDGER))
-        ours = _whole_lines(self.folder.ledger_path)
+        ours = whole_lines(self.folder.ledger_path)
         self._compare(ours, theirs)
         if "spec.yaml" in there and len(theirs) >= len(ours) and (theirs != ours or not self.folder.spec_path.exists()):
             for name in there:
@@ -67,7 +68,7 @@ class Mirror:
         """Bring the copy up to date. StudyError where it is no beginning of this study."""
         if self._pushed is None:
             self._pushed = self._known()
-        ledgers = {path: _whole_lines(path) for path in self.folder.path.rglob(LEDGER)}
+        ledgers = {path: whole_lines(path) for path in self.folder.path.rglob(LEDGER)}
         for name, path in self._files():
             stamp = _stamp(path)
             if stamp is not None and self._pushed.get(name) != stamp:
@@ -86,13 +87,13 @@ class Mirror:
 
     def behind(self) -> int:
         """Bytes of the ledger that the copy does not have, as far as is known."""
-        return len(_whole_lines(self.folder.ledger_path)) - (self._pushed or {}).get(LEDGER, (0, 0))[1]
+        return len(whole_lines(self.folder.ledger_path)) - (self._pushed or {}).get(LEDGER, (0, 0))[1]
 
     def _known(self) -> dict[str, tuple[int, int]]:
         """What the copy holds already: files of the same size that were written there later than here, and the ledger."""
         there = self.remote.listing()
         theirs = b"".join(self.remote.get(name) for name in _blocks(there, LEDGER))
-        ours = _whole_lines(self.folder.ledger_path)
+        ours = whole_lines(self.folder.ledger_path)
         if not ours.startswith(theirs):
             self._compare(ours, theirs)
             raise StudyError(f"{self.url} is ahead of {self.folder.path}; go on with: fsg resume {self.url}")
@@ -123,7 +124,7 @@ class Mirror:
 
     def _write(self, name: str, data: bytes) -> None:
         path = self.folder.path / name
-        if path.exists() and path.name == LEDGER and path.read_bytes() != _whole_lines(path):
+        if path.exists() and path.name == LEDGER and path.read_bytes() != whole_lines(path):
             write_atomically(path.with_name(f"{LEDGER}.torn-before-fetch"), path.read_bytes())
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, data)
@@ -197,14 +198,6 @@ def _blocks(there: dict[str, tuple[int, float]], ledger: str) -> list[str]:
     while (name := f"{ledger}/{len(names):06d}") in there:
         names.append(name)
     return names
-
-
-def _whole_lines(path: Path) -> bytes:
-    """What a ledger holds, without a line that was cut off or is being written."""
-    if not path.exists():
-        return b""
-    data = path.read_bytes()
-    return data[: data.rfind(b"\n") + 1]
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

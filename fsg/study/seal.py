@@ -33,5 +33,10 @@ def check_seal(path: Path, table: bytes = b"") -> None:
         )
 
 
+def is_sealed(path: Path) -> bool:
+    """Whether fsg wrote the specification, as its first line says."""
+    return path.read_bytes().startswith(_MARK)
+
+
 def _digest(text: bytes, table: bytes) -> bytes:
     return hashlib.sha256(hashlib.sha256(text).digest() + table).hexdigest().encode()

@@ -19,13 +19,12 @@ from fsg.config import Section
 from fsg.study.design import PlannedTrial, blocks_of, plan
 
 if TYPE_CHECKING:
-    from fsg.study.ledger import StudyState, TrialRecord
+    from fsg.study.ledger import StudyState
     from fsg.study.spec import AblationSpec
 
 MOST_SEEDS = 10_000
 MOST_LOOKS = 200  # fsg.stats.sequential plans no more
 _UNTIL = re.compile(r"\s*half_width\s*<=\s*(\S+)\s*")
-_ENDED = ("finished", "pruned", "failed")
 
 # Whether paired differences are known well enough: (differences of one contrast, half width asked for) -> yes or no.
 Enough = Callable[[Sequence[float], float], bool]
@@ -83,11 +82,11 @@ def _listed(value: Sequence[Any]) -> tuple[int, ...]:
 
 
 def _sequential(value: Mapping[str, Any]) -> SequentialSeeds:
-    known = ("min", "max", "until")
+    known = tuple(SequentialSeeds.model_fields)
     for key in value:
         if key not in known:
             raise ValueError(f'has an unknown key "{key}"; allowed: {", ".join(known)}.')
-    for key in known:
+    for key in ("min", "max", "until"):
         if key not in value:
             raise ValueError(f'"{key}" is missing, as in {{min: 3, max: 20, until: half_width <= 0.3}}.')
     least, most = value["min"], value["max"]
@@ -96,12 +95,14 @@ def _sequential(value: Mapping[str, Any]) -> SequentialSeeds:
             raise ValueError(f"{key} is {value[key]!r}, expected a whole number.")
     if not 2 <= least < most <= MOST_LOOKS:
         raise ValueError(f"min is {least} and max is {most}, expected 2 <= min < max <= {MOST_LOOKS}.")
-    return SequentialSeeds(min=least, max=most, until=Until(half_width=_half_width(value["until"])))
+    until = value["until"]
+    rest = {key: until[key] for key in until if key != "half_width"} if isinstance(until, Mapping) else {}
+    return SequentialSeeds(**{**value, "until": Until(half_width=_half_width(until), **rest)})
 
 
 def _half_width(until: Any) -> float:
     width = until
-    if isinstance(until, Mapping) and set(until) == {"half_width"}:
+    if isinstance(until, Mapping) and "half_width" in until and until.keys() <= Until.model_fields.keys():
         width = until["half_width"]
     elif isinstance(until, str) and (match := _UNTIL.fullmatch(until)):
         try:
@@ -137,7 +138,7 @@ def next_seeds(spec: AblationSpec, state: StudyState, enough: Enough) -> list[Pl
 
 
 def _left(trials: list[PlannedTrial], state: StudyState) -> list[PlannedTrial]:
-    ended = {key for key, record in state.trials.items() if record.status in _ENDED}
+    ended = {key for key, record in state.trials.items() if record.over}
     return [trial for trial in trials if trial.key not in ended]
 
 
@@ -145,7 +146,7 @@ def _contrasts(spec: AblationSpec, state: StudyState) -> list[list[float]]:
     """The paired differences of each arm to its reference, and to its baseline."""
     values: dict[str, dict[int, float]] = {}
     for record in state.trials.values():
-        if (value := _value(record, spec.metric.name)) is not None:
+        if not math.isnan(value := record.final_value(spec.metric.name)):
             values.setdefault(record.arm, {})[record.seed] = value
     found = []
     for block in blocks_of(spec):
@@ -156,12 +157,3 @@ def _contrasts(spec: AblationSpec, state: StudyState) -> list[list[float]]:
                     ours = values.get(arm, {})
                     found.append([ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())])
     return found
-
-
-def _value(record: TrialRecord, metric: str) -> float | None:
-    if record.status != "finished":
-        return None
-    found = (record.final or {}).get(metric)
-    if found is None and record.epochs:
-        found = record.epochs[-1].get(metric)
-    return float(found) if found is not None and math.isfinite(found) else None

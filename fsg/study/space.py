@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, RootModel, model_serializer
 
-from fsg.config import Section, TrialConfig, merge, nested, parse_trial
+from fsg.config import Section, TrialConfig, merge, nested
 from fsg.errors import ConfigError
 from fsg.yaml_source import did_you_mean, field_names
 
@@ -374,7 +374,7 @@ def _trial(base: TrialConfig, values: Mapping[str, Scalar]) -> TrialConfig:
     over: dict[str, Any] = {}
     for path in sorted(values, key=_depth):
         over = merge(over, nested(path, values[path]))
-    return parse_trial(merge(base.model_dump(), over))
+    return base.derive(over)
 
 
 def _depth(path: str) -> int:

@@ -15,6 +15,8 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, Pr
 
 from fsg.config import ByName, Section, TrialConfig, digest
 from fsg.errors import ConfigError
+from fsg.formats import FIRST, FORMAT, FORMAT_KEY, format_of
+from fsg.identity import completed, sparse
 from fsg.study.design import arm_names, arms_of, ends, left_out
 from fsg.study.designs import Design
 from fsg.study.fairness import Fairness
@@ -123,6 +125,15 @@ class StudySpec(Section):
         """The refusal of what stands at ``place`` of the file."""
         return self.source.error(place, message) if self.source else ConfigError(message)
 
+    @property
+    def format(self) -> int:
+        """The format in which its files are written: that of the fsg that began it."""
+        return self.base.format
+
+    def in_format(self: StudyType, format: int) -> StudyType:
+        """The same study as it would be in that format."""
+        return self if format == self.format else self.model_copy(update={"base": self.base.in_format(format)})
+
     def resolved(self) -> dict[str, Any]:
         """The study as plain data with every default filled in; it loads as the same study."""
         data = self.model_dump(mode="json", exclude={"base": {"seed"}})
@@ -133,9 +144,15 @@ class StudySpec(Section):
         return digest(self.identity())
 
     def identity(self) -> dict[str, Any]:
-        """``resolved()`` without the base's device, others' results and what is kept: what makes it this study."""
+        """What makes it this study: ``resolved()`` with its base as a trial's identity has it, without others' results and what
+        is kept.
+        """
         data = {key: value for key, value in self.resolved().items() if key not in ("published", "keep")}
-        return data | {"base": {key: value for key, value in data["base"].items() if key != "device"}}
+        if self.format == FIRST:
+            base = {key: value for key, value in data["base"].items() if key != "device"}
+        else:
+            base = {key: value for key, value in self.base.identity().items() if key != "seed"}
+        return sparse(data | {"base": base}, type(self))
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and isinstance(other, StudySpec) and self.resolved() == other.resolved()
@@ -215,31 +232,42 @@ class SweepSpec(StudySpec):
         return tuple(range(self.seed, self.seed + self.seeds_per_config))
 
 
-def load_study(path: str | Path) -> AblationSpec | SweepSpec:
-    """The study in a YAML file; ConfigError with file, line, what was found and what is allowed."""
-    return parse_study(read_yaml(path))
+def load_study(path: str | Path, format: int = FORMAT) -> AblationSpec | SweepSpec:
+    """The study in a YAML file; ConfigError with file, line, what was found and what is allowed.
+
+    ``format``: the one of a file that names none.
+    """
+    return parse_study(read_yaml(path), format)
 
 
-def parse_study(source: YamlSource) -> AblationSpec | SweepSpec:
-    """The study in ``source``: a sweep if it has a space, a search or a scheduler, and an ablation otherwise."""
+def parse_study(source: YamlSource, format: int = FORMAT) -> AblationSpec | SweepSpec:
+    """The study in ``source``: a sweep if it has a space, a search or a scheduler, and an ablation otherwise.
+
+    NewerFormat for a study of a format that is not known here.
+    """
+    if FORMAT_KEY in source.data:
+        format = format_of(source.data, source.where((FORMAT_KEY,)))
     if source.data.keys() & {"space", "search", "scheduler"}:
-        return _checked_sweep(_typed(SweepSpec, source))
-    return _checked_ablation(_typed(AblationSpec, source))
+        return _checked_sweep(_typed(SweepSpec, source, format))
+    return _checked_ablation(_typed(AblationSpec, source, format))
 
 
 def to_yaml(spec: StudySpec) -> bytes:
-    """``resolved()`` as YAML; ``load_study`` reads the same study from it."""
-    text = yaml.dump(spec.resolved(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    """``resolved()`` as YAML, with its format; ``load_study`` reads the same study from it."""
+    named = {FORMAT_KEY: spec.format} if spec.format > FIRST else {}
+    text = yaml.dump(named | spec.resolved(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     return text.encode()
 
 
-def _typed(model: type[StudyType], source: YamlSource) -> StudyType:
+def _typed(model: type[StudyType], source: YamlSource, format: int) -> StudyType:
+    data = {key: value for key, value in source.data.items() if key != FORMAT_KEY}
     try:
-        spec = model.model_validate(source.data)
+        spec = model.model_validate(data if format == FORMAT else completed(data, model, format))
     except ValidationError as error:
         raise refusal(error, model, source) from None
+    spec = spec.in_format(format)
     spec._source = source
-    if "seed" in spec.base.model_fields_set:
+    if "seed" in (data.get("base") or {}):
         message = f'the base sets "seed", but the trials run {_SEED_KEYS[model.__name__]}; remove it.'
         raise spec.refuse(("base", "seed"), message)
     return spec

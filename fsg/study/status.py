@@ -17,6 +17,7 @@ def status_of(folder: StudyFolder) -> dict[str, Any]:
 
     Times are in unix seconds, sizes in bytes. StudyError if the ledger is damaged.
     """
+    folder.refuse_newer_spec()
     events = folder.events()
     state, driver = fold(events), driver_of(folder.path)
     alive = bool(driver and driver["alive"])

@@ -6,7 +6,7 @@ then the tuned arms meet on the comparison's own seeds. Proof: ``tests/study/tes
 
 from __future__ import annotations
 
-from fsg.config import TrialConfig
+from fsg.config import TrialConfig, parse_trial
 from fsg.errors import StudyError
 from fsg.study.design import arms_of
 from fsg.study.folder import best_trial
@@ -44,4 +44,4 @@ def tuned_config(sweep: SweepSpec, state: StudyState) -> TrialConfig:
     best = best_trial(state, sweep.metric)
     if best is None:
         raise StudyError(f'arm "{sweep.name}" could not be tuned: none of its {len(state.trials)} trials finished.')
-    return TrialConfig.model_validate(best.last_config)
+    return parse_trial(best.last_config, format=sweep.format)

@@ -8,65 +8,21 @@ a lab do not all come back at once. Proof: ``tests/tracking/test_following.py``,
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from fsg.errors import StudyError
 from fsg.redaction import redact
+from fsg.study.follow import LedgerFollower
 from fsg.tracking.exporter import Exporter
 from fsg.tracking.store import explain
 
 PIECE = 500
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
 LAST_TRY = 10.0  # seconds that close() gives a store once it is away
-
-
-class LedgerTail:
-    """A growing ledger, read piece by piece. A line still being written is left for the next look."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.rewind()
-
-    def rewind(self) -> None:
-        """Begin again at the file's start."""
-        self._offset = self._counted = self._lines = 0
-
-    def behind(self) -> int:
-        """How many whole lines follow what has been read; each byte is looked at once."""
-        with self._open(self._counted) as file:
-            while data := file.read(1 << 20):
-                self._lines += data.count(b"\n")
-                self._counted += len(data)
-        return self._lines
-
-    def read(self, most: int = PIECE) -> list[dict[str, Any]]:
-        """The next ``most`` whole lines as events; [] at the end. A damaged line is passed over: the ledger reports it."""
-        self.behind()
-        events = []
-        with self._open(self._offset) as file:
-            for _ in range(min(most, self._lines)):
-                line = file.readline()
-                self._offset += len(line)
-                self._lines -= 1
-                try:
-                    event = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(event, dict):
-                    events.append(event)
-        return events
-
-    def _open(self, offset: int) -> Any:
-        """The file from ``offset`` on; an empty one where there is none."""
-        file = (self._path if self._path.exists() else Path("/dev/null")).open("rb")
-        file.seek(offset)
-        return file
 
 
 class FollowingExporter:
@@ -76,7 +32,7 @@ class FollowingExporter:
         self, ledger: Path, tracking_uri: str, metric: str = "val_accuracy", mode: str = "max", interval: float = 1.0
     ) -> None:
         self._tracking_uri, self._metric, self._mode, self._interval = tracking_uri, metric, mode, interval
-        self._tail = LedgerTail(Path(ledger))
+        self._ledger = LedgerFollower(Path(ledger))
         self._unwritten = 0  # events that the exporter has taken in and not yet written
         self._behind = 0
         self._exporter: Exporter | None = None
@@ -124,7 +80,7 @@ class FollowingExporter:
         wait, next_try = FIRST_WAIT, 0.0
         while True:
             closing = self._closing.is_set()
-            self._behind = self._unwritten + self._tail.behind()
+            self._behind = self._unwritten + self._ledger.behind()
             if time.monotonic() >= next_try or closing:
                 try:
                     self._catch_up(settle=closing)
@@ -135,7 +91,7 @@ class FollowingExporter:
                     if self._error is None:
                         self._away_since = time.time()
                     self._error = explain(error.__cause__ or error)
-                    self._behind = self._unwritten + self._tail.behind()
+                    self._behind = self._unwritten + self._ledger.behind()
                     next_try = time.monotonic() + wait * random.uniform(0.5, 1.0)
                     wait = min(2 * wait, LONGEST_WAIT)
                     if isinstance(error, StudyError):
@@ -152,19 +108,19 @@ class FollowingExporter:
     def _catch_up(self, settle: bool) -> None:
         """Write piece after piece until there is none. What an error left unwritten comes first, and nothing else is read."""
         while True:
-            events = [] if self._unwritten else self._tail.read()
+            events = [] if self._unwritten else self._ledger.read(PIECE)
             if self._exporter is None:
                 header = next((event for event in events if event.get("event") == "study"), None)
                 if header is None:
-                    self._tail.rewind()
+                    self._ledger.rewind()
                     return
                 self._exporter = Exporter(self._tracking_uri, header, self._metric, self._mode)
             pending = bool(self._unwritten or events)
             self._unwritten += len(events)
-            self._behind = self._unwritten + self._tail.behind()
+            self._behind = self._unwritten + self._ledger.behind()
             self._exporter.export(events)
             self._unwritten = 0
-            self._behind = self._tail.behind()
+            self._behind = self._ledger.behind()
             if not pending:
                 break
             if time.monotonic() > self._deadline:
@@ -175,4 +131,4 @@ class FollowingExporter:
     def _begin_again(self) -> None:
         self._exporter = None
         self._unwritten = 0
-        self._tail.rewind()
+        self._ledger.rewind()

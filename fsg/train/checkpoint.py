@@ -14,11 +14,13 @@ from typing import Any, Literal
 
 import torch
 
-from fsg.errors import CheckpointCorrupt
+from fsg.errors import CheckpointCorrupt, StudyError
 from fsg.files import previous_of, set_aside, write_atomically
+from fsg.formats import FORMAT, FORMAT_KEY, format_of
 
 _DIGEST_BYTES = 32
 _BEST = "best_value"  # in a checkpoint
+_FIRST_KEYS = {"config", "epoch", "model", "step", "order", "augmentation"}  # of a checkpoint of the first format
 
 
 class CheckpointStore:
@@ -57,7 +59,10 @@ class CheckpointStore:
         self.previous.unlink(missing_ok=True)  # what this trial was must not come back
 
     def load(self) -> dict[str, Any] | None:
-        """The newest whole checkpoint, or None. A damaged one is set aside as ``*.damaged-<n>``, never deleted."""
+        """The newest whole checkpoint, or None. A damaged one is set aside as ``*.damaged-<n>``, never deleted.
+
+        NewerFormat for one that a newer fsg wrote, StudyError for one that is no trial's: neither is touched.
+        """
         state = self._load(self.path)
         if state is None:
             state = self._load(self.previous)
@@ -73,17 +78,17 @@ class CheckpointStore:
     def _load(self, path: Path) -> dict[str, Any] | None:
         if path.exists():
             try:
-                return load_checkpoint(path)
+                return known(load_checkpoint(path), path)
             except CheckpointCorrupt as error:
                 self.damaged.append((set_aside(path, "damaged"), str(error)))
         return None
 
 
 def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
-    """Write ``state`` (tensors, numbers, strings, lists, dicts) to ``path``, atomically."""
+    """Write ``state`` (tensors, numbers, strings, lists, dicts) with its format to ``path``, atomically."""
     path = Path(path)
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save({FORMAT_KEY: FORMAT, **state}, buffer)
     payload = buffer.getvalue()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, hashlib.sha256(payload).digest() + payload)
@@ -100,6 +105,20 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from None
     if not isinstance(state, dict):
         raise CheckpointCorrupt(f"{path}: holds {type(state).__name__}, expected a checkpoint's dictionary.")
+    return state
+
+
+def known(state: dict[str, Any], path: Path) -> dict[str, Any]:
+    """``state``, the content of ``path``, if it is a trial's, in a format that is known here.
+
+    NewerFormat for a higher format; StudyError where it names none and is not as the first format was.
+    """
+    format_of(state, str(path))
+    if FORMAT_KEY not in state and (missing := _FIRST_KEYS - state.keys()):
+        raise StudyError(
+            f"{path}: is no checkpoint of a trial: it names no format and has no {', '.join(sorted(missing))}. "
+            "Nothing was changed; name another file."
+        )
     return state
 
 

@@ -6,6 +6,7 @@ for result in Trainer(config):
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fsg.config import CHANGEABLE, Fsg, MetaQuant, TrialConfig
+from fsg.config import CHANGEABLE, Fsg, MetaQuant, TrialConfig, canonical_json, parse_trial
 from fsg.data import AUGMENTED, DataSplits, augment, class_balanced, epoch_order, load_data, normalise, upload
 from fsg.errors import CheckpointCorrupt, TrialPreempted
+from fsg.formats import FIRST, FORMAT, FORMAT_KEY
 from fsg.gradients import make_estimator
 from fsg.layers import quantized_layers, using
 from fsg.models import build_model
@@ -151,7 +153,7 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, whether between two epochs or within one."""
         return {
-            "config": self.config.model_dump_json(),
+            "config": canonical_json(self.config.portable()),
             "epoch": self.epoch,
             "model": self.model.state_dict(),
             "step": self.step.state_dict(),
@@ -180,12 +182,14 @@ class Trainer:
             set_options(optimizer, self.config.optimizer)
 
     def _check_trial(self, state: dict[str, Any], changeable: Iterable[str]) -> None:
-        stored, own = TrialConfig.model_validate_json(state["config"]).identity(), self.config.identity()
+        described = parse_trial(json.loads(state["config"]), format=state.get(FORMAT_KEY, FIRST))
+        stored, own = described.in_format(FORMAT).identity(), self.config.in_format(FORMAT).identity()
         for tree in (stored, own):
             for path in changeable:
                 without(tree, path)
         if stored != own:
-            differ = ", ".join(f"{k} was {stored.get(k)!r}, is {own[k]!r}" for k in own if stored.get(k) != own[k])
+            keys = [key for key in {**own, **stored} if stored.get(key) != own.get(key)]
+            differ = ", ".join(f"{key} was {stored.get(key)!r}, is {own.get(key)!r}" for key in keys)
             raise CheckpointCorrupt(f"the checkpoint belongs to another trial: {differ}.")
 
     def _restore(self, state: dict[str, Any]) -> None:

@@ -6,17 +6,17 @@ Proof: ``tests/tune/test_budget.py``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fsg.errors import StudyError
+from fsg.study.follow import LedgerFollower
+from fsg.study.ledger import ENDED
 from fsg.study.search import BudgetSpec
 from fsg.tune.devices import OF_CLUSTER
 
-ENDED = ("finished", "pruned", "failed")
 OTHERWISE = "default"
 
 
@@ -118,22 +118,17 @@ def reached(budget: BudgetSpec | None, spent: Spent) -> str | None:
     return None
 
 
-class Tail:
+class FollowingMeter:
     """Feeds a meter the events that were added to a ledger since it last looked."""
 
     def __init__(self, path: Path, meter: Meter) -> None:
-        self.path, self.meter = path, meter
-        self._read = 0
+        self.meter = meter
+        self._ledger = LedgerFollower(path)
 
     def spent(self) -> Spent:
         """As of the ledger's last whole line."""
-        if self.path.exists():
-            with self.path.open("rb") as file:
-                file.seek(self._read)
-                whole, newline, _ = file.read().rpartition(b"\n")
-            self._read += len(whole) + len(newline)
-            for line in whole.splitlines():
-                self.meter.see(json.loads(line))
+        for event in self._ledger.read():
+            self.meter.see(event)
         return self.meter.spent()
 
 

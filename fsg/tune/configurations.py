@@ -5,15 +5,16 @@ Proof: ``tests/tune/test_search_logic.py``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any
 
-from fsg.config import Dorefa, FloatWeights, TrialConfig
+from fsg.config import Dorefa, FloatWeights, TrialConfig, parse_trial
 from fsg.study.constraints import Constraint, values_of
 from fsg.study.design import PlannedTrial, planned, sweep_trial
-from fsg.study.ledger import TrialRecord
+from fsg.study.ledger import TrialRecord, finite
 from fsg.study.search import BITS, constraints_of, feasible
 from fsg.study.spec import SweepSpec
 from fsg.tune.proposals import Infeasible, Outcome, Point
@@ -44,8 +45,8 @@ class Configuration:
     def values(self, spec: SweepSpec) -> Values:
         """The metric by seed, larger being better; without seeds where it was not finite."""
         sign = 1 if spec.metric.mode == "max" else -1
-        found = {seed: final.get(spec.metric.name) for seed, final in self.finals.items()}
-        return {seed: sign * value for seed, value in found.items() if value is not None}
+        found = {seed: finite(final.get(spec.metric.name)) for seed, final in self.finals.items()}
+        return {seed: sign * value for seed, value in found.items() if not math.isnan(value)}
 
     def told(self, spec: SweepSpec) -> tuple[dict[str, float], dict[str, float]]:
         """What a search hears of it, with the seeds that it has."""
@@ -60,8 +61,8 @@ def told(
     """
     means: dict[str, float] = {BITS: bits(config)}
     for name in led_by(spec):
-        values = [final[name] for final in finals.values() if isinstance(final.get(name), int | float)]
-        if values and len(values) == len(finals):
+        values = [finite(final.get(name)) for final in finals.values()]
+        if values and not any(map(math.isnan, values)):
             means[name] = mean(values)
     return means, violations(constraints_of(spec)[1], config, means)
 
@@ -107,7 +108,7 @@ def group(spec: SweepSpec, records: Mapping[str, TrialRecord]) -> dict[str, dict
         if record.seed == spec.seed:
             found.setdefault(key, {})[record.seed] = record
         else:
-            config = TrialConfig.model_validate(record.config)
+            config = parse_trial(record.config, format=spec.format)
             found.setdefault(planned(spec.name, record.arm, spec.seed, config).key, {})[record.seed] = record
     return found
 

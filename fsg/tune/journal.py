@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 import zlib
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from fsg.files import is_full, keep_aside, set_aside, size_of
+from fsg.files import is_full, keep_aside, set_aside, size_of, write_atomically
+from fsg.formats import FORMAT, FORMAT_KEY, format_of
+
+FORMAT_ATTRIBUTE = "fsg_format"
 
 
 class Journal(JournalStorage):
@@ -79,8 +82,10 @@ class CheckedJournal(JournalFileBackend):
 def open_journal(path: Path, refused: Callable[[], None] | None = None) -> tuple[Journal, list[str]]:
     """The journal at ``path``, new if it is damaged; and a sentence for what was set aside. ``refused``: as CheckedJournal.
 
+    NewerFormat, and nothing is touched, for one that a newer fsg wrote: its format stands among the study's attributes.
     A kill leaves a lock that Optuna would wait 30 s for, and half of a line: that is kept beside it, and is no damage.
     """
+    refuse_newer(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     said = []
@@ -96,6 +101,16 @@ def open_journal(path: Path, refused: Callable[[], None] | None = None) -> tuple
     return Journal(CheckedJournal(path, refused)), said
 
 
+def refuse_newer(path: Path) -> None:
+    """NewerFormat if a whole line of the journal at ``path`` says that its format is not known here."""
+    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], start=1):
+        if FORMAT_ATTRIBUTE.encode() in line and problem_in(line) is None:
+            attributes = json.loads(line).get("user_attr") or {}
+            format_of(
+                {FORMAT_KEY: attributes[FORMAT_ATTRIBUTE]} if FORMAT_ATTRIBUTE in attributes else {}, f"{path}:{number}"
+            )
+
+
 def problem_in(data: bytes) -> str | None:
     """The first line that is not what was written, or None."""
     for number, line in enumerate(data.splitlines(), start=1):
@@ -107,6 +122,22 @@ def problem_in(data: bytes) -> str | None:
         if crc != _crc(log):
             return f"line {number} does not match its crc"
     return None
+
+
+def rekey(path: Path, keys: Mapping[str, str]) -> None:
+    """Give the configurations in a journal other keys (old -> new), and the journal today's format."""
+    logs = [json.loads(line) for line in path.read_bytes().splitlines()]
+    for log in logs:
+        log.pop("crc")
+        attributes = log.get("user_attr") or {}
+        for name in ("fsg_key", "repeats"):
+            if name in attributes:
+                attributes[name] = keys.get(attributes[name], attributes[name])
+    if logs and not any(FORMAT_ATTRIBUTE in (log.get("user_attr") or {}) for log in logs):
+        worker = logs[0]["worker_id"]
+        logs.insert(1, {"op_code": 2, "worker_id": worker, "study_id": 0, "user_attr": {FORMAT_ATTRIBUTE: FORMAT}})
+    lines = (json.dumps(log | {"crc": _crc(log)}, separators=(",", ":")) + "\n" for log in logs)
+    write_atomically(path, "".join(lines).encode())
 
 
 def _crc(log: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from fsg.config import TrialConfig
 from fsg.errors import CheckpointCorrupt, ConfigError
 from fsg.study.design import PlannedTrial
-from fsg.study.ledger import TrialRecord
+from fsg.study.ledger import TrialRecord, finite
 from fsg.study.population import Pb2, Pbt
 from fsg.study.spec import SweepSpec
 from fsg.tune.configurations import configuration, outcomes
@@ -24,8 +24,6 @@ from fsg.tune.populations import Explore, Member, Perturb, Point, changes
 from fsg.tune.proposals import Infeasible
 from fsg.tune.searcher import SweepSearcher
 from fsg.tune.trainable import FAILED
-
-ENDED = ("finished", "pruned", "failed")
 
 
 def make_explore(spec: SweepSpec) -> Explore:
@@ -41,7 +39,7 @@ def member_of(spec: SweepSpec, record: TrialRecord) -> Member:
     """What the ledger knows of a member."""
     points = {0: spec.space.point_of(record.config)} | {e.epoch: e.values for e in record.exploits}
     member = Member(record.key, points, donors={e.epoch: e.donor for e in record.exploits})
-    member.over = record.status in ENDED
+    member.over = record.over
     for metrics in record.epochs:
         _learn(spec, member, metrics)
     member.epoch = max([member.epoch, *points])
@@ -183,7 +181,7 @@ class PopulationSearcher(SweepSearcher):
 def _learn(spec: SweepSpec, member: Member, metrics: Mapping[str, Any]) -> None:
     """An epoch of a member, which counts for the exchange where it is that of a pause."""
     assert isinstance(spec.scheduler, Pbt | Pb2)
-    epoch, value = int(metrics["epoch"]), metrics.get(spec.metric.name)
+    epoch, value = int(metrics["epoch"]), finite(metrics.get(spec.metric.name))
     member.epoch = max(member.epoch, epoch)
-    if value is not None and math.isfinite(value) and epoch % spec.scheduler.perturb_epochs == 0:
+    if not math.isnan(value) and epoch % spec.scheduler.perturb_epochs == 0:
         member.scores[epoch] = value if spec.metric.mode == "max" else -value

@@ -24,10 +24,11 @@ from optuna.study import StudyDirection
 from optuna.trial import Trial, TrialState
 
 from fsg.errors import BackendUnavailable, ConfigError
+from fsg.formats import FIRST, FORMAT, FORMAT_KEY, format_of
 from fsg.study.space import Domain, Space
 from fsg.tune.curve_sampler import CurveSampler
 from fsg.tune.distributions import distribution
-from fsg.tune.journal import open_journal
+from fsg.tune.journal import FORMAT_ATTRIBUTE, open_journal
 
 KEY, REASON, REPEATS, START, SEEDS = "fsg_key", "reason", "repeats", "start_from", "seeds"
 Point = Mapping[str, Any]
@@ -115,6 +116,11 @@ class Proposals:
         if isinstance(storage, Path):
             storage, self.set_aside = open_journal(storage, refused)
         self._study = _quietly_open(sampler, storage, [mode, *(way for _, way in objectives)], name)
+        if not self._study.get_trials(deepcopy=False) and FORMAT_ATTRIBUTE not in self._study.user_attrs:
+            self._study.set_user_attr(FORMAT_ATTRIBUTE, FORMAT)
+        format_of(
+            {FORMAT_KEY: self._study.user_attrs.get(FORMAT_ATTRIBUTE, FIRST)}, f"search.storage: the study {name}"
+        )
         self._random = random.Random(seed)
         self._grid = _shuffled(space, seed) if grid else None
         self._open: dict[str, int] = {}  # key -> Optuna's id of the trial

@@ -22,6 +22,7 @@ from ray.tune.schedulers import TrialScheduler
 from fsg.config import TrialConfig
 from fsg.errors import StudyError
 from fsg.files import previous_of
+from fsg.study.folder import in_study
 from fsg.study.ledger import Ledger, TrialRecord
 from fsg.tune.packing import Packing
 from fsg.tune.retry import Cause, Limits, decide, read_crash
@@ -180,11 +181,14 @@ class Recorder(NotInSnapshots, TrialScheduler):
         events.append(("epoch", {"metrics": json.loads(result[METRICS])}))
         if result[LAYERS] != "{}":
             events.append(("layers", {"epoch": result["epoch"], "layers": json.loads(result[LAYERS])}))
-        events.append(("checkpoint", {"epoch": result["epoch"], "path": result[CHECKPOINT]}))
+        events.append(("checkpoint", {"epoch": result["epoch"], "path": in_study(result[CHECKPOINT])}))
         events += self._memory(trial, result)
         key = trial.config["key"]
         damaged = [
-            ("damaged", {"file": result[CHECKPOINT], "line": None, "aside": aside, "detail": detail})
+            (
+                "damaged",
+                {"file": in_study(result[CHECKPOINT]), "line": None, "aside": in_study(aside), "detail": detail},
+            )
             for aside, detail in json.loads(result.get(DAMAGED, "[]"))
         ]
         self._epochs[key] = result["epoch"]

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
     from fsg.tune.searcher import StudySearcher
 
-ENDED = ("finished", "pruned", "failed")
-
 
 @dataclass(frozen=True)
 class Resources:
@@ -95,7 +93,7 @@ def _run(
                 door.append_all(("planned", trial.event()) for trial in new)
             _tune(folder, spec, resources, door, room, left, state, limits)
             trials = folder.state().trials
-            if not all(trials[trial.key].status in ENDED for trial in left):
+            if not all(trials[trial.key].over for trial in left):
                 return False
 
 
@@ -115,14 +113,14 @@ def _run_sweep(
     connect()
     exhausted = _tune(folder, spec, resources, door, room, [], state, limits)
     state = folder.state()
-    return _complete(spec, state) or (exhausted and all(trial.status in ENDED for trial in state.trials.values()))
+    return _complete(spec, state) or (exhausted and all(trial.over for trial in state.trials.values()))
 
 
 def _complete(spec: SweepSpec, state: StudyState) -> bool:
     """Whether every configuration has come to its end, or the budget has and nothing that was begun is left."""
     from fsg.tune.configurations import settled
 
-    ended = all(trial.status in ENDED for trial in state.trials.values())
+    ended = all(trial.over for trial in state.trials.values())
     return ended and (state.stopped is not None or settled(spec, state.trials) >= spec.search.trials)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ray.tune.schedulers import TrialScheduler
 
-from fsg.study.ledger import TrialRecord
+from fsg.study.ledger import TrialRecord, finite
 from fsg.study.search import Asha, Hyperband, Median, longest
 from fsg.study.spec import SweepSpec
 from fsg.tune.decisions import Brackets, Expected, Halving, MedianRule, Never, Rule
@@ -58,8 +58,8 @@ class RuleScheduler(Turns):
 
     def judge(self, key: str, metrics: Mapping[str, Any]) -> str | None:
         """Why the trial should stop after an epoch; None if it should go on, or nothing was measured."""
-        value = metrics.get(self.measured)
-        if value is None or not math.isfinite(value):
+        value = finite(metrics.get(self.measured))
+        if math.isnan(value):
             return None
         return self.rule.stop(key, metrics["epoch"], self.sign * value)
 

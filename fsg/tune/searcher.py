@@ -14,7 +14,7 @@ from fsg.study.folder import StudyFolder
 from fsg.study.ledger import Ledger, TrialRecord
 from fsg.study.search import longest, sampler_of
 from fsg.study.spec import SweepSpec
-from fsg.tune.budget import Meter, Tail, reached
+from fsg.tune.budget import FollowingMeter, Meter, reached
 from fsg.tune.configurations import Configuration, configuration, following, group, outcome, recalled
 from fsg.tune.decisions import Expected
 from fsg.tune.proposals import Proposals, make_sampler
@@ -109,7 +109,7 @@ class SweepSearcher(StudySearcher):
         self._spec, self._ledger = spec, ledger
         self._planned = set(records)
         self._owner: dict[str, Configuration] = {}  # by the key of any of its trials
-        self._meter = Tail(ledger.path, Meter(cpus, gpus, spec.budget.prices if spec.budget else {}))
+        self._meter = FollowingMeter(ledger.path, Meter(cpus, gpus, spec.budget.prices if spec.budget else {}))
         self._stopped = False
         self._starts = start_points(spec, folder)
         self._proposals = _proposals(folder, spec, len(records), room)

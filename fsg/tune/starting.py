@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,8 +54,7 @@ def earlier_best(spec: SweepSpec, start: StartPoint, storage: Path) -> list[tupl
     values: dict[str, list[float]] = defaultdict(list)
     configs: dict[str, dict[str, Any]] = {}
     for record in state.trials.values():
-        value = (record.final or {}).get(spec.metric.name)
-        if record.status == "finished" and value is not None:
+        if not math.isnan(value := record.final_value(spec.metric.name)):
             name = canonical_json(record.config | {"seed": 0})
             values[name].append(value)
             configs[name] = record.last_config

@@ -6,6 +6,7 @@ Never a traceback, and never a table with another number in it.
 import shutil
 
 import pytest
+from damages import DAMAGES
 from tiny_studies import ABLATION, Study, outcome
 
 from fsg.errors import FsgError
@@ -17,15 +18,6 @@ from fsg.study.mend import mend
 from fsg.study.status import set_aside, status_of
 from fsg.train.checkpoint import CheckpointStore, load_checkpoint
 
-DAMAGES = {
-    "empty": lambda data: b"",
-    "first_byte": lambda data: bytes([data[0] ^ 1]) + data[1:],
-    "middle_byte": lambda data: data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :],
-    "last_byte": lambda data: data[:-1] + bytes([data[-1] ^ 1]),
-    "cut_in_half": lambda data: data[: len(data) // 2],
-    "cut_by_one_byte": lambda data: data[:-1],
-    "extra_bytes": lambda data: data + b"\x00damaged\xff",
-}
 # What a study consists of; Ray's snapshots and the reports are never read.
 FILES = ("spec.yaml", "ledger.jsonl", "header.json", "driver.json", "last.pt", "best.pt")
 

@@ -16,10 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsg.errors import StudyError
+from fsg.formats import FORMAT
 from fsg.study import ledger as ledger_module
 from fsg.study.ledger import FIELDS, Ledger, StudyState, TrialRecord, fold
 
 HEADER = {
+    "format": FORMAT,
     "study_id": "s1",
     "name": "small",
     "kind": "ablation",

@@ -11,6 +11,7 @@ import pytest
 
 from fsg.errors import BackendUnavailable, ConfigError, StudyError
 from fsg.files import write_atomically
+from fsg.formats import FORMAT
 from fsg.remote import RemoteFolder, is_url, safe
 from fsg.study import mirror as mirror_module
 from fsg.study.folder import StudyFolder
@@ -290,5 +291,5 @@ def test_a_folder_needs_no_hard_links_no_symlinks_and_no_locks(tmp_path, monkeyp
     store = CheckpointStore(folder.checkpoints / "k0" / "last.pt")
     store.save({"epoch": 1})
     store.save({"epoch": 2})
-    assert store.load() == {"epoch": 2}
+    assert store.load() == {"format": FORMAT, "epoch": 2}
     assert set(folder.state().trials) == {"k0"}

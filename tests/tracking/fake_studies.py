@@ -1,8 +1,10 @@
 """Ledgers of studies that never ran, and what MLflow holds of them."""
 
+import json
 import random
 
-from fsg.config import digest
+from fsg.config import canonical_json, digest
+from fsg.study.ledger import with_crc
 
 
 def header(study_id="5eed5eed", name="components", kind="ablation", time=1_800_000_000.0, **fields):
@@ -28,6 +30,12 @@ def study(arms=("full", "ste"), seeds=(0, 1), epochs=3, start=1_800_000_000.0, *
         final = {**events[-1]["metrics"], "test_accuracy": 90 + numbers.random(), "test_accuracy_last10": 90.5}
         events.append({"event": "finished", "time": now + 0.5, "key": key, "metrics": final})
     return events
+
+
+def lines_of(events):
+    """The events as a ledger has them on disk."""
+    plain = json.loads(json.dumps(events), parse_constant=lambda text: None)
+    return "".join(canonical_json(with_crc(event)) + "\n" for event in plain)
 
 
 def epoch_metrics(epoch, rank, numbers):

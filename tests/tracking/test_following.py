@@ -1,18 +1,16 @@
 """The thread that follows a ledger: beside a store that answers, one that is away, and one that comes back."""
 
-import json
 import time
 
 import pytest
-from fake_studies import runs_of, study
+from fake_studies import lines_of, runs_of, study
 
 from fsg.tracking import FollowingExporter
-from fsg.tracking.following import LedgerTail
 
 
 def write(path, events):
     with path.open("a") as file:
-        file.writelines(json.dumps(event) + "\n" for event in events)
+        file.write(lines_of(events))
 
 
 def wait_for(condition, seconds=10):
@@ -25,17 +23,6 @@ def wait_for(condition, seconds=10):
 @pytest.fixture
 def ledger(tmp_path):
     return tmp_path / "ledger.jsonl"
-
-
-def test_tail_gives_each_whole_line_once_and_leaves_a_half_written_one(ledger):
-    tail = LedgerTail(ledger)
-    assert tail.read() == []
-    ledger.write_text('{"event": "a"}\n{"event": "b"')
-    assert tail.read() == [{"event": "a"}]
-    with ledger.open("a") as file:
-        file.write("}\nnonsense\n")
-    assert tail.read() == [{"event": "b"}]
-    assert tail.read() == []
 
 
 def test_ledger_that_grows_is_in_mlflow_when_closed(uri, client, ledger):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from fsg.formats import FORMAT
 from fsg.train.checkpoint import CheckpointStore, load_checkpoint
 
 
@@ -65,4 +66,4 @@ def test_nothing_less_takes_the_place_of_a_best_one_that_was_damaged(tmp_path):
 def test_without_being_asked_for_there_is_none(tmp_path):
     CheckpointStore(tmp_path / "last.pt").save({"epoch": 1}, 3.0)
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
-    assert load_checkpoint(tmp_path / "last.pt") == {"epoch": 1}
+    assert load_checkpoint(tmp_path / "last.pt") == {"format": FORMAT, "epoch": 1}

@@ -5,6 +5,7 @@ import torch
 
 from fsg.config import TrialConfig, parse_trial
 from fsg.errors import BackendUnavailable, CheckpointCorrupt, ConfigError, TrialDiverged
+from fsg.formats import FORMAT
 from fsg.train import Trainer
 from fsg.train.checkpoint import CheckpointStore, load_checkpoint, save_checkpoint
 from fsg.train.device import resolve_device
@@ -150,11 +151,11 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_previous_one_used(damage, tmp
     assert store.load() is None
     store.save({"epoch": 1})
     store.save({"epoch": 2})
-    assert store.load() == {"epoch": 2}
+    assert store.load() == {"format": FORMAT, "epoch": 2}
     content = bytearray(store.path.read_bytes())
     content[len(content) // 2] ^= 1
     store.path.write_bytes({"flip": bytes(content), "cut": bytes(content[:-5]), "empty": b""}[damage])
-    assert store.load() == {"epoch": 1}
+    assert store.load() == {"format": FORMAT, "epoch": 1}
     assert (tmp_path / "t.pt.damaged-1").exists()
 
 

@@ -5,6 +5,7 @@ import torch
 
 from fsg.config import CHANGEABLE, merge, nested, parse_trial
 from fsg.errors import CheckpointCorrupt
+from fsg.formats import FORMAT
 from fsg.train import Trainer
 from fsg.train.checkpoint import CheckpointStore, load_checkpoint, save_checkpoint
 
@@ -98,7 +99,7 @@ def test_an_adopted_checkpoint_is_the_only_one(tmp_path):
     store = CheckpointStore(tmp_path / "loser" / "last.pt")
     store.save({"of": "loser"}), store.save({"of": "loser, later"})
     store.adopt(tmp_path / "donor" / "last.pt")
-    assert store.load() == {"of": "donor"}
+    assert store.load() == {"format": FORMAT, "of": "donor"}
     store.path.write_bytes(b"damaged since")
     assert store.load() is None, "the loser's own weights came back"
 
@@ -111,4 +112,4 @@ def test_a_damaged_checkpoint_is_not_adopted(tmp_path):
     store.save({"of": "loser"})
     with pytest.raises(CheckpointCorrupt, match="digest"):
         store.adopt(donor)
-    assert store.load() == {"of": "loser"}
+    assert store.load() == {"format": FORMAT, "of": "loser"}

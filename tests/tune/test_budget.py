@@ -7,7 +7,7 @@ import pytest
 from fsg.errors import StudyError
 from fsg.study.ledger import Ledger
 from fsg.study.search import BudgetSpec, describe_budget
-from fsg.tune.budget import Meter, Spent, Tail, hourly_price, reached, used
+from fsg.tune.budget import FollowingMeter, Meter, Spent, hourly_price, reached, used
 from fsg.tune.devices import OF_CLUSTER
 
 
@@ -84,7 +84,7 @@ def test_a_budget_describes_itself():
 
 def test_a_ledger_is_read_on_where_it_was_left(tmp_path):
     ledger = Ledger(tmp_path / "ledger.jsonl")
-    tail = Tail(ledger.path, Meter())
+    tail = FollowingMeter(ledger.path, Meter())
     assert tail.spent() == Spent()
     ledger.append("planned", key="a", arm="sweep", seed=0, config={})
     ledger.append("started", key="a", attempt=1, node="n", device="cpu")

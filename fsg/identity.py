@@ -1,0 +1,154 @@
+"""What a section of the configuration tree says beyond its defaults, so that the tree can grow and every digest stays.
+
+``frozen_defaults.json`` holds the fields of each section, by class: those of fsg 0.1 under "whole", those that a later
+release added under its version, each with the default that it came with. ``sparse`` keeps the first whole and of all others
+what differs; so a new field with its default changes no digest, whatever its default becomes later. ``completed`` gives data
+of an older format the fields that it lacks, with the defaults of its own time. Proof: ``tests/recorded_studies``.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, RootModel
+
+Tree = Mapping[str, Mapping[str, Any]]  # class -> field -> default
+
+# A default that changed: (class, field) -> {format since which it is another: the default until then}. A change makes a
+# new format; whoever reads an older one fills in what it meant.
+CHANGED_DEFAULTS: Mapping[tuple[str, str], Mapping[int, Any]] = {}
+
+
+def sparse(data: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """``data``, a dump of ``model``, without the fields that a later release added and that have their first default."""
+    whole, since = _frozen()
+    name = model.__name__
+    kept: dict[str, Any] = {}
+    for field, value in data.items():
+        always = field in whole.get(name, {}) or (field in _DISCRIMINATORS and field in model.model_fields)
+        if (child := child_model(model, field, value)) is not None:
+            inner = sparse(value, child)
+            if always or inner:
+                kept[field] = inner
+        elif isinstance(value, list | tuple):
+            items = [sparse(v, c) if (c := child_model(model, field, v)) else v for v in value]
+            if always or items != since.get(name, {}).get(field, _default(model, field)):
+                kept[field] = items
+        elif always or value != since.get(name, {}).get(field, _default(model, field)):
+            kept[field] = value
+    return kept
+
+
+def completed(data: Mapping[str, Any], model: type[BaseModel], format: int) -> dict[str, Any]:
+    """``data`` of that format with the fields that later releases added or gave another default, as it would have had them."""
+    first = _frozen()[0].get(model.__name__, {})
+    full = dict(data)
+    for field in model.model_fields.keys() - full.keys():
+        changed = format < max(CHANGED_DEFAULTS.get((model.__name__, field), ()), default=0)
+        if (changed or field not in first) and (default := _default_of(model, field, format)) is not _NONE:
+            full[field] = default
+    return {
+        field: completed(value, child, format) if (child := child_model(model, field, value)) else value
+        for field, value in full.items()
+    }
+
+
+def child_model(model: type[BaseModel], field: str, value: Any) -> type[BaseModel] | None:
+    """The section that ``value``, plain data of a field of ``model``, is a dump of; None where it is none."""
+    if not isinstance(value, Mapping):
+        return None
+    members = _members(model, field)
+    if len(members) == 1:
+        return next(iter(members.values()))
+    return next((members[value[key]] for key in _DISCRIMINATORS if value.get(key) in members), None)
+
+
+def defaults(*roots: type[BaseModel]) -> dict[str, dict[str, Any]]:
+    """The fields of every section below ``roots`` with their present defaults, by class: what a release freezes."""
+    found: dict[str, dict[str, Any]] = {}
+    waiting = list(roots)
+    while waiting:
+        model = waiting.pop(0)
+        if model.__name__ not in found:
+            found[model.__name__] = {field: _default(model, field) for field in model.model_fields}
+            waiting += [child for field in model.model_fields for child in _members(model, field).values()]
+    return found
+
+
+def unrecorded_changes(*roots: type[BaseModel]) -> list[str]:
+    """The defaults that are others than when they were frozen, and not in CHANGED_DEFAULTS; a sentence each."""
+    whole, since = _frozen()
+    sentences = []
+    for name, fields in defaults(*roots).items():
+        frozen = {**whole.get(name, {}), **since.get(name, {})}
+        for field, now in fields.items():
+            before = CHANGED_DEFAULTS.get((name, field))
+            if field in frozen and now != frozen[field] and before is None:
+                sentences.append(
+                    f"{name}.{field} had the default {frozen[field]!r} and has {now!r}: "
+                    "say in CHANGED_DEFAULTS since which format."
+                )
+    return sentences
+
+
+_DISCRIMINATORS = ("name", "kind")
+_NONE = object()  # a field without a default
+
+
+@functools.cache
+def _frozen() -> tuple[Tree, Tree]:
+    """The fields of the first release, and those added since."""
+    releases = json.loads(Path(__file__).with_name("frozen_defaults.json").read_text())
+    since: dict[str, dict[str, Any]] = {}
+    for release, tree in releases.items():
+        if release != "whole":
+            for name, fields in tree.items():
+                since.setdefault(name, {}).update(fields)
+    return releases["whole"], since
+
+
+@functools.cache
+def _members(model: type[BaseModel], field: str) -> dict[Any, type[BaseModel]]:
+    """The sections that a field can hold, by what their name or kind may be."""
+    info = model.model_fields.get(field)
+    models = _models_in(info.annotation) if info else []
+    found: dict[Any, type[BaseModel]] = {}
+    for member in models:
+        key = next((k for k in _DISCRIMINATORS if k in member.model_fields), None)
+        names = get_args(member.model_fields[key].annotation) if key and len(models) > 1 else ()
+        found |= dict.fromkeys(names or (member.__name__,), member)
+    return found
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [] if issubclass(annotation, RootModel) else [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
+
+
+def _default(model: type[BaseModel], field: str) -> Any:
+    """The present default of a field as plain data; of a section, its name: what it holds is frozen with its own class."""
+    info = model.model_fields.get(field)
+    value = _NONE if info is None or info.is_required() else info.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        return getattr(value, "name", getattr(value, "kind", None))
+    if value is _NONE:
+        return None
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _default_of(model: type[BaseModel], field: str, format: int) -> Any:
+    """A field's default in that format, as data for the model; _NONE where it has none."""
+    changes = CHANGED_DEFAULTS.get((model.__name__, field), {})
+    for since in sorted(changes):
+        if format < since:
+            return changes[since]
+    info = model.model_fields[field]
+    if info.is_required():
+        return _NONE
+    value = info.get_default(call_default_factory=True)
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
