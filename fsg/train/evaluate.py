@@ -2,6 +2,7 @@
 
 A flipped sign moves a layer's output at once and the running statistics only slowly. Read with them, a method that flips fewer
 weights late looks better than it is: 3.5 points on digits became 0.8 with re-estimated statistics.
+Proof: ``tests/train/test_evaluate.py``.
 """
 
 from __future__ import annotations
@@ -39,24 +40,24 @@ def score(model: nn.Module, inputs: Callable[[Tensor], Tensor], images: Tensor, 
 
 
 @contextmanager
-def reestimated_batchnorm(
-    model: nn.Module, inputs: Callable[[Tensor], Tensor], images: Tensor, batch: int
-) -> Iterator[None]:
-    """Inside, BatchNorm statistics are the averages over these training images; outside nothing has changed.
+def reestimated_batchnorm(model: nn.Module, inputs: Callable[[Tensor], Tensor], images: Tensor) -> Iterator[None]:
+    """Inside, BatchNorm's statistics are the exact moments over ``images``; outside nothing has changed.
 
-    Batches are equal-weight averages of the per-batch moments, so ``images`` should be a multiple of ``batch``.
+    ``images``: (N, C, H, W) uint8 of training; ``inputs`` normalises them. Every layer has the mean and the unbiased variance,
+    over all N images, of what reaches it when the layers before it normalise by theirs. That is one pass with all
+    images as one batch. Several batches would each normalise by moments of their own: on digits with sign activations
+    batches of 500 moved means by 1 to 3 % of a standard deviation and accuracy by up to 0.9 points (2026-11-28, torch 2.15).
     """
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     saved = [({k: v.clone() for k, v in m.named_buffers()}, m.momentum) for m in norms]
     was_training = model.training
     try:
         for m in norms:
-            m.reset_running_stats()
-            m.momentum = None  # cumulative average
+            m.reset_running_stats()  # 1.0 times the batch's moments and 0.0 times these, which may be infinite
+            m.momentum = 1.0
         model.train()
         with torch.no_grad():
-            for start in range(0, len(images), batch):
-                model(inputs(images[start : start + batch]))
+            model(inputs(images))
         yield
     finally:
         for m, (buffers, momentum) in zip(norms, saved, strict=True):

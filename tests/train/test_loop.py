@@ -112,19 +112,6 @@ def test_evaluation_leaves_the_training_state_untouched(batchnorm):
         assert torch.equal(value, before[key]), key
 
 
-def test_reestimated_statistics_are_those_of_the_training_images():
-    from fsg.train.evaluate import reestimated_batchnorm
-
-    trainer, _ = run(trial(), 1)
-    norm = trainer.model.features[1]
-    conv = trainer.model.features[0]
-    inputs = trainer.inputs(trainer.data.train.images)
-    with torch.no_grad(), reestimated_batchnorm(trainer.model, trainer.inputs, trainer.data.train.images, len(inputs)):
-        activations = conv(inputs)
-        torch.testing.assert_close(norm.running_mean, activations.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(norm.running_var, activations.var((0, 2, 3)), rtol=1e-4, atol=1e-5)
-
-
 def test_float64_and_sign_activations_train():
     for over in ({"dtype": "float64"}, {"model": {"activations": "sign"}}, {"quantizer": "bwn_channel"}):
         _, results = run(trial(epochs=1, **over))
