@@ -1,7 +1,8 @@
 """A folder of PNG or JPEG images of one's own: root/CLASS/*.png, or root/train/CLASS/*.png and root/test/CLASS/*.png.
 
 Read once into memory as RGB, squeezed to image_size x image_size (bilinear, antialiased). Classes and files in sorted
-order, so that the same folder gives the same labels and the same split everywhere. Hidden names are passed over.
+order, so that the same folder gives the same labels and the same split everywhere. Passed over: hidden names, what operating
+systems leave behind, files beside the class folders, and a folder that holds nothing but the one with the classes.
 An archive of such a folder will do: it is unpacked once a machine.
 """
 
@@ -18,6 +19,8 @@ from fsg.data.unpack import unpacked
 from fsg.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+# Folders that macOS's archiver, Synology, a disk's root and Windows make beside or among people's own.
+LEFT_BEHIND = frozenset({"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"})
 _LAYOUT = "Expected root/CLASS/*.png|jpg, or root/train/CLASS/*.png|jpg with root/test/CLASS/*.png|jpg."
 
 
@@ -33,7 +36,9 @@ def load_image_folder(config: DataConfig) -> DataSplits:
     if not root.is_dir():
         raise DataError(f"image_folder: looked for the folder {root} (data.root) and found none. {_LAYOUT}")
     inside = root.resolve()
-    folders = _classes(root, inside)
+    root, folders = _past_wrapping(root, inside)
+    if len(folders) == 1 and (part := next(iter(folders))) in ("train", "test"):
+        raise DataError(f"image_folder: {root} has {part} alone. {_LAYOUT} Or let data.root name {root / part}.")
     if not {"train", "test"} <= folders.keys():
         return make_splits(config, _read(folders, inside, config.image_size), list(folders))
     if extra := sorted(folders.keys() - {"train", "test"}):
@@ -48,6 +53,18 @@ def load_image_folder(config: DataConfig) -> DataSplits:
     return make_splits(config, _read(train, inside, size), list(train), test=_read(test, inside, size))
 
 
+def _past_wrapping(folder: Path, inside: Path) -> tuple[Path, dict[str, Path]]:
+    """The folder that holds the classes, or train and test, and these: an archive often wraps it in one of its own name."""
+    folders = _classes(folder, inside)
+    while len(folders) == 1 and not folders.keys() & {"train", "test"}:
+        (only,) = folders.values()
+        entries = _entries(only, inside)
+        if only.is_symlink() or not any(map(Path.is_dir, entries)) or any(map(_is_image, entries)):
+            break
+        folder, folders = only, _classes(only, inside)
+    return folder, folders
+
+
 def _classes(folder: Path, inside: Path) -> dict[str, Path]:
     """Name -> path of the subfolders of ``folder``, sorted by name; at least one."""
     found = {path.name: path for path in _entries(folder, inside) if path.is_dir()}
@@ -57,9 +74,10 @@ def _classes(folder: Path, inside: Path) -> dict[str, Path]:
 
 
 def _entries(folder: Path, inside: Path) -> list[Path]:
-    """The visible entries of ``folder``, sorted; DataError for one whose target lies outside ``inside``."""
+    """What people put into ``folder``, sorted; DataError for an entry whose target lies outside ``inside``."""
     try:
-        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        names = sorted(path for path in folder.iterdir() if path.name not in LEFT_BEHIND)
+        entries = [path for path in names if not path.name.startswith(".")]
     except OSError as error:
         raise DataError(f"image_folder: {folder} cannot be listed ({error.strerror}).") from None
     for path in entries:
@@ -83,7 +101,7 @@ def _read(classes: dict[str, Path], inside: Path, size: int) -> Images:
             raise DataError(
                 f"image_folder: the class folder {folder} has subfolders ({', '.join(nested[:3])}). {_LAYOUT}"
             )
-        found = [path for path in entries if path.suffix.lower() in SUFFIXES]
+        found = [path for path in entries if _is_image(path)]
         if not found:
             raise DataError(f"image_folder: {folder} has no image ({', '.join(SUFFIXES)}). {_LAYOUT}")
         files += found
@@ -92,6 +110,10 @@ def _read(classes: dict[str, Path], inside: Path, size: int) -> Images:
     for row, path in zip(images, files, strict=True):
         row.copy_(_decode(path, size))
     return Images(images, torch.tensor(labels, dtype=torch.int64))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
 
 
 def _decode(path: Path, size: int) -> torch.Tensor:

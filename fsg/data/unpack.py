@@ -38,12 +38,14 @@ def unpacked(archive: Path) -> Path:
                 shutil.rmtree(partial, ignore_errors=True)  # what a killed process left
                 _extract(archive, partial)
                 partial.rename(folder)
-    except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
-        raise DataError(
-            f"{archive}: cannot be unpacked into {cache} ({error}). ${CACHE} names another folder."
-        ) from None
-    inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
+    except DataError:
+        raise
+    except (
+        Exception
+    ) as error:  # damage, a password, a method of compression: zipfile, tarfile and zlib each raise their own
+        why = str(error) or type(error).__name__
+        raise DataError(f"{archive}: cannot be unpacked into {cache} ({why}). ${CACHE} names another folder.") from None
+    return folder
 
 
 def _check(archive: Path) -> None:

@@ -113,6 +113,42 @@ def test_hidden_names_are_passed_over(tmp_path):
     assert load_data(config(tmp_path)).classes == 2
 
 
+@pytest.mark.parametrize("wrapping", ["images", "archive/images"])
+@pytest.mark.parametrize("parts", [("",), ("train", "test")])
+def test_folders_that_hold_nothing_but_another_are_looked_into(tmp_path, wrapping, parts):
+    plain, wrapped = tmp_path / "plain", tmp_path / "wrapped"
+    for root in (plain, wrapped / wrapping):
+        for part in parts:
+            fill(root / part)
+    for beside in (wrapped / "README.txt", wrapped / wrapping / "labels.csv"):
+        beside.write_text("no image")
+    (wrapped / "__MACOSX" / "images").mkdir(parents=True)
+    assert load_data(config(wrapped)).digest() == load_data(config(plain)).digest()
+
+
+@pytest.mark.parametrize("name", ["__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"])
+def test_folders_that_systems_leave_behind_are_no_classes(tmp_path, name):
+    before = load_data(config(fill(tmp_path))).digest()
+    paint(tmp_path / name / "x.png")
+    paint(tmp_path / "cat" / name / "x.png")
+    assert load_data(config(tmp_path)).digest() == before
+
+
+def test_a_single_class_and_a_folder_wrapped_in_itself_are_refused_in_words(tmp_path):
+    with pytest.raises(DataError, match=r"found 1 class\(es\), expected at least 2"):
+        load_data(config(fill(tmp_path / "one", ("cat",))))
+    (tmp_path / "round").mkdir()
+    (tmp_path / "round" / "again").symlink_to(tmp_path / "round")
+    with pytest.raises(DataError, match="again has subfolders"):
+        load_data(config(tmp_path / "round"))
+
+
+def test_train_without_test_is_refused_with_what_to_do(tmp_path):
+    fill(tmp_path / "train")
+    with pytest.raises(DataError, match=f"{tmp_path} has train alone.*Or let data.root name {tmp_path}/train"):
+        load_data(config(tmp_path))
+
+
 @pytest.mark.parametrize("damage", ["truncated", "text", "empty", "flipped", "disguised"])
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_damaged_image_is_named(tmp_path, suffix, damage):
