@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fsg.errors import StudyError
-from fsg.report.cells import comparison_grid
+from fsg.report.columns import comparison_grid
 from fsg.report.comparison import Comparison, Measure, compare, provenance
 from fsg.report.csv import comparison_csv, seeds_csv
 from fsg.report.judgement import judgement_grid

@@ -6,10 +6,12 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from fsg.report.comparison import ArmRow, Comparison, EpochsToTarget, Verdict
 from fsg.stats.paired import Interval
+
+if TYPE_CHECKING:
+    from fsg.report.comparison import EpochsToTarget, Verdict
 
 NONE = "–"
 MINUS = "−"
@@ -33,68 +35,17 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table of cells with its caption lines. The first column holds names, the others numbers."""
+    """A table of cells with its caption lines. The first column holds names, the others numbers.
+
+    ``kept``: so many of the first columns are shown however narrow the terminal is.
+    """
 
     title: str
     headers: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...]
     caption: str
-
-
-def comparison_grid(comparison: Comparison) -> Grid:
-    """One row per arm: n, metric, test accuracy, the two paired differences, epochs to target, relative step time."""
-    measure, rows = comparison.measure, comparison.rows
-    intervals = [i for row in rows for i in (row.metric, row.vs_reference, row.vs_baseline) if i is not None]
-    digits = decimals(intervals, measure.unit)
-    headers = ["arm", "n", measure.label, "test [%]"]
-    headers += [f"vs {name}" for name in (comparison.reference, comparison.baseline) if name is not None]
-    if comparison.baseline is not None:
-        headers += ["to target", "step ×"]
-    spent = _spent(comparison)
-    headers += list(spent)
-
-    def line(row: ArmRow) -> tuple[Cell, ...]:
-        cells = [
-            Cell(row.arm, best=row.best),
-            Cell(f"{row.n}/{row.n + len(row.missing)}" if row.missing else str(row.n)),
-            estimate(row.metric, digits, best=row.best),
-            Cell(NONE if row.test_accuracy is None else f"{row.test_accuracy:.1f}"),
-        ]
-        if comparison.reference is not None:
-            found = difference_cell(row.vs_reference, row.verdict_reference, digits, measure.mode)
-            cells.append(Cell("reference") if row.arm == comparison.reference else found)
-        if comparison.baseline is not None:
-            found = difference_cell(row.vs_baseline, row.verdict_baseline, digits, measure.mode)
-            cells.append(Cell("baseline") if row.arm == comparison.baseline else found)
-            cells += [_epochs(row.epochs_to_target), Cell(NONE if row.step_ratio is None else f"{row.step_ratio:.2f}")]
-        cells += [Cell(column[row.arm]) for column in spent.values()]
-        return tuple(cells)
-
-    return Grid(
-        title=f"{comparison.provenance.study}: {measure.label}, {comparison.confidence:.0%} intervals",
-        headers=tuple(headers),
-        rows=tuple(map(line, rows)),
-        notes=comparison.notes,
-        caption=comparison.provenance.line(),
-    )
-
-
-def _spent(comparison: Comparison) -> dict[str, dict[str, str]]:
-    """What each arm was given, by column and arm: nothing where all had the same epochs, which the caption says."""
-    rows = comparison.rows
-    if len({row.epochs for row in rows if row.epochs}) < 2:
-        return {}
-    found = {"epochs": {row.arm: " to ".join(map(str, row.epochs)) or NONE for row in rows}}
-    paid = next((row.epochs for row in rows if row.arm == comparison.baseline), ())
-    if len(paid) == 1:
-        found["time ×"] = {
-            row.arm: f"{row.step_ratio * row.epochs[0] / paid[0]:.2f}"
-            if row.step_ratio is not None and len(row.epochs) == 1
-            else NONE
-            for row in rows
-        }
-    return found
+    kept: int = 2
 
 
 def number(value: float, digits: int, sign: bool = False) -> str:
@@ -139,7 +90,8 @@ def difference_cell(interval: Interval | None, found: Verdict | None, digits: in
     return Cell(number(interval.estimate, digits, sign=True), spread, mark, verdict)
 
 
-def _epochs(found: EpochsToTarget | None) -> Cell:
+def epochs_cell(found: EpochsToTarget | None) -> Cell:
+    """Median epochs to the target, and how many seeds of how many reached it where not all did."""
     if found is None:
         return Cell(NONE)
     value = NONE if found.median is None else f"{found.median:g}"

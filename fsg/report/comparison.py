@@ -239,28 +239,6 @@ def _looked(differences: Vector, looks: Looks) -> Interval:
     return looks.interval(differences[: looks.last])
 
 
-def arm_metrics(comparison: Comparison) -> dict[str, dict[str, float]]:
-    """Per arm, short names and rounded values for MLflow's columns: acc, ci_half, test, vs_full, vs_ste, n, step_x.
-
-    ``vs_full`` and ``vs_ste`` are the differences to the reference and the baseline, whatever these are called.
-    What an arm does not have is left out.
-    """
-    digits = 2 if comparison.measure.unit == "%" else 4
-    table = {}
-    for row in comparison.rows:
-        found = {
-            "acc": row.metric.estimate if row.metric else None,
-            "ci_half": row.metric.half_width if row.metric else None,
-            "test": row.test_accuracy,
-            "vs_full": row.vs_reference.estimate if row.vs_reference else None,
-            "vs_ste": row.vs_baseline.estimate if row.vs_baseline else None,
-            "n": float(row.n),
-            "step_x": row.step_ratio,
-        }
-        table[row.arm] = {k: round(v, digits) for k, v in found.items() if v is not None and math.isfinite(v)}
-    return table
-
-
 # What an arm reached --------------------------------------------------------------------------------------------------
 def _by_arm(records: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
     arms: dict[str, list[TrialRecord]] = {}

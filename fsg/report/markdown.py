@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fsg.report.cells import Cell, Grid, comparison_grid
+from fsg.report.cells import Cell, Grid
+from fsg.report.columns import comparison_grid
 from fsg.report.comparison import Comparison
 
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from fsg.errors import StudyError
 from fsg.files import write_atomically
-from fsg.report.cells import Grid, comparison_grid
-from fsg.report.comparison import Comparison, arm_metrics, compare
-from fsg.report.csv import comparison_csv, seed_rows, seeds_csv
+from fsg.report.cells import Grid
+from fsg.report.columns import arm_metrics, comparison_grid, seed_records
+from fsg.report.comparison import Comparison, compare
+from fsg.report.csv import comparison_csv, seeds_csv
 from fsg.report.factors import FactorReport, anova_grid, factor_grid, factor_report
 from fsg.report.html import html_page
 from fsg.report.judgement import judgement_grid
@@ -101,7 +102,7 @@ class StudyReport:
     @property
     def seeds(self) -> list[dict[str, Any]]:
         """What each seed of each arm gave, or why it gave nothing."""
-        return [row for block in self.blocks for row in seed_rows(block.comparison)]
+        return [row for block in self.blocks for row in seed_records(block.comparison)]
 
     def write(self, folder: Path, drawings: bool = True) -> list[Path]:
         """Write markdown, LaTeX, CSV, figures and one self-contained page into ``folder``; returns their paths."""

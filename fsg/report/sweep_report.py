@@ -25,7 +25,14 @@ def make_sweep_report(spec: SweepSpec, state: StudyState, top: int, device: str)
     """The ``top`` configurations of a sweep. StudyError where nothing has been planned."""
     allowed = partial(_allowed, spec)
     best = top_configurations(
-        state, spec.metric, top, objectives=spec.objectives, count=_count, allowed=allowed, device=device
+        state,
+        spec.metric,
+        top,
+        objectives=spec.objectives,
+        count=_count,
+        allowed=allowed,
+        device=device,
+        searched=[name for path in spec.space.paths for name in (path, f"{path}.name")],  # gradient: a section's name
     )
     grids = (*top_grids(best, state), *_importances(spec, state, best))
     draw = partial(_draw, spec, state, best)

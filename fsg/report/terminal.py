@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fsg.report.cells import Cell, Grid, comparison_grid
+from fsg.report.cells import Cell, Grid
+from fsg.report.columns import comparison_grid
 from fsg.report.comparison import Comparison
 
 if TYPE_CHECKING:
@@ -23,26 +25,28 @@ class TerminalTable:
     grid: Grid
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Title, table, notes, caption: on one line per row, else on two, else without the last columns."""
+        """Title, table, notes, caption: on one line per row, else on two, else without the last columns.
+
+        Columns that the grid keeps are never left out: they go on below, each part with the names of its rows.
+        """
         from rich.text import Text
 
         def fits(table: Table) -> bool:
             return console.measure(table, options=options.update(max_width=10_000)).maximum <= options.max_width
 
-        shown = len(self.grid.headers)
-        table = _table(self.grid, two_lines=False)
-        if not fits(table):
-            table = _table(self.grid, two_lines=True)
-        while shown > 2 and not fits(table):
-            shown -= 1
-            table = _table(self.grid, two_lines=True, columns=shown)
-        yield Text(self.grid.title, style="bold")
-        yield table
-        if shown < len(self.grid.headers):
-            yield Text(f"Left out, for want of width: {', '.join(self.grid.headers[shown:])}.", style="yellow")
-        for note in self.grid.notes:
+        grid, shown = self.grid, len(self.grid.headers)
+        tables = [_table(grid, range(shown), two_lines=False)]
+        if not fits(tables[0]):
+            while shown > grid.kept and not fits(_table(grid, range(shown))):
+                shown -= 1
+            tables = list(_parts(grid, range(1, shown), fits))
+        yield Text(grid.title, style="bold")
+        yield from tables
+        if shown < len(grid.headers):
+            yield Text(f"Left out, for want of width: {', '.join(grid.headers[shown:])}.", style="yellow")
+        for note in grid.notes:
             yield Text(note, style="bold yellow" if note.startswith(("MISSING", "NOT PAIRED")) else "dim")
-        yield Text(self.grid.caption, style="dim italic")
+        yield Text(grid.caption, style="dim italic")
 
 
 def render_comparison(comparison: Comparison) -> TerminalTable:
@@ -50,24 +54,34 @@ def render_comparison(comparison: Comparison) -> TerminalTable:
     return TerminalTable(comparison_grid(comparison))
 
 
-def _table(grid: Grid, two_lines: bool, columns: int | None = None) -> Table:
+def _parts(grid: Grid, places: Sequence[int], fits: Callable[[Table], bool]) -> Iterator[Table]:
+    """The columns at ``places``, as few tables as hold them, each behind the first column."""
+    part = [0]
+    for place in places:
+        if len(part) > 1 and not fits(_table(grid, [*part, place])):
+            yield _table(grid, part)
+            part = [0]
+        part.append(place)
+    yield _table(grid, part)
+
+
+def _table(grid: Grid, places: Sequence[int], two_lines: bool = True) -> Table:
+    """The columns of a grid at ``places``."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1 if two_lines else 2, 0, 0))
-    for place, header in enumerate(grid.headers[:columns]):
-        shown = header.replace(" ", "\n") if two_lines else header
-        table.add_column(shown, justify="left" if place == 0 else "right", no_wrap=True)
-    widths = [
-        (
-            max((len(row[i].spread) for row in grid.rows), default=0),
-            max((len(row[i].mark) for row in grid.rows), default=0),
-        )
-        for i in range(len(grid.headers))
-    ]
+    widths = {}
+    for place in places:
+        header = grid.headers[place].replace(" ", "\n") if two_lines else grid.headers[place]
+        table.add_column(Text(header), justify="left" if place == 0 else "right", no_wrap=True)
+        column = [row[place] for row in grid.rows]
+        spread, mark = (max((len(text) for text in texts), default=0)
+                        for texts in ([c.spread for c in column], [c.mark for c in column]))  # fmt: skip
+        widths[place] = (spread, mark)
     for row in grid.rows:
-        cells = zip(row[:columns], widths, strict=False)
-        table.add_row(*(_text(cell, width, place, two_lines) for place, (cell, width) in enumerate(cells)))
+        table.add_row(*(_text(row[place], widths[place], place, two_lines) for place in places))
     return table
 
 

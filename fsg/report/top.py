@@ -47,7 +47,9 @@ class TopConfiguration:
 
 @dataclass(frozen=True, slots=True)
 class TopConfigurations:
-    """``rows``: the best; ``front``: all of the Pareto front, none with one objective. ``varying``: paths that differ."""
+    """``rows``: the best; ``front``: all of the Pareto front, none with one objective. ``varying``: paths that differ, and
+    ``searched`` those of the space, none where it is not known.
+    """
 
     measure: Measure
     objectives: tuple[Measure, ...]
@@ -58,6 +60,7 @@ class TopConfigurations:
     ranked: tuple[TopConfiguration, ...]
     notes: tuple[str, ...]
     provenance: Provenance
+    searched: tuple[str, ...] = ()
 
 
 def top_configurations(
@@ -69,6 +72,7 @@ def top_configurations(
     count: Count = lambda config, name: None,
     allowed: Callable[[Sequence[TrialRecord]], bool] = lambda finished: True,
     device: str = "device not recorded",
+    searched: Sequence[str] = (),
 ) -> TopConfigurations:
     """The ``k`` best configurations by their mean over seeds; who has run fewer seeds than others comes after them.
 
@@ -117,7 +121,7 @@ def top_configurations(
     notes += (f"{broken} finished configurations break a constraint and are left out.",) if broken else ()
     notes += interruptions(records) + mixtures(records)
     origin = provenance(state, (r for r in records if r.status == "finished"), device)
-    return TopConfigurations(measure, others, varying, all_seeds, rows[:k], front, rows, notes, origin)
+    return TopConfigurations(measure, others, varying, all_seeds, rows[:k], front, rows, notes, origin, tuple(searched))
 
 
 def _by_configuration(records: Iterable[TrialRecord]) -> list[dict[int, TrialRecord]]:

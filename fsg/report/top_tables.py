@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from fsg.report.cells import NONE, Cell, Grid, decimals, estimate, number, parameter, short
-from fsg.report.comparison import Measure
+from fsg.report.cells import NONE, Cell, Grid, parameter, short
+from fsg.report.columns import Column, grid, ranked_seeds, ranking_grid
 from fsg.report.top import TopConfiguration, TopConfigurations
 from fsg.study.ledger import StudyState, TrialRecord
 
@@ -14,7 +14,7 @@ def top_grids(top: TopConfigurations, state: StudyState) -> Iterator[Grid]:
     """The best configurations first, then what stands behind them, as far as the sweep has it."""
     yield top_grid(top)
     if top.objectives:
-        yield _grid(top, top.front, f"{top.provenance.study}: the Pareto front", ())
+        yield ranking_grid(top, top.front, f"{top.provenance.study}: the Pareto front")
     if len(top.seeds) > 1:
         yield seeds_grid(top)
     members = [record for record in state.trials.values() if record.exploits]
@@ -25,59 +25,18 @@ def top_grids(top: TopConfigurations, state: StudyState) -> Iterator[Grid]:
 def top_grid(top: TopConfigurations) -> Grid:
     """One row per configuration: rank, mean with its interval, objectives, test accuracy, epochs, what varies."""
     what = "configuration" if len(top.rows) == 1 else "configurations"
-    return _grid(top, top.rows, f"{top.provenance.study}: the best {len(top.rows)} {what}", top.notes)
-
-
-def _grid(top: TopConfigurations, rows: Sequence[TopConfiguration], title: str, notes: tuple[str, ...]) -> Grid:
-    several = len(top.seeds) > 1
-    digits = (
-        decimals([row.metric for row in rows], top.measure.unit) if several else (2 if top.measure.unit == "%" else 4)
-    )
-    scales = {o.name: _digits(o, rows) for o in top.objectives}
-
-    def line(row: TopConfiguration) -> tuple[Cell, ...]:
-        best = row.rank == 1
-        mean = estimate(row.metric, digits, best=best)
-        return (
-            Cell(row.key, mark="▲" if row.on_front else "", best=best),
-            Cell(str(row.rank)),
-            mean,
-            *([Cell(str(len(row.values)))] if several else []),
-            *(Cell(number(row.objectives[o.name], scales[o.name])) for o in top.objectives),
-            Cell(NONE if row.test_accuracy is None else f"{row.test_accuracy:.1f}"),
-            Cell(str(row.epochs)),
-            *(Cell(parameter(row.parameters[path])) for path in top.varying),
-        )
-
-    headers = ["trial", "#", top.measure.label, *(["n"] if several else []), *(o.label for o in top.objectives)]
-    return Grid(
-        title=title,
-        headers=(*headers, "test [%]", "epochs", *short(top.varying)),
-        rows=tuple(map(line, rows)),
-        notes=notes,
-        caption=top.provenance.line(),
-    )
-
-
-def _digits(measure: Measure, rows: Iterable[TopConfiguration]) -> int:
-    """None for whole numbers such as bits, else two."""
-    return 0 if all(float(row.objectives[measure.name]).is_integer() for row in rows) else 2
+    return ranking_grid(top, top.rows, f"{top.provenance.study}: the best {len(top.rows)} {what}", top.notes)
 
 
 def seeds_grid(top: TopConfigurations) -> Grid:
     """Every seed of the best configurations: what the search saw as a mean."""
-    digits = 2 if top.measure.unit == "%" else 4
-    rows = tuple(
-        (
-            Cell(row.key, best=row.rank == 1),
-            *(Cell(number(row.values[s], digits) if s in row.values else NONE) for s in top.seeds),
-        )
-        for row in top.rows
+    trial: Column[TopConfiguration] = Column(
+        "trial", lambda row: row.key, lambda row: Cell(row.key, best=row.rank == 1)
     )
-    return Grid(
+    return grid(
+        (trial, *ranked_seeds(top)),
+        top.rows,
         title=f"{top.provenance.study}: {top.measure.label} of every seed",
-        headers=("trial", *(f"seed {seed}" for seed in top.seeds)),
-        rows=rows,
         notes=(f"{NONE}: not run, because the interval of the seeds before said that the best cannot be reached.",),
         caption=top.provenance.line(),
     )
@@ -103,6 +62,7 @@ def schedule_grid(top: TopConfigurations, records: Sequence[TrialRecord]) -> Gri
             "another member, then the values were changed.",
         ),
         caption=top.provenance.line(),
+        kept=3 + len(paths),
     )
 
 

@@ -5,7 +5,8 @@ from handmade import HEADER, Metric, arms, state, trial
 from scipy import stats
 
 from fsg.errors import StudyError
-from fsg.report.comparison import arm_metrics, compare
+from fsg.report.columns import arm_metrics
+from fsg.report.comparison import compare
 
 PERCENT = Metric()
 

@@ -9,7 +9,8 @@ import pytest
 from handmade import Metric, arms, state, trial
 
 from fsg.errors import StudyError
-from fsg.report.cells import Cell, Grid, comparison_grid
+from fsg.report.cells import Cell, Grid
+from fsg.report.columns import comparison_grid
 from fsg.report.comparison import compare
 from fsg.report.csv import comparison_csv, seeds_csv
 from fsg.report.factors import factor_grid, factor_report

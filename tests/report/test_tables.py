@@ -5,7 +5,8 @@ import pytest
 from handmade import Metric, arms, state, trial
 from rich.console import Console
 
-from fsg.report.cells import comparison_grid, number
+from fsg.report.cells import number
+from fsg.report.columns import comparison_grid
 from fsg.report.comparison import compare
 from fsg.report.markdown import comparison_markdown
 from fsg.report.terminal import render_comparison

@@ -2,18 +2,37 @@
 
 import csv
 import io
+import re
+from pathlib import Path
 
 import pytest
 from handmade import HEADER, Metric, state, trial
+from rich.console import Console
 
 from fsg.errors import StudyError
 from fsg.report.csv import top_csv
 from fsg.report.markdown import grid_markdown
 from fsg.report.search_figures import all_curves, pareto_pairs, schedules
+from fsg.report.study_report import make_report
+from fsg.report.terminal import TerminalTable
 from fsg.report.top import top_configurations
 from fsg.report.top_tables import importance_grid, schedule_grid, seeds_grid, top_grid
 from fsg.study.ledger import Exploit
 from fsg.study.space import parse_domain
+from fsg.study.spec import parse_study
+from fsg.yaml_source import YamlSource
+
+
+def sweep(**over):
+    """The specification of a search for the best ``optimizer.lr``."""
+    data = {
+        "name": "search",
+        "base": {"epochs": 3},
+        "metric": {"name": "val_accuracy", "mode": "max", "unit": "%"},
+        "space": {"optimizer.lr": {"loguniform": [1e-4, 1e-1]}},
+        "search": {"sampler": "random", "trials": 4},
+    }
+    return parse_study(YamlSource(Path("sweep.yaml"), data | over))
 
 
 def configured(lr, seed, value, **fields):
@@ -79,6 +98,62 @@ def test_what_breaks_a_constraint_is_left_out_and_counted(raced):
     top = top_configurations(raced, Metric(), 5, allowed=lambda trials: trials[0].config["optimizer"]["lr"] != 0.2)
     assert [row.key for row in top.rows] == ["0.1-0", "0.3-0"]
     assert top.notes[-1] == "1 finished configurations break a constraint and are left out."
+
+
+SEARCHED = ("lr", "beta", "length", "d_state", "slow_net", "weight_decay", "momentum", "hidden", "rank", "taps")
+
+
+def searched_widely(rows=3):
+    """A ranking over ten searched parameters; ``made`` follows from them, epochs and test accuracy are constants."""
+    points = [{name: round(0.1234 * (i + 1), 4) for name in SEARCHED} | {"made": f"m{i}"} for i in range(rows)]
+    trials = (trial("-", 0, 90.0 + i, key=f"k{i}", config=point) for i, point in enumerate(points))
+    return top_configurations(state(*trials), Metric(), searched=SEARCHED)
+
+
+def test_searched_parameters_come_first_and_constants_last():
+    headers = top_grid(searched_widely()).headers
+    assert headers[:3] == ("trial", "#", "val_accuracy [%]") and set(headers[3:13]) == set(SEARCHED)
+    assert headers[13:] == ("made", "test [%]", "epochs")
+    one_row = top_grid(searched_widely(rows=1)).headers
+    assert one_row == ("trial", "#", "val_accuracy [%]", "test [%]", "epochs"), "one row has nothing that varies"
+
+
+@pytest.mark.parametrize("width", [200, 120, 80, 60, 40, 30])
+def test_no_terminal_is_too_narrow_for_the_searched_parameters(width):
+    console = Console(width=width, file=io.StringIO())
+    grid = top_grid(searched_widely())
+    console.print(TerminalTable(grid))
+    said = console.file.getvalue()
+    left_out = said.partition("Left out, for want of width: ")[2].partition(".")[0]
+    words = set(said.replace(left_out, "").split()) if left_out else set(said.split())
+    assert set(SEARCHED) <= words
+    assert len(re.findall("(?m)^k0 ", said)) == len(re.findall("(?m)^trial +[^· ]", said)), "each part names its rows"
+    values = {cell.text for row in grid.rows for cell in row[3:13]}
+    assert values <= words
+    assert max(map(len, said.splitlines())) <= width
+    assert ("epochs" in left_out) == (width < 200)
+
+
+def test_a_choice_among_sections_is_a_searched_parameter_too():
+    space = {"gradient": {"choice": ["ste", "fsg"]}, "optimizer.lr": {"loguniform": [1e-4, 1e-1]}}
+    points = [
+        {"gradient": {"name": "ste"}, "optimizer": {"lr": 0.1}},
+        {"gradient": {"name": "fsg", "beta": 0.5}, "optimizer": {"lr": 0.2}},
+    ]
+    trials = (trial("-", 0, 90.0 + i, key=f"k{i}", config=point) for i, point in enumerate(points))
+    grid = make_report(sweep(space=space), state(*trials)).grids[0]
+    assert grid.headers[3:6] == ("name", "lr", "beta") and grid.kept == 5, "beta follows from the choice"
+
+
+def test_epochs_that_were_searched_are_one_column():
+    trials = (trial("-", 0, 90.0 + i, key=f"k{i}", config={"epochs": 3 + i}) for i in range(2))
+    top = top_configurations(state(*trials), Metric(), searched=("epochs",))
+    assert top_grid(top).headers == ("trial", "#", "val_accuracy [%]", "epochs", "test [%]")
+
+
+def test_the_schedule_of_a_population_loses_no_parameter_either(members):
+    grid = schedule_grid(top_configurations(state(*members), Metric()), members)
+    assert grid.kept == len(grid.headers)
 
 
 OBJECTIVES = [Metric("step_ms", "min", "ms"), Metric("bits", "min", "")]
