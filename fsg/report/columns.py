@@ -281,7 +281,7 @@ def ranking_columns(top: TopConfigurations) -> tuple[Column[TopConfiguration], .
         Column(
             measure.label,
             lambda row: row.metric,
-            lambda row: estimate(row.metric, digits, best=row.rank == 1),
+            lambda row: estimate(row.metric, digits, best=row.best),
             csv=_ends(measure.name)[:3],
             keep=True,
         ),
@@ -330,7 +330,7 @@ def ranking_records(top: TopConfigurations) -> Iterator[dict[str, Any]]:
 
 
 def _configuration(row: TopConfiguration) -> Cell:
-    return Cell(row.key, mark="▲" if row.on_front else "", best=row.rank == 1)
+    return Cell(row.key, mark="▲" if row.on_front else "", best=row.best)
 
 
 def _parameter(path: str, name: str, searched: bool) -> Column[TopConfiguration]:

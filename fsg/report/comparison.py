@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fsg.errors import StudyError
 from fsg.report.notes import interruptions
 from fsg.stats.curves import area
+from fsg.stats.leader import leader, stands_out
 from fsg.stats.paired import Interval, Vector, equivalence_test, holm, matched, mean_interval, paired_interval, t_test
 from fsg.stats.sequential import Looks
 from fsg.study.ledger import finite
@@ -95,7 +96,7 @@ class ArmRow:
     """One arm. A field is None where it does not apply (an arm against itself) or nothing could be paired.
 
     ``areas``: by seed, the area under the metric's learning curve per epoch, which is the curve's mean height; none for a
-    metric that is measured at the end alone.
+    metric that is measured at the end alone. ``best``: tests tell it as better than every other arm.
     """
 
     arm: str
@@ -136,7 +137,7 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The comparison table of an ablation, before any rendering."""
+    """The comparison table of an ablation, before any rendering. ``leader``: the arm with the best mean, by chance or not."""
 
     measure: Measure
     reference: str | None
@@ -146,6 +147,7 @@ class Comparison:
     rows: tuple[ArmRow, ...]
     notes: tuple[str, ...]
     provenance: Provenance
+    leader: str | None = None
 
 
 def compare(
@@ -195,7 +197,11 @@ def compare(
 
     vs_reference, verdict_reference = against(reference)
     vs_baseline, verdict_baseline = against(baseline)
-    best = _best_arm(values, measure)
+    comparable = {arm: of_seed for arm, of_seed in values.items() if arm not in apart}
+    first = leader(comparable, measure.mode)
+    shown = [column[first] for column in (verdict_reference, verdict_baseline) if first in column]
+    tested = looks is None and all(verdict.differs for verdict in shown)  # no star beside a mark that says otherwise
+    best = first if tested and first is not None and stands_out(comparable, first, measure.mode, interval) else None
     rows = tuple(
         ArmRow(
             arm=arm,
@@ -226,6 +232,7 @@ def compare(
         + tuple(_notes(rows, measure, reference, baseline, interval, smallest_effect))
         + interruptions(state.trials.values()),
         provenance=provenance(state, (r for of_seed in finished.values() for r in of_seed.values()), device, equal),
+        leader=first,
     )
 
 
@@ -344,15 +351,6 @@ def _first_line(text: str, most: int = 120) -> str:
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
-def _best_arm(values: Mapping[str, Mapping[int, float]], measure: Measure) -> str | None:
-    """The arm with the best mean among those with the most seeds: an arm that lost its bad seeds must not win by it."""
-    most = max(len(of_seed) for of_seed in values.values())
-    if most == 0:
-        return None
-    means = {arm: sum(v.values()) / len(v) for arm, v in values.items() if len(v) == most}
-    return (max if measure.mode == "max" else min)(means, key=lambda arm: means[arm])
-
-
 # What the reader must know --------------------------------------------------------------------------------------------
 def _notes(
     rows: Sequence[ArmRow],
@@ -380,6 +378,10 @@ def _notes(
         if smallest_effect is not None:
             marks += "; ≈ equivalent: within the smallest effect of interest (two one-sided tests)"
         yield marks + "; no mark: the seeds do not tell."
+        yield (
+            f"Bold (★): better than every other arm at {1 - confidence:.2g} after Holm's correction over them and in each "
+            f"column (paired t){'' if any(row.best for row in rows) else '; here no arm is'}."
+        )
     if smallest_effect is not None:
         unit = " points" if measure.unit == "%" else f" {measure.unit}".rstrip()
         yield f"Smallest effect of interest, fixed before the study: {smallest_effect:g}{unit}."

@@ -93,11 +93,11 @@ def learning_curves(
 ) -> Figure:
     """``metric`` against the epoch: the mean over finished seeds of each arm with its pointwise t band, at most 8 arms.
 
-    ``arms`` None takes four, for more bands hide each other: reference, baseline, best, then the table's order.
+    ``arms`` None takes four, for more bands hide each other: reference, baseline, the best mean, then the table's.
     """
     rows = {row.arm: row for row in comparison.rows}
     if arms is None:
-        first = [comparison.reference, comparison.baseline, *(row.arm for row in comparison.rows if row.best)]
+        first = [comparison.reference, comparison.baseline, comparison.leader]
         arms = list(dict.fromkeys([name for name in first if name] + list(rows)))[:4]
     unknown = [name for name in arms if name not in rows]
     if unknown or len(arms) > len(_COLOURS):

@@ -26,7 +26,7 @@ _PANEL = 3.6  # inches
 
 
 def all_curves(top: TopConfigurations, records: Sequence[TrialRecord]) -> Figure:
-    """The metric against the epoch of every trial, coloured by how it ended, the best configuration's seeds on top.
+    """The metric against the epoch of every trial, coloured by how it ended, the seeds of rank 1 on top.
 
     The axis leaves out the worst tenth of values: first epochs and diverging trials would press the rest together.
     """
@@ -42,7 +42,7 @@ def all_curves(top: TopConfigurations, records: Sequence[TrialRecord]) -> Figure
             if not pairs:
                 continue
             first = twins is not None and record.config | {"seed": 0} == twins
-            what = "best configuration" if first else record.status
+            what = "rank 1" if first else record.status
             colour = BEST if first else _COLOURS.get(record.status, STOPPED)
             label = what if what not in counts else None
             counts[what] = counts.get(what, 0) + 1
@@ -86,7 +86,7 @@ def pareto_pairs(top: TopConfigurations) -> Figure:
 
 
 def schedules(top: TopConfigurations, records: Sequence[TrialRecord], domains: Mapping[str, Domain]) -> Figure:
-    """What each member of a population trained with, path by path, against the epoch; the best member's on top."""
+    """What each member of a population trained with, path by path, against the epoch; that of rank 1 on top."""
     best = top.ranked[0].key if top.ranked else None
     with _style():
         figure, panels = _panels(len(domains), min(_PANEL * len(domains), 14.0), 3.2)
@@ -107,7 +107,7 @@ def schedules(top: TopConfigurations, records: Sequence[TrialRecord], domains: M
                 axes.set_yticks(range(len(domain.choices)), [str(choice) for choice in domain.choices])
             _whole_epochs(axes)
             axes.set(xlabel="epoch", title=path)
-        _caption(figure, top.provenance, "orange: the best member")
+        _caption(figure, top.provenance, "orange: the member of rank 1")
     return figure
 
 

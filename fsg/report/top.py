@@ -15,6 +15,7 @@ from fsg.config import canonical_json
 from fsg.errors import StudyError
 from fsg.report.comparison import TEST_ACCURACY, Measure, MetricLike, Provenance, provenance
 from fsg.report.notes import interruptions
+from fsg.stats.leader import stands_out
 from fsg.stats.paired import Interval, mean_interval
 from fsg.stats.pareto import pareto_front
 from fsg.study.versions import mixtures
@@ -31,7 +32,8 @@ class TopConfiguration:
     """One configuration: its place from 1, the key of its first seed's trial, and its final values by seed.
 
     ``objectives``: the mean of each further one; ``parameters``: those that differ between configurations, as they were in
-    its last epochs; ``on_front``: nothing is as good in all objectives and better in one.
+    its last epochs; ``on_front``: nothing is as good in all objectives and better in one; ``best``: the first, where tests
+    tell it as better than every other that ran as many seeds.
     """
 
     rank: int
@@ -43,6 +45,7 @@ class TopConfiguration:
     objectives: Mapping[str, float]
     parameters: Mapping[str, Any]
     on_front: bool = False
+    best: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +115,11 @@ def top_configurations(
     on_front = (
         pareto_front([_larger_is_better(row, measure, others) for row in found]) if others else [False] * len(found)
     )
+    whole = {row.key: row.values for row in found if len(row.values) == most}
+    best = bool(found) and stands_out(whole, found[0].key, measure.mode)
     rows = tuple(
-        replace(r, rank=n, on_front=on) for n, (r, on) in enumerate(zip(found, on_front, strict=True), start=1)
+        replace(row, rank=rank, on_front=on, best=best and rank == 1)
+        for rank, (row, on) in enumerate(zip(found, on_front, strict=True), start=1)
     )
     all_seeds = tuple(sorted({seed for row in rows for seed in row.values}))
     front = tuple(row for row in rows if row.on_front)
@@ -161,6 +167,10 @@ def _notes(
         yield (
             f"Means over {most} seeds; ± is the half-width of the 95% t interval. The search saw the mean; every seed is "
             "in the next table."
+        )
+        yield (
+            "Bold (★): better than every other of as many seeds at 0.05 after Holm's correction over them (paired t)"
+            + ("." if any(row.best for row in rows) else "; here none is.")
         )
         if fewer:
             yield f"{fewer} configurations ran fewer seeds, because the rest could not save them, and stand last."

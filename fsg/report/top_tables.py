@@ -30,9 +30,7 @@ def top_grid(top: TopConfigurations) -> Grid:
 
 def seeds_grid(top: TopConfigurations) -> Grid:
     """Every seed of the best configurations: what the search saw as a mean."""
-    trial: Column[TopConfiguration] = Column(
-        "trial", lambda row: row.key, lambda row: Cell(row.key, best=row.rank == 1)
-    )
+    trial: Column[TopConfiguration] = Column("trial", lambda row: row.key, lambda row: Cell(row.key, best=row.best))
     return grid(
         (trial, *ranked_seeds(top)),
         top.rows,
@@ -49,7 +47,7 @@ def schedule_grid(top: TopConfigurations, records: Sequence[TrialRecord]) -> Gri
     rows = []
     for record in sorted(records, key=lambda r: place.get(r.key, len(records) + 1)):
         begun = [parameter(_value(record, path)) for path in paths]
-        rows.append((Cell(record.key, best=place.get(record.key) == 1), Cell("0"), Cell(NONE), *map(Cell, begun)))
+        rows.append((Cell(record.key), Cell("0"), Cell(NONE), *map(Cell, begun)))
         for e in record.exploits:
             now = [Cell(parameter(e.values.get(path))) for path in paths]
             rows.append((Cell(record.key), Cell(str(e.epoch)), Cell(e.donor), *now))

@@ -7,6 +7,8 @@ from scipy import stats
 from fsg.errors import StudyError
 from fsg.report.columns import arm_metrics
 from fsg.report.comparison import compare
+from fsg.stats.leader import stands_out
+from fsg.stats.sequential import plan_looks
 
 PERCENT = Metric()
 
@@ -89,17 +91,62 @@ def test_a_failure_of_many_lines_is_told_in_its_first():
     assert "seed 0 failed: boom." in notes(study)
 
 
+def best(study, **more):
+    return [arm for arm, row in rows(study, **more).items() if row.best]
+
+
+def test_the_best_arm_is_the_one_that_tests_tell_from_every_other():
+    ahead = {"full": (90.0, 91.0, 92.0, 93.0), "near": (85.1, 86.0, 86.9, 88.2), "ste": (70.0, 70.9, 72.1, 73.0)}
+    assert best(arms(**ahead)) == ["full"]
+    assert (
+        "Bold (★): better than every other arm at 0.05 after Holm's correction over them and in each column (paired t)."
+        in notes(arms(**ahead))
+    )
+    near = ahead | {"near": (95.0, 80.0, 91.0, 92.0)}
+    assert best(arms(**near)) == [], "the largest mean alone is no best"
+    assert "(paired t); here no arm is." in notes(arms(**near))
+
+
+def test_one_seed_or_one_arm_has_no_best():
+    assert best(arms(full=(90.0,), ste=(1.0,))) == []
+    assert best(arms(full=(90.0, 91.0, 92.5)), baseline=None) == []
+
+
 def test_an_arm_that_lost_its_bad_seeds_is_not_the_best():
+    seeds = enumerate((90.0, 92.0, 91.0, 93.5))
     study = state(
-        trial("full", 0, 90.0), trial("full", 1, 92.0),
-        trial("ste", 0, 99.0), trial("ste", 1, 1.0, status="failed"),
+        *(trial("full", s, v) for s, v in seeds), *(trial("ste", s, 1.0 + s) for s in (0, 1)),
+        *(trial("lucky", s, 99.0 + s / 9, status="failed" if s else "finished") for s in range(4)),
     )  # fmt: skip
-    assert rows(study)["full"].best and not rows(study)["ste"].best
+    assert compare(study, metric=PERCENT, reference="full", baseline="ste").leader == "full"
+    assert best(study) == [], "one pair tells nothing of the lucky arm"
 
 
 def test_the_best_arm_of_a_loss_is_the_lowest():
-    found = rows(arms(full=(0.5, 0.6), ste=(0.2, 0.3)), metric=Metric("val_accuracy", "min", ""))
-    assert found["ste"].best and not found["full"].best
+    values = {"full": (0.5, 0.6, 0.7), "ste": (0.2, 0.31, 0.4)}
+    assert best(arms(**values), metric=Metric("val_accuracy", "min", "")) == ["ste"]
+    assert best(arms(**values), metric=Metric("val_accuracy", "max", "")) == ["full"]
+
+
+def test_no_star_stands_where_the_table_has_no_mark():
+    """p = 0.035 of x against full: told in the family of x's rivals, which ste eases, and not in full's column."""
+    values = {"full": (50.0,) * 5, "ste": (49.8, 50.1, 50.3, 49.5, 50.7), "x": (50.2, 50.6, 51.6, 51.0, 52.2)}
+    assert stands_out({arm: dict(enumerate(of)) for arm, of in values.items()}, "x", "max")
+    assert not rows(arms(**values))["x"].verdict_reference.differs
+    assert best(arms(**values)) == []
+    assert best(arms(**values), reference=None) == ["x"], "without that column nothing contradicts it"
+
+
+def test_arms_of_other_images_neither_take_the_star_nor_keep_it_from_others():
+    values = {"full": (90.0, 91.0, 92.5), "ste": (70.0, 71.5, 72.0), "other": (99.0, 98.0, 99.5)}
+    assert best(arms(**values)) == ["other"]
+    assert best(arms(**values), apart={"other"}) == ["full"]
+
+
+def test_seeds_that_were_added_one_by_one_get_no_star_for_no_fixed_sample_test_is_made_of_them():
+    values = {"full": (90.0, 91.0, 92.5, 93.0), "ste": (70.0, 71.5, 72.0, 72.9)}
+    assert best(arms(**values)) == ["full"]
+    assert best(arms(**values), looks=plan_looks(3, 10)) == []
 
 
 def test_epochs_to_target_are_counted_against_the_baselines_own_last_loss_of_that_seed():

@@ -9,7 +9,9 @@ from fsg.report.cells import number
 from fsg.report.columns import comparison_grid
 from fsg.report.comparison import compare
 from fsg.report.markdown import comparison_markdown
+from fsg.report.study_report import make_report
 from fsg.report.terminal import render_comparison
+from tests.report.test_study_report import study as spec
 
 STUDY = arms(
     full=(91.0, 92.0, 93.5), no_hgs_fsg_lre=(88.0, 89.5, 90.0), ste=(90.0, 90.5, 92.0), multi_fc=(70.0, 80.0, 91.0)
@@ -44,8 +46,25 @@ def test_no_line_of_the_table_is_wider_than_the_terminal(width):
 
 def test_120_columns_hold_one_line_per_arm_and_80_hold_every_column():
     wide, narrow = (printed(render_comparison(comparison()), width) for width in (120, 80))
-    assert re.search(r"full ★ +3 +92\.\d ± +\d+\.\d +90\.0 +reference +\+1\.\d ± +\d\.\d", wide)
+    assert re.search(r"full +3 +92\.\d ± +\d+\.\d +90\.0 +reference +\+1\.\d ± +\d\.\d", wide)
     assert "Left out" not in narrow and "step" in narrow and "±" in narrow
+
+
+CLEAR = arms(full=(91.0, 92.0, 93.5, 92.5), ste=(80.0, 80.5, 82.0, 81.4))
+
+
+UNCLEAR = arms(full=(91.0, 92.0, 93.5, 92.5), ste=(90.0, 94.0, 91.0, 90.5))
+
+
+@pytest.mark.parametrize(("study", "starred"), [(CLEAR, True), (UNCLEAR, False)])
+def test_star_and_bold_stand_in_every_rendering_only_where_tests_tell_the_best(study, starred, tmp_path):
+    report = make_report(spec(arms={"full": {}}, baselines=["ste"]), study)
+    assert (f"full {'★ ' if starred else '  '}" in printed(report.terminal[0], 120)) and ("full" in report.markdown)
+    files = {path.name: path.read_text() for path in report.write(tmp_path, drawings=False)}
+    assert ("| **full** | " in files["comparison.md"]) == starred
+    assert (r"\textbf{full}" in files["comparison.tex"]) == starred
+    assert ("<td class='best'>full</td>" in files["report.html"]) == starred
+    assert ("| **full** | " in report.markdown) == starred, "what MLflow shows"
 
 
 def test_columns_left_out_for_width_are_named():

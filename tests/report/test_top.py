@@ -35,6 +35,12 @@ def sweep(**over):
     return parse_study(YamlSource(Path("sweep.yaml"), data | over))
 
 
+def printed(grid):
+    console = Console(width=120, file=io.StringIO())
+    console.print(TerminalTable(grid))
+    return console.file.getvalue()
+
+
 def configured(lr, seed, value, **fields):
     config = {"seed": seed, "optimizer": {"lr": lr, "name": "adam"}}
     return trial("sweep", seed, value, key=f"{lr}-{seed}", config=config, **fields)
@@ -76,6 +82,29 @@ def test_the_table_says_how_often_trials_were_interrupted(raced):
         {"cause": "lost", "epoch": 3, "reason": "lost: its node went away."}
     )
     assert top_configurations(raced, Metric(), 5).notes[-1].endswith("by cause: 1 lost.")
+
+
+def test_rank_1_is_bold_only_where_tests_tell_it_from_every_other_of_as_many_seeds(raced):
+    top = top_configurations(raced, Metric(), 5)
+    assert [row.best for row in top.rows] == [False] * 3, "one lucky seed of the second is in the way"
+    assert any(note.endswith("(paired t); here none is.") for note in top.notes)
+    clear = [configured(lr, s, v + s * (1 + lr)) for lr, v in ((0.1, 60.0), (0.2, 95.0), (0.3, 50.0)) for s in range(3)]
+    few = configured(0.5, 0, 99.0)
+    top = top_configurations(state(*clear, few), Metric())
+    assert [(row.parameters["optimizer.lr"], row.best) for row in top.rows] == [
+        (0.2, True), (0.1, False), (0.3, False), (0.5, False),
+    ]  # fmt: skip
+    for grid in (top_grid(top), seeds_grid(top)):
+        assert [row[0].best for row in grid.rows] == [True, False, False, False]
+    assert "**0.2-0**" in grid_markdown(top_grid(top)) and "★" in printed(top_grid(top))
+    lowest = top_configurations(state(*clear, few), Metric(mode="min"))
+    assert [row.parameters["optimizer.lr"] for row in lowest.rows if row.best] == [0.3]
+
+
+def test_one_seed_a_configuration_makes_nothing_bold():
+    top = top_configurations(state(*(configured(lr, 0, 90 * lr) for lr in (0.1, 0.9))), Metric())
+    assert not any(cell.best for row in top_grid(top).rows for cell in row)
+    assert not any("Bold" in note for note in top.notes)
 
 
 def test_one_seed_has_no_interval_and_names_are_short():
@@ -216,7 +245,7 @@ def test_every_trial_has_its_learning_curve(raced):
     (axes,) = all_curves(top, list(raced.trials.values())).axes
     assert len(axes.lines) == 8
     assert {t.get_text() for t in axes.get_legend().get_texts()} == {
-        "best configuration (3)", "finished (4)", "pruned (1)",
+        "rank 1 (3)", "finished (4)", "pruned (1)",
     }  # fmt: skip
 
 
