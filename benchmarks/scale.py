@@ -64,9 +64,9 @@ def driver(trials: int, sampler: str, seconds: float) -> dict[str, Any]:
 
     from fsg.report.progress import Progress
     from fsg.tune.recorder import Recorder, StartRecorder
+    from fsg.tune.reports import EpochReport, as_result
     from fsg.tune.scheduler import make_scheduler
     from fsg.tune.searcher import SweepSearcher
-    from fsg.tune.trainable import CHECKPOINT, LAYERS, METRICS
 
     folder, spec = study(trials, sampler)
     progress = Progress("scale", trials, EPOCHS, "val_accuracy", "max")
@@ -95,7 +95,7 @@ def driver(trials: int, sampler: str, seconds: float) -> dict[str, Any]:
                 exhausted = True
                 break
             trial = SimpleNamespace(trial_id=f"t{count}", config=config, epoch=0, best=numbers.gauss(90, 4))
-            recorder.on_trial_add(None, trial)
+            recorder.inner.on_trial_add(None, trial)
             starts.on_trial_start(0, [], trial)
             heapq.heappush(queue, (now + EPOCH_SECONDS * numbers.uniform(0.8, 1.25), count, trial))
             count += 1
@@ -105,9 +105,8 @@ def driver(trials: int, sampler: str, seconds: float) -> dict[str, Any]:
         trial.epoch += 1
         accuracy = trial.best - 30 / (trial.epoch + 1) + numbers.gauss(0, 0.5)
         metrics = {"epoch": trial.epoch, "val_accuracy": accuracy, "train_loss": 2 / trial.epoch, "step_ms": 5.0}
-        result = {
-            METRICS: json.dumps(metrics), LAYERS: "{}", CHECKPOINT: "last.pt", "done": trial.epoch == EPOCHS, **metrics,
-        }  # fmt: skip
+        status = "finished" if trial.epoch == EPOCHS else "running"
+        result = as_result(EpochReport(trial.epoch, metrics, {}, Path("last.pt"), status))
         if result["done"]:
             recorder.on_trial_complete(None, trial, result)
             searcher.on_trial_complete(trial.trial_id, result)

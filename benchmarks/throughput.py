@@ -71,9 +71,9 @@ class NothingTrainable(trainable.FsgTrainable):
 
     def _build(self) -> None:
         """As the real one, without the trainer and its data."""
-        config = TrialConfig.model_validate_json(self.trial_config["trial"])
+        config = self.assignment.config
         self.trainer = Nothing(config)  # type: ignore[assignment]
-        self.checkpoints = CheckpointStore(Path(self.trial_config["checkpoint"]))
+        self.checkpoints = CheckpointStore(self.assignment.checkpoint)
         self.checkpoints.load()
         self.fingerprint, self.resumed, self.alone, self.until = None, False, False, config.epochs
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from fsg.study.spec import SweepSpec
 from fsg.tune.configurations import configuration, outcomes
 from fsg.tune.populations import Explore, Member, Perturb, Point, changes
 from fsg.tune.proposals import Infeasible
+from fsg.tune.reports import EpochReport, TrialAssignment, TrialEnd, report_of
 from fsg.tune.searcher import SweepSearcher
-from fsg.tune.trainable import FAILED
 
 
 def make_explore(spec: SweepSpec) -> Explore:
@@ -80,31 +81,30 @@ class PopulationSearcher(SweepSearcher):
             self._end_all()
         return self._left.popleft() if self._left else None
 
-    def tune_config(self, trial: PlannedTrial) -> dict[str, Any]:
+    def assignment(self, trial: PlannedTrial) -> TrialAssignment:
         """Tells the worker where to pause, and what the ledger knows already."""
-        heard = self._members[trial.key].epoch
-        return super().tune_config(trial) | {"until": self._until, "heard": heard}
+        return replace(super().assignment(trial), heard=self._members[trial.key].epoch, until=self._until)
 
     def on_trial_result(self, trial_id: str, result: dict) -> None:
         """An epoch."""
         super().on_trial_result(trial_id, result)
-        if "epoch" in result:
-            _learn(self._spec, self._members[self._begun[trial_id].key], result)
+        report = report_of(result)
+        if isinstance(report, EpochReport):
+            _learn(self._spec, self._members[self._begun[trial_id].key], report.metrics)
 
-    def ended(self, trial: PlannedTrial, result: dict | None, error: bool) -> None:
+    def ended(self, trial: PlannedTrial, report: EpochReport | TrialEnd | None) -> None:
         """A member has come to a pause or to its end, or was lost."""
         member = self._members[trial.key]
-        if error or not result or FAILED in result:
+        if not isinstance(report, EpochReport):
             member.over = True
-            reason = (result or {}).get(FAILED) or "crashed"
-            self._proposals.end(member.key, "failed", reason=str(reason))
+            self._proposals.end(member.key, "failed", reason=str(report or "crashed"))
             return
-        _learn(self._spec, member, result)
-        self._proposals.report(member.key, result)
-        if result["epoch"] >= trial.config.epochs:
+        _learn(self._spec, member, report.metrics)
+        self._proposals.report(member.key, report.metrics)
+        if report.epoch >= trial.config.epochs:
             member.over = True
             owner = self._configurations[member.key]
-            owner.finish(self._spec, trial.seed, result)
+            owner.finish(self._spec, trial.seed, report.metrics)
             self._finish(owner)
 
     def _go_on(self) -> Iterator[PlannedTrial]:

@@ -8,7 +8,6 @@ Proof: ``tests/tune/test_recorder.py``.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,27 +18,15 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from fsg.config import TrialConfig
 from fsg.errors import StudyError
 from fsg.files import previous_of
 from fsg.study.folder import in_study
 from fsg.study.ledger import Ledger, TrialRecord
 from fsg.tune.packing import Packing
-from fsg.tune.retry import Cause, Limits, decide, read_crash
+from fsg.tune.reports import EpochReport, TrialAssignment, TrialEnd, assignment_of, report_of
+from fsg.tune.retry import Limits, decide, read_crash
 from fsg.tune.room import Room
-from fsg.tune.snapshots import NotInSnapshots
-from fsg.tune.trainable import (
-    CHECKPOINT,
-    DAMAGED,
-    DEVICE,
-    FAILED,
-    FINGERPRINT,
-    LAYERS,
-    MEMORY,
-    METRICS,
-    PAUSED,
-    RESOURCES,
-)
+from fsg.tune.snapshots import NotInSnapshots, Unrecorded
 
 
 class Recorder(NotInSnapshots, TrialScheduler):
@@ -72,7 +59,7 @@ class Recorder(NotInSnapshots, TrialScheduler):
         self._epochs = {key: record.epochs[-1]["epoch"] for key, record in known.items() if record.epochs}
         self._retries = {key: list(record.retries) for key, record in known.items()}
         self._peaks = {key: record.memory[0] for key, record in known.items() if record.memory}
-        self._blamed: dict[str, tuple[Cause, str]] = {}
+        self._blamed: dict[str, TrialEnd] = {}
         self._again: set[str] = set()
         self._ended: set[str] = set()
 
@@ -87,60 +74,65 @@ class Recorder(NotInSnapshots, TrialScheduler):
         return self.inner.set_search_properties(metric, mode, **spec)
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Pass on."""
+        """From now on it is in no snapshot of Ray's. Pass on."""
+        trial.__class__ = Unrecorded  # an attribute of its own instead would cost each trial 1.5 kB
         self.inner.on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Write the epoch, then ask; write the pruning if that is the answer."""
-        self._write_epoch(trial, result)
+        report, assignment = report_of(result), assignment_of(trial)
+        assert isinstance(report, EpochReport)
+        self._write_epoch(assignment, report)
         decision = self.inner.on_trial_result(tune_controller, trial, result)
         if decision == TrialScheduler.STOP:
             reason = getattr(self.inner, "reason", None) or type(self.inner).__name__
-            self._end(trial, "pruned", epoch=result["epoch"], reason=reason)
-            previous_of(Path(result[CHECKPOINT])).unlink(missing_ok=True)  # as the worker does where a trial finishes
-        elif self._takes_too_much(trial):
-            self.interrupted(trial.config["key"], "packed", "its memory is known now; it goes on with a smaller share.")
+            self._end(assignment.key, "pruned", epoch=report.epoch, reason=reason)
+            previous_of(report.checkpoint).unlink(missing_ok=True)  # as the worker does where a trial finishes
+        elif self._takes_too_much(assignment):
+            end = TrialEnd("packed", "its memory is known now; it goes on with a smaller share.")
+            self.interrupted(assignment.key, end)
             return TrialScheduler.STOP
         return decision
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Write the last epoch and the end, then pass on."""
-        reason = result.get(FAILED)
-        if reason:
-            self._end(trial, "failed", reason=reason)
-        elif METRICS in result and trial.config["key"] not in self._ended | self._again:
-            if result.get(PAUSED):
-                self._write_epoch(trial, result, ("paused", {"epoch": result["epoch"]}))
+        report, assignment = report_of(result), assignment_of(trial)
+        key = assignment.key
+        if isinstance(report, TrialEnd):
+            self._end(key, "failed", reason=str(report))
+        elif report is not None and key not in self._ended | self._again:
+            if report.status == "paused":
+                self._write_epoch(assignment, report, ("paused", {"epoch": report.epoch}))
             else:
-                self._write_epoch(trial, result, ("finished", {"metrics": json.loads(result[METRICS])}))
-                self._ended.add(trial.config["key"])
-        if trial.config["key"] not in self._again:
+                self._write_epoch(assignment, report, ("finished", {"metrics": report.metrics}))
+                self._ended.add(key)
+        if key not in self._again:
             self.inner.on_trial_complete(tune_controller, trial, result)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Write why, and whether it runs again; pass on what is over."""
-        key = trial.config["key"]
-        cause, reason = self._blamed.pop(key) if key in self._blamed else read_crash(_text(trial))
-        self.interrupted(key, cause, reason)
+        key = assignment_of(trial).key
+        self.interrupted(key, self._blamed.pop(key) if key in self._blamed else read_crash(_text(trial)))
         if key not in self._again:
             self.inner.on_trial_error(tune_controller, trial)
 
-    def interrupted(self, key: str, cause: Cause, reason: str) -> None:
+    def interrupted(self, key: str, end: TrialEnd) -> None:
         """An attempt at a trial is over before its end. StudyError if the user must mend something first."""
         if key in self._ended:
             return
-        epoch, earlier = self._epochs.get(key, 0), self._retries.setdefault(key, [])
+        cause, epoch, earlier = end.cause, self._epochs.get(key, 0), self._retries.setdefault(key, [])
         action = decide(cause, epoch, earlier, self.limits)
         if action == "fail":
             times = f" (after {len(earlier) + 1} attempts)" if earlier else ""
             self._ended.add(key)
-            self.ledger.append("failed", key=key, reason=f"{cause}: {reason}{times}")
+            self.ledger.append("failed", key=key, reason=f"{end}{times}")
             return
-        event = self.ledger.append("retried", key=key, cause=cause, epoch=epoch, reason=f"{cause}: {reason}")
+        event = self.ledger.append("retried", key=key, cause=cause, epoch=epoch, reason=str(end))
         earlier.append(event)
         if action == "stop":
             self.error = StudyError(
-                f"trial {key}: {reason}\nThe study was stopped, with everything recorded: mend this, then go on with fsg resume."
+                f"trial {key}: {end.reason}\n"
+                "The study was stopped, with everything recorded: mend this, then go on with fsg resume."
             )
             raise self.error
         if cause == "disk" and self.room is not None:
@@ -149,9 +141,9 @@ class Recorder(NotInSnapshots, TrialScheduler):
             self.packing.ran_out(key)
         self._again.add(key)
 
-    def blame(self, key: str, cause: Cause, reason: str) -> None:
+    def blame(self, key: str, end: TrialEnd) -> None:
         """Why the worker of a trial is about to be ended by us."""
-        self._blamed[key] = (cause, reason)
+        self._blamed[key] = end
 
     def runs_again(self, key: str) -> bool:
         """Whether the attempt that just ended is followed by another; asked once."""
@@ -171,51 +163,48 @@ class Recorder(NotInSnapshots, TrialScheduler):
         """The inner scheduler's."""
         return self.inner.debug_string()
 
-    def _write_epoch(self, trial: Trial, result: dict[str, Any], *ends: tuple[str, dict[str, Any]]) -> None:
-        """All that a result says, in one append."""
-        events: list[tuple[str, dict[str, Any]]] = []
-        if FINGERPRINT in result:
-            events.append(("fingerprint", json.loads(result[FINGERPRINT])))
-        if result.get(DEVICE, self.device) != self.device:
-            events.append(("device", {"device": result[DEVICE]}))
-        events.append(("epoch", {"metrics": json.loads(result[METRICS])}))
-        if result[LAYERS] != "{}":
-            events.append(("layers", {"epoch": result["epoch"], "layers": json.loads(result[LAYERS])}))
-        events.append(("checkpoint", {"epoch": result["epoch"], "path": in_study(result[CHECKPOINT])}))
-        events += self._memory(trial, result)
-        key = trial.config["key"]
+    def _write_epoch(
+        self, assignment: TrialAssignment, report: EpochReport, *ends: tuple[str, Mapping[str, Any]]
+    ) -> None:
+        """All that a report says, in one append."""
+        events: list[tuple[str, Mapping[str, Any]]] = []
+        if report.fingerprint is not None:
+            events.append(("fingerprint", report.fingerprint))
+        if report.device not in (None, self.device):
+            events.append(("device", {"device": report.device}))
+        events.append(("epoch", {"metrics": report.metrics}))
+        if report.layers:
+            events.append(("layers", {"epoch": report.epoch, "layers": report.layers}))
+        checkpoint, key = in_study(report.checkpoint), assignment.key
+        events.append(("checkpoint", {"epoch": report.epoch, "path": checkpoint}))
+        events += self._memory(assignment, report)
         damaged = [
-            (
-                "damaged",
-                {"file": in_study(result[CHECKPOINT]), "line": None, "aside": in_study(aside), "detail": detail},
-            )
-            for aside, detail in json.loads(result.get(DAMAGED, "[]"))
+            ("damaged", {"file": checkpoint, "line": None, "aside": in_study(aside), "detail": detail})
+            for aside, detail in report.damaged
         ]
-        self._epochs[key] = result["epoch"]
+        self._epochs[key] = report.epoch
         if self.room is not None:
-            self.room.wrote(Path(result[CHECKPOINT]))
+            self.room.wrote(report.checkpoint)
         self.ledger.append_all([*damaged, *((name, {"key": key, **fields}) for name, fields in [*events, *ends])])
 
-    def _memory(self, trial: Trial, result: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    def _memory(self, assignment: TrialAssignment, report: EpochReport) -> list[tuple[str, Mapping[str, Any]]]:
         """A peak is news when it is known for the first time, or has grown by a twentieth."""
-        peak, capacity = json.loads(result.get(MEMORY, "[0, 0]"))
-        key = trial.config["key"]
-        if peak <= 1.05 * self._peaks.get(key, 0):
+        peak, capacity = report.memory
+        if peak <= 1.05 * self._peaks.get(assignment.key, 0):
             return []
-        self._peaks[key] = peak
+        self._peaks[assignment.key] = peak
         if self.packing is not None:
-            self.packing.measured(TrialConfig.model_validate_json(trial.config["trial"]), peak, capacity)
+            self.packing.measured(assignment.config, peak, capacity)
         return [("memory", {"peak": peak, "capacity": capacity})]
 
-    def _takes_too_much(self, trial: Trial) -> bool:
+    def _takes_too_much(self, assignment: TrialAssignment) -> bool:
         """Whether a trial has more of its GPU than one of its size needs."""
-        if self.packing is None or RESOURCES not in trial.config:
+        if self.packing is None or assignment.resources is None:
             return False
-        fits = self.packing.resources(trial.config["key"], TrialConfig.model_validate_json(trial.config["trial"]))
-        return bool(fits["gpu"] < trial.config[RESOURCES]["gpu"])
+        fits = self.packing.resources(assignment.key, assignment.config)
+        return fits["gpu"] < assignment.resources["gpu"]
 
-    def _end(self, trial: Trial, event: str, **fields: Any) -> None:
-        key = trial.config["key"]
+    def _end(self, key: str, event: str, **fields: Any) -> None:
         if key not in self._ended:
             self._ended.add(key)
             self.ledger.append(event, key=key, **fields)
@@ -231,7 +220,7 @@ class StartRecorder(NotInSnapshots, Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """One more attempt."""
-        key = trial.config["key"]
+        key = assignment_of(trial).key
         self.attempts[key] += 1
         try:
             node = trial.get_ray_actor_ip() or "127.0.0.1"

@@ -12,14 +12,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from fsg.errors import CheckpointCorrupt, DataError, FsgError, TrialDiverged, TrialPreempted
 from fsg.files import is_full
+from fsg.tune.reports import Cause, TrialEnd
 
-Cause = Literal[
-    "lost", "preempted", "memory", "hang", "data", "storage", "packed", "diverged", "disk", "user", "crashed"
-]
 Action = Literal["retry", "fail", "stop"]
 
 # Tries after the first. An error of the code or a divergence comes again, because a trial is deterministic.
@@ -62,7 +60,7 @@ class Limits:
 
 
 class TrialEnded(Exception):
-    """What a worker raises to say why it gives a trial up; its text is ``cause: why``, on one line."""
+    """What a worker raises to give a trial up. Ray hands on its text, which is that of a ``TrialEnd``, on one line."""
 
 
 def decide(cause: Cause, epoch: int, earlier: Iterable[Mapping[str, Any]], limits: Limits | None = None) -> Action:
@@ -105,22 +103,25 @@ def as_ended(error: BaseException) -> TrialEnded:
     """The same, for the way to the driver."""
     first = (str(error).strip().splitlines() or [""])[0]
     named = first if isinstance(error, FsgError) else f"{type(error).__name__}: {first}"
-    return TrialEnded(f"{cause_of(error)}: {named}")
+    return TrialEnded(str(TrialEnd(cause_of(error), named)))
 
 
-def read_crash(text: str) -> tuple[Cause, str]:
+def read_crash(text: str) -> TrialEnd:
     """Cause and reason from what Ray kept of a failure: a worker's last words, or who ended it."""
     said = re.findall(rf"{TrialEnded.__name__}(?:\([^)]*\))?: (\w+): (.*)", text)
     if said:
-        return said[-1]
+        cause, reason = said[-1]
+        return TrialEnd(cast(Cause, cause), reason)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if "error raised in its creation task" in text:  # it could not be set up, as where an import fails; it comes again
+        return TrialEnd("crashed", lines[-1])
     memory = re.search(r"running low on memory.*? was (\S+) used / (\S+) limit", text, re.DOTALL)
     if memory:
-        return "memory", f"none was left ({memory[1]} of {memory[2]} used), so Ray ended the worker."
+        return TrialEnd("memory", f"none was left ({memory[1]} of {memory[2]} used), so Ray ended the worker.")
     if re.search(r"node .{0,200}?(?:has been marked dead|died|is dead|was terminated)|node failure", text, re.I | re.S):
-        return "lost", "its node went away."
+        return TrialEnd("lost", "its node went away.")
     if re.search(r"ActorUnavailableError|The actor .{0,60}is (?:temporarily )?unavailable", text):
-        return "lost", "its node could not be reached."  # before anyone knows whether it is dead or only cut off
+        return TrialEnd("lost", "its node could not be reached.")  # nobody knows yet whether it is dead
     if re.search(r"worker process has died|The actor .{0,60}(?:is dead|died)|ActorDiedError", text):
-        return "lost", "its process died: killed from outside, out of memory, or a fault below Python."
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return "crashed", lines[-1] if lines else "the worker ended without a word"
+        return TrialEnd("lost", "its process died: killed from outside, out of memory, or a fault below Python.")
+    return TrialEnd("crashed", lines[-1] if lines else "the worker ended without a word")

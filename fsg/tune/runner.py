@@ -190,10 +190,11 @@ def _tune(
     from fsg.tune.population_searcher import PopulationSearcher
     from fsg.tune.pulse import Pulse
     from fsg.tune.recorder import Recorder, StartRecorder
+    from fsg.tune.reports import ASSIGNMENT
     from fsg.tune.scheduler import make_scheduler
     from fsg.tune.searcher import PlanSearcher, SweepSearcher
     from fsg.tune.snapshots import Forget
-    from fsg.tune.trainable import RESOURCES, FsgTrainable
+    from fsg.tune.trainable import FsgTrainable
     from fsg.tune.turns import Turns
     from fsg.tune.watch import Watch
 
@@ -215,7 +216,7 @@ def _tune(
     searcher.resources_of = lambda trial: packing.resources(trial.key, trial.config)
     pulse = Pulse()
     attempts = {key: record.attempts for key, record in state.trials.items()}
-    trainable = tune.with_resources(FsgTrainable, lambda config: _bundle(**config.get(RESOURCES, same)))
+    trainable = tune.with_resources(FsgTrainable, lambda config: _bundle(**(config[ASSIGNMENT].resources or same)))
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(search_alg=searcher, scheduler=recorder, num_samples=-1, reuse_actors=True),

@@ -12,6 +12,7 @@ from fsg.study.ledger import TrialRecord, finite
 from fsg.study.search import Asha, Hyperband, Median, longest
 from fsg.study.spec import SweepSpec
 from fsg.tune.decisions import Brackets, Expected, Halving, MedianRule, Never, Rule
+from fsg.tune.reports import EpochReport, assignment_of, report_of
 from fsg.tune.turns import Turns
 
 
@@ -65,8 +66,9 @@ class RuleScheduler(Turns):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """STOP or CONTINUE."""
-        config = getattr(trial, "config", {})
-        why = None if config.get("further_seed") else self.judge(config.get("key", trial.trial_id), result)
+        report, assignment = report_of(result), assignment_of(trial)
+        assert isinstance(report, EpochReport)
+        why = self.judge(assignment.key, report.metrics) if assignment.judged else None
         if why is None:
             return TrialScheduler.CONTINUE
         self.reason = f"{self.name}: {why}"

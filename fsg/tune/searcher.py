@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
 
 from ray.tune.search import Searcher
 
+from fsg.config import TrialConfig
 from fsg.study.design import PlannedTrial
 from fsg.study.folder import StudyFolder
 from fsg.study.ledger import Ledger, TrialRecord
@@ -17,12 +19,13 @@ from fsg.study.spec import SweepSpec
 from fsg.tune.budget import FollowingMeter, Meter, reached
 from fsg.tune.configurations import Configuration, configuration, following, group, outcome, recalled
 from fsg.tune.decisions import Expected
+from fsg.tune.nodes import software
 from fsg.tune.proposals import Proposals, make_sampler
 from fsg.tune.racing import Values
+from fsg.tune.reports import ASSIGNMENT, EpochReport, TrialAssignment, TrialEnd, report_of
 from fsg.tune.room import Room
 from fsg.tune.snapshots import NotInSnapshots
 from fsg.tune.starting import start_points
-from fsg.tune.trainable import BEST, FAILED, RESOURCES, tune_config
 
 
 class StudySearcher(NotInSnapshots, Searcher):
@@ -34,7 +37,7 @@ class StudySearcher(NotInSnapshots, Searcher):
         self.exhausted = False  # whether no point is left that has not been run
         self.runs_again: Callable[[str], bool] = lambda key: False  # whether a trial that ended is to be run again
         self.resources_of: Callable[[PlannedTrial], dict[str, float]] | None = None  # None: all trials get the same
-        self.best: tuple[str, str] | None = None  # metric and mode by which each trial's best checkpoint is kept
+        self.best: tuple[str, Literal["min", "max"]] | None = None  # the metric that each best checkpoint is kept by
         self._begun: dict[str, PlannedTrial] = {}  # by Ray's name
         self._again: deque[PlannedTrial] = deque()
 
@@ -48,13 +51,14 @@ class StudySearcher(NotInSnapshots, Searcher):
         if trial is None:
             return None if self._begun else Searcher.FINISHED
         self._begun[trial_id] = trial
-        given = {RESOURCES: self.resources_of(trial)} if self.resources_of else {}
-        best = {BEST: json.dumps(self.best)} if self.best else {}
-        return self.tune_config(trial) | given | best
+        return {ASSIGNMENT: self.assignment(trial)}
 
-    def tune_config(self, trial: PlannedTrial) -> dict[str, Any]:
-        """What Ray carries to a worker."""
-        return tune_config(trial.key, trial.config, self.folder.checkpoints.resolve() / trial.key / "last.pt")
+    def assignment(self, trial: PlannedTrial) -> TrialAssignment:
+        """What a worker is to do."""
+        checkpoint = self.folder.checkpoints.resolve() / trial.key / "last.pt"
+        resources = self.resources_of(trial) if self.resources_of else None
+        config = with_absolute_paths(trial.config)
+        return TrialAssignment(trial.key, config, checkpoint, software(), self.best, resources)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """The end of a trial, or of one attempt at it."""
@@ -64,10 +68,10 @@ class StudySearcher(NotInSnapshots, Searcher):
         if self.runs_again(trial.key):
             self._again.append(trial)
         else:
-            self.ended(trial, result, error)
+            self.ended(trial, None if error else report_of(result))
 
-    def ended(self, trial: PlannedTrial, result: dict | None, error: bool) -> None:
-        """Learn from how a trial ended."""
+    def ended(self, trial: PlannedTrial, report: EpochReport | TrialEnd | None) -> None:
+        """Learn from how a trial ended: its last epoch, or why there is none; None where its worker crashed."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save."""
@@ -140,27 +144,27 @@ class SweepSearcher(StudySearcher):
             self._planned.add(trial.key)
         return trial
 
-    def tune_config(self, trial: PlannedTrial) -> dict[str, Any]:
+    def assignment(self, trial: PlannedTrial) -> TrialAssignment:
         """Tells the scheduler which trials it does not judge."""
-        return super().tune_config(trial) | {"further_seed": trial.seed != self._spec.seed}
+        return replace(super().assignment(trial), judged=trial.seed == self._spec.seed)
 
     def on_trial_result(self, trial_id: str, result: dict) -> None:
         """An epoch. Those of further seeds are not reported: their keys are not a configuration's."""
-        if "epoch" in result:
-            self._proposals.report(self._begun[trial_id].key, result)
+        report = report_of(result)
+        if isinstance(report, EpochReport):
+            self._proposals.report(self._begun[trial_id].key, report.metrics)
 
-    def ended(self, trial: PlannedTrial, result: dict | None, error: bool) -> None:
+    def ended(self, trial: PlannedTrial, report: EpochReport | TrialEnd | None) -> None:
         """As it was: the end of its configuration, or the turn of its next seed."""
         owner = self._owner[trial.key]
-        if error or not result or FAILED in result:
-            reason = (result or {}).get(FAILED) or "crashed"
-            self._proposals.end(owner.key, "failed", reason=str(reason), seeds=len(owner.finals) + 1)
+        if not isinstance(report, EpochReport):
+            self._proposals.end(owner.key, "failed", reason=str(report or "crashed"), seeds=len(owner.finals) + 1)
             return
-        self._proposals.report(trial.key, result)
-        if result["epoch"] < trial.config.epochs:
+        self._proposals.report(trial.key, report.metrics)
+        if report.epoch < trial.config.epochs:
             self._proposals.end(owner.key, "pruned")
             return
-        owner.finish(self._spec, trial.seed, result)
+        owner.finish(self._spec, trial.seed, report.metrics)
         whole = len(owner.finals) >= len(self._spec.seeds)
         seed = None if whole else following(self._spec, owner, self._all_values())
         if seed is not None and self._within_budget():
@@ -218,6 +222,19 @@ class SweepSearcher(StudySearcher):
             following_seed = following(spec, owner, others)
             for seed in unfinished or [spec.seed if following_seed is None else following_seed]:
                 yield self._owned(owner, seed)
+
+
+def with_absolute_paths(config: TrialConfig) -> TrialConfig:
+    """The configuration as a worker can read it, which does not know the driver's working directory."""
+    data, model = config.data, config.model
+    root = str(Path(data.root or "data").expanduser().absolute())
+    pretrained = model.pretrained and str(Path(model.pretrained).expanduser().absolute())
+    return config.model_copy(
+        update={
+            "data": data.model_copy(update={"root": root}),
+            "model": model.model_copy(update={"pretrained": pretrained}),
+        }
+    )
 
 
 def _proposals(folder: StudyFolder, spec: SweepSpec, begun: int, room: Room | None) -> Proposals:

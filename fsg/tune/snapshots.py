@@ -35,10 +35,6 @@ class Forget(NotInSnapshots, Callback):
     def __init__(self) -> None:
         self._over: list[Trial] = []
 
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """From now on it is in no snapshot. An attribute of its own instead would cost each trial 1.5 kB."""
-        trial.__class__ = Unrecorded
-
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Over, but Ray is not done with it before the step's end."""
         self._over.append(trial)

@@ -21,7 +21,8 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from fsg.files import size_of
-from fsg.tune.retry import Cause, Limits
+from fsg.tune.reports import TrialEnd, assignment_of
+from fsg.tune.retry import Limits
 from fsg.tune.room import Room
 from fsg.tune.snapshots import NotInSnapshots
 from fsg.tune.trainable import STACKS
@@ -35,7 +36,7 @@ USUAL = 501  # so many epochs tell how long one takes; their median is looked fo
 class Blames(Protocol):
     """Who writes down why a trial's worker ended."""
 
-    def blame(self, key: str, cause: Cause, reason: str) -> None: ...  # noqa: D102
+    def blame(self, key: str, end: TrialEnd) -> None: ...  # noqa: D102
 
 
 class Watch(NotInSnapshots, Callback):
@@ -106,13 +107,11 @@ class Watch(NotInSnapshots, Callback):
         self._looked += seconds
 
     def _blame(self, trial: Trial, silent: float) -> None:
-        stacks = Path(trial.config["checkpoint"]).with_name(STACKS)
+        assignment = assignment_of(trial)
+        stacks = assignment.checkpoint.with_name(STACKS)
         usual = f", where an epoch takes {median(self._epochs):.1f} s" if self._epochs else ""
-        self._recorder.blame(
-            trial.config["key"],
-            "hang",
-            f"nothing came from it for {silent:.0f} s{usual}; what its threads were doing: {stacks}",
-        )
+        reason = f"nothing came from it for {silent:.0f} s{usual}; what its threads were doing: {stacks}"
+        self._recorder.blame(assignment.key, TrialEnd("hang", reason))
 
 
 def end_worker(trial: Trial) -> None:
@@ -122,7 +121,7 @@ def end_worker(trial: Trial) -> None:
     place = trial.temporary_state.location
     if not place.pid:
         return
-    stacks = Path(trial.config["checkpoint"]).with_name(STACKS)
+    stacks = assignment_of(trial).checkpoint.with_name(STACKS)
     task = ray.remote(num_cpus=0, max_retries=0, resources={f"node:{place.hostname}": 0.001})(dump_and_kill)
     task.remote(place.pid, stacks)
 

@@ -1,17 +1,18 @@
 """The recorder writes before anyone decides. A fake scheduler, no Ray running."""
 
-import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from ray.exceptions import RayActorError
 from ray.tune.schedulers import TrialScheduler
 
+from fsg.config import parse_trial
 from fsg.errors import StudyError
 from fsg.study.ledger import Ledger, fold
 from fsg.tune.devices import OF_CLUSTER
 from fsg.tune.recorder import Recorder, StartRecorder
-from fsg.tune.trainable import CHECKPOINT, DEVICE, FAILED, LAYERS, METRICS, finite
+from fsg.tune.reports import ASSIGNMENT, EpochReport, TrialAssignment, TrialEnd, as_result, finite
 
 KEY = "0123456789ab"
 
@@ -48,13 +49,13 @@ def recorder(tmp_path):
 
 
 def trial(error_file=None):
-    config = {"key": KEY, "trial": "{}"}
+    config = {ASSIGNMENT: TrialAssignment(KEY, parse_trial({}), Path("last.pt"), {})}
     return SimpleNamespace(config=config, error_file=error_file, get_ray_actor_ip=lambda: "10.0.0.7")
 
 
-def result(epoch, layers="{}", **metrics):
-    whole = {"epoch": epoch, "val_accuracy": 50.0, **metrics}
-    return {METRICS: json.dumps(whole), LAYERS: layers, CHECKPOINT: "last.pt", "epoch": epoch}
+def result(epoch, metrics=None, **fields):
+    whole = {"epoch": epoch, "val_accuracy": 50.0} | (metrics or {})
+    return as_result(EpochReport(epoch, whole, **({"layers": {}, "checkpoint": Path("last.pt")} | fields)))
 
 
 def record_of(recorder):
@@ -70,7 +71,7 @@ def test_an_epoch_is_on_disk_before_the_scheduler_decides(recorder):
 
 def test_layers_are_recorded_where_there_are_any(recorder):
     door = recorder()
-    door.on_trial_result(None, trial(), result(1, layers='{"conv": {"gain": 1.0}}'))
+    door.on_trial_result(None, trial(), result(1, layers={"conv": {"gain": 1.0}}))
     assert door.inner.seen == [("result", ["epoch", "layers", "checkpoint"])]
     assert door.ledger.read()[2]["layers"] == {"conv": {"gain": 1.0}}
 
@@ -79,10 +80,10 @@ def test_a_trial_corrects_what_the_ledger_says_it_computes_on(recorder):
     door = recorder()
     door.device = OF_CLUSTER["cuda"]
     StartRecorder(door.ledger, {}, door.device).on_trial_start(0, [], trial())
-    door.on_trial_result(None, trial(), result(1) | {DEVICE: "NVIDIA H200"})
+    door.on_trial_result(None, trial(), result(1, device="NVIDIA H200"))
     assert record_of(door).device == "NVIDIA H200"
     door.device = "NVIDIA H200"
-    door.on_trial_result(None, trial(), result(2) | {DEVICE: "NVIDIA H200"})
+    door.on_trial_result(None, trial(), result(2, device="NVIDIA H200"))
     assert [e["event"] for e in door.ledger.read()].count("device") == 1
 
 
@@ -112,20 +113,20 @@ def test_a_pruned_trial_keeps_its_newest_checkpoint_alone_and_one_that_goes_on_t
     newest.touch()
     for decision, kept in ((TrialScheduler.CONTINUE, True), (TrialScheduler.STOP, False)):
         before.touch()
-        recorder(decision).on_trial_result(None, trial(), result(2) | {CHECKPOINT: str(newest)})
+        recorder(decision).on_trial_result(None, trial(), result(2, checkpoint=newest))
         assert newest.exists() and before.exists() == kept
 
 
 def test_the_last_epoch_and_the_end_are_on_disk_before_the_scheduler_hears_of_it(recorder):
     door = recorder()
-    door.on_trial_complete(None, trial(), result(3, test_accuracy=60.0))
+    door.on_trial_complete(None, trial(), result(3, {"test_accuracy": 60.0}, status="finished"))
     assert door.inner.seen == [("complete", ["epoch", "checkpoint", "finished"])]
     assert record_of(door).final == {"epoch": 3, "val_accuracy": 50.0, "test_accuracy": 60.0}
 
 
 def test_a_diverged_trial_is_failed_before_the_scheduler_hears_of_it(recorder):
     door = recorder()
-    door.on_trial_complete(None, trial(), {"done": True, FAILED: "diverged: epoch 1: the training loss is nan."})
+    door.on_trial_complete(None, trial(), as_result(TrialEnd("diverged", "epoch 1: the training loss is nan.")))
     assert door.inner.seen == [("complete", ["failed"])]
     assert record_of(door).reason == "diverged: epoch 1: the training loss is nan."
 
@@ -180,7 +181,7 @@ def test_a_user_error_stops_the_study_and_leaves_the_trial_to_be_run(recorder, t
 def test_what_the_watch_blames_a_trial_for_goes_before_what_ray_saw(recorder, tmp_path):
     (tmp_path / "error.txt").write_text("The actor died unexpectedly")
     door = recorder()
-    door.blame(KEY, "hang", "nothing came from it for 60 s")
+    door.blame(KEY, TrialEnd("hang", "nothing came from it for 60 s"))
     door.on_trial_error(None, trial(str(tmp_path / "error.txt")))
     assert record_of(door).retries == [{"cause": "hang", "epoch": 0, "reason": "hang: nothing came from it for 60 s"}]
 

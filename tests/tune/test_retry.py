@@ -35,8 +35,8 @@ def test_an_exception_has_a_cause_that_arrives_at_the_driver(error, cause):
     assert cause_of(error) == cause
     first = str(as_ended(error))
     text = f"ray.exceptions.RayTaskError(TrialEnded): ray::X.train()\n  File ...\nfsg.tune.retry.TrialEnded: {first}\n"
-    found, reason = read_crash(text)
-    assert found == cause and first == f"{cause}: {reason}"
+    found = read_crash(text)
+    assert found.cause == cause and first == str(found)
 
 
 MEMORY = """Failure # 1
@@ -47,6 +47,10 @@ Top 10 memory users: PID	MEM(GB)	COMMAND
 DIED = "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: ..."
 CUT_OFF = """The actor b2284185e9d6a9fe283a5fd701000000 is unavailable: The actor is temporarily unavailable: RpcError: RPC \
 error: recvmsg:Connection reset by peer rpc_code: 14. The task may or may not have been executed on the actor."""
+SET_UP = """ray.exceptions.ActorDiedError: The actor died because of an error raised in its creation task, ray::X.__init__()
+RuntimeError: The actor with name X failed to import on the worker.
+ModuleNotFoundError: No module named 'nets'
+"""
 NODE = "The actor died because its node has died. Node Id: 5e\n\tthe actor's node was terminated unexpectedly"
 
 
@@ -56,6 +60,7 @@ NODE = "The actor died because its node has died. Node Id: 5e\n\tthe actor's nod
         (MEMORY, "memory", "none was left (22.46GB of 23.59GB used), so Ray ended the worker."),
         (DIED, "lost", "its process died"),
         (NODE, "lost", "its node went away."),
+        (SET_UP, "crashed", "ModuleNotFoundError: No module named 'nets'"),
         (CUT_OFF, "lost", "its node could not be reached."),
         ("Traceback ...\nValueError: boom\n", "crashed", "ValueError: boom"),
         ("", "crashed", "the worker ended without a word"),
@@ -63,7 +68,7 @@ NODE = "The actor died because its node has died. Node Id: 5e\n\tthe actor's nod
 )
 def test_a_worker_that_said_nothing_is_judged_by_what_ray_saw(text, cause, reason):
     found = read_crash(text)
-    assert found[0] == cause and found[1].startswith(reason)
+    assert found.cause == cause and found.reason.startswith(reason)
 
 
 @pytest.mark.parametrize("cause", list(RETRIES))

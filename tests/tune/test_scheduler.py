@@ -1,5 +1,6 @@
 """Early stopping and where a trial trains, without running Ray."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -7,8 +8,10 @@ import yaml
 from ray.tune.schedulers import TrialScheduler
 from tiny_studies import SWEEP
 
+from fsg.config import parse_trial
 from fsg.study.ledger import TrialRecord
 from fsg.study.spec import load_study
+from fsg.tune.reports import ASSIGNMENT, EpochReport, TrialAssignment, as_result
 from fsg.tune.scheduler import make_scheduler
 from fsg.tune.trainable import device_of
 
@@ -23,13 +26,15 @@ def spec(tmp_path):
     return load
 
 
-def told(scheduler, values, name="newcomer"):
+def told(scheduler, values, name="newcomer", judged=True):
     """The decisions on a trial that reports ``values``, epoch by epoch."""
-    trial = SimpleNamespace(trial_id=name)
+    assignment = TrialAssignment(name, parse_trial({}), Path("last.pt"), {}, judged=judged)
+    trial = SimpleNamespace(trial_id=name, config={ASSIGNMENT: assignment})
     scheduler.on_trial_add(None, trial)
-    return [
-        scheduler.on_trial_result(None, trial, {"epoch": n, "val_accuracy": value}) for n, value in enumerate(values, 1)
+    reports = [
+        EpochReport(n, {"epoch": n, "val_accuracy": value}, {}, Path("last.pt")) for n, value in enumerate(values, 1)
     ]
+    return [scheduler.on_trial_result(None, trial, as_result(report)) for report in reports]
 
 
 def past(status, *values):
@@ -59,9 +64,12 @@ def test_a_trial_to_be_resumed_is_not_judged_against_itself(spec):
 
 def test_asha_passes_over_values_that_were_not_finite(spec):
     scheduler = make_scheduler(spec(), {"a": past("finished", None, 80.0)})
-    trial = SimpleNamespace(trial_id="t")
-    scheduler.on_trial_add(None, trial)
-    assert scheduler.on_trial_result(None, trial, {"epoch": 1}) == TrialScheduler.CONTINUE
+    assert told(scheduler, [None]) == [TrialScheduler.CONTINUE]
+
+
+def test_a_further_seed_is_not_judged(spec):
+    scheduler = make_scheduler(spec(), {"a": past("finished", 80.0, 85.0, 88.0, 90.0), "b": past("pruned", 60.0)})
+    assert told(scheduler, [1.0], judged=False) == [TrialScheduler.CONTINUE]
 
 
 def test_searched_epochs_move_the_end_and_not_the_base(spec):

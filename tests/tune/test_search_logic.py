@@ -1,7 +1,6 @@
 """A whole sweep through the real searcher and scheduler, with curves instead of training and no Ray running."""
 
 import itertools
-from pathlib import Path
 from types import SimpleNamespace
 
 import optuna
@@ -10,7 +9,6 @@ import yaml
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from fsg.config import TrialConfig
 from fsg.errors import StudyError
 from fsg.study.folder import StudyFolder
 from fsg.study.population import is_population
@@ -19,9 +17,9 @@ from fsg.train.checkpoint import CheckpointStore
 from fsg.tune.configurations import outcomes, settled
 from fsg.tune.population_searcher import PopulationSearcher
 from fsg.tune.proposals import SEEDS, START
+from fsg.tune.reports import ASSIGNMENT, EpochReport, TrialEnd, as_result
 from fsg.tune.scheduler import make_scheduler
 from fsg.tune.searcher import SweepSearcher
-from fsg.tune.trainable import FAILED, PAUSED
 
 SWEEP = {
     "name": "simulated",
@@ -64,34 +62,38 @@ class Run:
                 if config in (None, Searcher.FINISHED):
                     break
                 trial = SimpleNamespace(trial_id=name, config=config)
-                ledger.append("started", key=config["key"], attempt=1, node="n", device="cpu")
+                assignment = config[ASSIGNMENT]
+                ledger.append("started", key=assignment.key, attempt=1, node="n", device="cpu")
                 scheduler.on_trial_add(None, trial)
-                alive[name] = (trial, TrialConfig.model_validate_json(config["trial"]), config.get("heard", 0))
+                alive[name] = (trial, assignment, assignment.heard)
             if not alive:
                 return self
-            name, (trial, config, done) = alive.popitem() if len(alive) == 1 else next(iter(alive.items()))
+            name, (trial, assignment, done) = alive.popitem() if len(alive) == 1 else next(iter(alive.items()))
             alive.pop(name, None)
-            found = value(config, done + 1)
+            key, config, epoch = assignment.key, assignment.config, done + 1
+            found = value(config, epoch)
             if found is None:
-                ledger.append("failed", key=trial.config["key"], reason="diverged: it")
-                self.searcher.on_trial_complete(name, {"done": True, FAILED: "diverged: it"})
+                ledger.append("failed", key=key, reason="diverged: it")
+                self.searcher.on_trial_complete(name, as_result(TrialEnd("diverged", "it")))
                 continue
-            result = {"epoch": done + 1, "val_accuracy": found, "step_ms": 1.0 + config.gradient.length}
-            ledger.append("epoch", key=trial.config["key"], metrics=result)
+            metrics = {"epoch": epoch, "val_accuracy": found, "step_ms": 1.0 + config.gradient.length}
+            ledger.append("epoch", key=key, metrics=metrics)
             if is_population(self.spec):
-                self.train(Path(trial.config["checkpoint"]), trial.config["key"], done + 1)
-            if done + 1 == config.epochs:
-                ledger.append("finished", key=trial.config["key"], metrics=result)
+                self.train(assignment.checkpoint, key, epoch)
+            status = "finished" if epoch == config.epochs else "paused" if epoch == assignment.until else "running"
+            result = as_result(EpochReport(epoch, metrics, {}, assignment.checkpoint, status))
+            if status == "finished":
+                ledger.append("finished", key=key, metrics=metrics)
                 self.searcher.on_trial_complete(name, result)
-            elif done + 1 == trial.config.get("until"):
-                ledger.append("paused", key=trial.config["key"], epoch=done + 1)
-                self.searcher.on_trial_complete(name, result | {PAUSED: True})
+            elif status == "paused":
+                ledger.append("paused", key=key, epoch=epoch)
+                self.searcher.on_trial_complete(name, result)
             elif scheduler.on_trial_result(None, trial, result) == TrialScheduler.STOP:
-                ledger.append("pruned", key=trial.config["key"], epoch=done + 1, reason=scheduler.reason)
+                ledger.append("pruned", key=key, epoch=epoch, reason=scheduler.reason)
                 self.searcher.on_trial_complete(name, result)
             else:
                 self.searcher.on_trial_result(name, result)
-                alive[name] = (trial, config, done + 1)
+                alive[name] = (trial, assignment, epoch)
         return self
 
     def train(self, path, key, epoch):

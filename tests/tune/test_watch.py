@@ -5,10 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from fsg.config import parse_trial
+from fsg.tune.reports import ASSIGNMENT, TrialAssignment, TrialEnd
 from fsg.tune.retry import Limits
 from fsg.tune.watch import Watch, dump_and_kill
 
@@ -26,8 +29,9 @@ class Scene:
             end=lambda trial: self.ended.append(trial.trial_id),
         )
         self.trials = [
-            SimpleNamespace(trial_id=name, config={"key": name, "checkpoint": f"/study/checkpoints/{name}/last.pt"})
+            SimpleNamespace(trial_id=name, config={ASSIGNMENT: TrialAssignment(name, parse_trial({}), path, {})})
             for name in "ab"
+            for path in [Path(f"/study/checkpoints/{name}/last.pt")]
         ]
         for trial in self.trials:
             self.watch.on_trial_start(0, self.trials, trial)
@@ -53,12 +57,11 @@ def test_a_trial_that_falls_silent_is_blamed_and_ended_and_others_are_not(scene)
     assert scene.ended == []
     scene.wait(1, "a")
     assert scene.ended == ["b"]
-    key, cause, reason = scene.blamed[0]
-    assert (key, cause) == ("b", "hang")
-    assert reason == (
+    reason = (
         "nothing came from it for 11 s, where an epoch takes 1.0 s; "
         "what its threads were doing: /study/checkpoints/b/stacks.txt"
     )
+    assert scene.blamed == [("b", TrialEnd("hang", reason))]
 
 
 def test_the_first_epoch_has_more_time(scene):
