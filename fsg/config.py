@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +19,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 from fsg.errors import ConfigError
 from fsg.formats import FIRST, FORMAT
 from fsg.identity import completed, sparse
-from fsg.yaml_source import Location, YamlSource, parse_scalar, read_yaml, refusal
+from fsg.scalars import Spelt, read_as, untyped
+from fsg.yaml_source import Location, YamlSource, parse_value, read_yaml, refusal
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, le=100)]
@@ -387,19 +389,55 @@ def parse_trial(
 
 def load_trial(path: str | Path | None, settings: Iterable[str] = ()) -> TrialConfig:
     """A trial from a YAML file (None: all defaults), with ``a.b=value`` settings laid over it."""
-    source = read_yaml(path) if path is not None else None
-    data: dict[str, Any] = dict(source.data) if source else {}
+    settings = list(settings)
+    nowhere = YamlSource(Path(), {}, {(): " ".join(f"--set {setting}" for setting in settings)})
+    source = read_yaml(path) if path is not None else nowhere
+    return parse_trial(*overlaid(source.typed(TrialConfig), source, settings))
+
+
+def overlaid(
+    data: Mapping[str, Any], source: YamlSource, settings: Iterable[str], prefix: Location = ()
+) -> tuple[dict[str, Any], YamlSource]:
+    """A trial's ``data`` with settings laid over it, and its source, where what they set now stands at ``--set a.b=v``.
+
+    ``prefix`` is where in ``source`` the data stands.
+    """
+    found, lines = dict(data), dict(source.lines)
     for setting in settings:
-        data = merge(data, parse_setting(setting))
-    return parse_trial(data, source)
+        path, value = parse_setting(setting)
+        found = merge(found, nested(path, value))
+        parts = path.split(".")
+        for length in range(1, len(parts)):
+            lines.setdefault((*prefix, *parts[:length]), f"--set {setting}")
+        lines[(*prefix, *parts)] = f"--set {setting}"
+    return found, replace(source, lines=lines)
 
 
-def parse_setting(text: str) -> dict[str, Any]:
-    """``a.b=value`` as a nested mapping; the value is read as YAML."""
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Path and value of ``a.b=value``; the value is read as the field at ``a.b`` takes it."""
     path, equals, value = text.partition("=")
+    path = path.strip()
     if not equals or not all(part.strip() for part in path.split(".")):
         raise ConfigError(f'--set {text!r}: expected key.path=value, as in "gradient.lre=false".')
-    return nested(path.strip(), parse_scalar(value))
+    return path, read_at(path, parse_value(value.strip()))
+
+
+def read_at(path: str, tree: Any) -> Any:
+    """The plain data of ``tree``, each of its scalars as the field of a trial at the dotted ``path`` takes it."""
+    if isinstance(tree, list | tuple):
+        return [read_at(path, item) for item in tree]
+    found = read_as(nested(path, tree), TrialConfig)
+    for part in path.split("."):
+        found = found[part]
+    return found
+
+
+def _by_path(tree: Any) -> Any:
+    return {path: read_at(path, value) for path, value in tree.items()} if isinstance(tree, Mapping) else untyped(tree)
+
+
+Overrides = Annotated[dict[str, Any], Spelt(lambda tree: read_as(tree, TrialConfig))]  # a part of a trial
+ByPath = Annotated[dict[str, Any], Spelt(_by_path)]  # values by the dotted path of the field that takes them
 
 
 def nested(path: str, value: Any) -> dict[str, Any]:
@@ -420,16 +458,16 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         if isinstance(value, Mapping) and isinstance(old, str):
             old = {"name": old}
-        if isinstance(value, str) and isinstance(old, Mapping) and ("name" in old or key in _DEFAULT_NAMES):
+        if isinstance(value, str) and isinstance(old, Mapping) and ("name" in old or key in DEFAULT_NAMES):
             value = {"name": value}
         if isinstance(value, Mapping) and isinstance(old, Mapping):
-            name = old.get("name", _DEFAULT_NAMES.get(key))
+            name = old.get("name", DEFAULT_NAMES.get(key))
             value = merge(old, value) if value.get("name", name) == name else value
         merged[key] = value
     return merged
 
 
-_DEFAULT_NAMES: dict[str, str] = {
+DEFAULT_NAMES: dict[str, str] = {
     key: field.default.name for key, field in TrialConfig.model_fields.items() if hasattr(field.default, "name")
 }
 

@@ -100,7 +100,7 @@ def test_a_setting_without_path_or_value_is_refused(text):
 
 
 def test_a_setting_may_hold_an_equals_sign():
-    assert parse_setting("data.root=/a=b") == {"data": {"root": "/a=b"}}
+    assert parse_setting("data.root=/a=b") == ("data.root", "/a=b")
 
 
 def test_an_unknown_setting_names_the_nearest():

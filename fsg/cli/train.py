@@ -79,7 +79,8 @@ def train(
 
 
 def _trial(config: Path | None, settings: list[str], reference: str | None, storage: Path) -> TrialConfig:
-    from fsg.config import load_trial, merge, parse_setting, parse_trial
+    from fsg.config import load_trial, overlaid, parse_trial
+    from fsg.yaml_source import YamlSource
 
     if reference is None:
         return load_trial(config, settings)
@@ -90,16 +91,14 @@ def _trial(config: Path | None, settings: list[str], reference: str | None, stor
     name, selector = parse_reference(reference)
     folder = find_study(name, storage)
     record = select_trial(folder.state(), selector or "best", folder.spec().metric)
-    data = dict(record.last_config)
     if record.exploits:
         changes = ", ".join(str(exploit.epoch) for exploit in record.exploits)
         typer.echo(
             f"{name}#{record.key} is a member of a population: its configuration and weights changed after epoch {changes}. "
             f"This trains its last configuration from the start; the schedule is in: fsg compare {name}"
         )
-    for setting in settings:
-        data = merge(data, parse_setting(setting))
-    return parse_trial(data)
+    known = YamlSource(folder.ledger_path, {}, {(): reference})
+    return parse_trial(*overlaid(record.last_config, known, settings))
 
 
 def _width(name: str) -> int:

@@ -1,8 +1,8 @@
 """Constraints as a study writes them: ``gradient.fast.lr <= 10 * optimizer.lr``, ``step_ms < 20``.
 
-A comparison (or several, joined by ``and`` / ``or``) of numbers, text, dotted paths of the trial configuration and
-metrics, with + - * / **, ``abs``, ``min``, ``max``, ``sqrt``, ``log``, ``log2``, ``log10``. Parsed by ``ast`` and
-walked here: nothing is ever executed. Proof: ``tests/study/test_constraints.py``.
+A comparison (or several, joined by ``and`` / ``or``) of numbers, text in quotes, True, False, dotted paths of the trial
+configuration and metrics, with + - * / **, ``abs``, ``min``, ``max``, ``sqrt``, ``log``, ``log2``, ``log10``. Parsed by
+``ast`` and walked here: nothing is ever executed. Proof: ``tests/study/test_constraints.py``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +78,23 @@ def parse_constraint(text: str) -> Constraint:
     if not names:
         raise ValueError(f"{text!r} names no path and no metric, so it is the same for every trial.")
     return Constraint(text, names, tree)
+
+
+def equated(constraint: Constraint) -> Iterator[tuple[str, Any, bool]]:
+    """(name, value, whether that is a bare word) of every ``==`` and ``!=`` of a name with a value or a word."""
+    for node in ast.walk(constraint.tree):
+        if not isinstance(node, ast.Compare):
+            continue
+        sides = [node.left, *node.comparators]
+        for sign, left, right in zip(node.ops, sides[:-1], sides[1:], strict=True):
+            if isinstance(sign, ast.Eq | ast.NotEq):
+                for one, other in ((left, right), (right, left)):
+                    if not isinstance(one, ast.Name | ast.Attribute):
+                        continue
+                    if isinstance(other, ast.Name):
+                        yield _path(one), other.id, True
+                    elif isinstance(other, ast.Constant):
+                        yield _path(one), other.value, False
 
 
 def values_of(config: Mapping[str, Any], metrics: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-from fsg.config import Fsg, TrialConfig, digest, merge
+from fsg.config import DEFAULT_NAMES, Fsg, TrialConfig, digest, merge
 from fsg.errors import ConfigError
 from fsg.study.designs import ARM_NAME, Cross, DesignBase, DoseResponse
+from fsg.study.designs.base import leaves
 from fsg.yaml_source import Location, did_you_mean
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ def _check_different(spec: AblationSpec, arms: list[_Arm], resolved: Mapping[str
     """No arm is empty, another arm again, or a combination that the design forbids."""
     places = dict(zip(resolved, arms * len(_blocks(spec)), strict=True))
     bases = {block: spec.base.derive(over) for block, over in _blocks(spec).items()}
-    empty = {arm.name for arm in arms if arm.place[0] == "arms" and arm.overrides}
+    empty = {arm.name for arm in arms if arm.place[0] == "arms" and arm.overrides and not _names_a_kind(arm.overrides)}
     names: dict[str, str] = {}
     base_effect = {block: _effect(base) for block, base in bases.items()}
     forbidden = _forbidden(spec, bases) if spec.arms else {}
@@ -260,6 +261,11 @@ def _check_different(spec: AblationSpec, arms: list[_Arm], resolved: Mapping[str
         if arm.name in empty:
             message = f'arm "{arm.name}" is empty: what it sets is what the base has. Write {{}} if the base is meant.'
             raise spec.refuse(arm.place, message)
+
+
+def _names_a_kind(overrides: Mapping[str, Any]) -> bool:
+    """Whether an arm says which model, estimator, ... it is, as in ``fsg: {gradient: fsg}``: the base may be just that."""
+    return any(path[-1] == "name" or path[-1] in DEFAULT_NAMES for path in leaves(overrides))
 
 
 def _forbidden(spec: AblationSpec, bases: Mapping[str, TrialConfig]) -> dict[str, str]:

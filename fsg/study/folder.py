@@ -124,7 +124,7 @@ class StudyFolder:
         """
         check_seal(self.spec_path, self._own_table())
         try:
-            return load_study(self.spec_path, FIRST)
+            return load_study(self.spec_path, format=FIRST)
         except ConfigError as error:
             if is_sealed(self.spec_path):
                 raise newer(str(self.spec_path), str(error).removeprefix(f"{self.spec_path}:")) from None

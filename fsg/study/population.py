@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from fsg.config import CHANGEABLE, Section
-from fsg.yaml_source import Location, did_you_mean
+from fsg.nearest import did_you_mean_path
+from fsg.yaml_source import Location
 
 if TYPE_CHECKING:
     from fsg.study.spec import SweepSpec
@@ -65,7 +66,7 @@ def population_problems(spec: SweepSpec) -> Iterator[tuple[Location, str]]:
     for path, domain in spec.space.domains.items():
         place: Location = ("space", path)
         if path not in CHANGEABLE:
-            hint = did_you_mean(path, CHANGEABLE)
+            hint = did_you_mean_path(path, CHANGEABLE)
             message = f'"{path}" cannot change while a trial trains, as {name} asks; fix it.'
             yield place, f"{message}{hint} Allowed: {', '.join(CHANGEABLE)}."
         elif domain.when:

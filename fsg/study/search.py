@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from fsg.config import Section, TrialConfig
+from fsg.config import ByPath, Section, TrialConfig, read_at
 from fsg.errors import ConfigError
+from fsg.nearest import did_you_mean, did_you_mean_path
 from fsg.redaction import has_password
-from fsg.study.constraints import Constraint, parse_constraint, values_of
+from fsg.scalars import Plain, holds, types_at
+from fsg.study.constraints import Constraint, equated, parse_constraint, values_of
 from fsg.study.population import is_population, population_problems
 from fsg.study.space import Scalar, Space
-from fsg.yaml_source import Location, did_you_mean, field_names
+from fsg.yaml_source import Location, field_names
 
 if TYPE_CHECKING:
     from fsg.study.spec import SweepSpec
@@ -103,7 +105,7 @@ class StartPoint(Section):
     """What is tried first: a named ``point`` (paths it leaves out are the base's), or the ``best`` of another study."""
 
     name: str | None = None
-    point: dict[str, Any] | None = None
+    point: ByPath | None = None
     study: str | None = None
     best: Annotated[int, Field(ge=1, le=1000)] | None = None
 
@@ -275,10 +277,14 @@ def _constraint_problems(spec: SweepSpec, metrics: tuple[str, ...]) -> Iterator[
             sound = False
             yield place, f'"constraints": {error}'
             continue
+        if spelling := _spelling_problem(constraint, (*paths, *metrics)):
+            sound = False
+            yield place, spelling
+            continue
         for name in constraint.names:
             if name not in paths and name not in metrics:
                 sound = False
-                hint = did_you_mean(name, [*paths, *metrics])
+                hint = did_you_mean_path(name, [*metrics, *paths])
                 why = " Choices are made on validation." if name.startswith("test_") else ""
                 yield (
                     place,
@@ -298,6 +304,19 @@ def _constraint_problems(spec: SweepSpec, metrics: tuple[str, ...]) -> Iterator[
         what = f'"{blamed.text}" holds' if blamed else "all constraints hold together"
         place = ("constraints", spec.constraints.index(blamed.text)) if blamed else ("constraints",)
         yield place, f"{what} nowhere: not at one of {_FEASIBLE_DRAWS:,} points drawn at random. Loosen it."
+
+
+def _spelling_problem(constraint: Constraint, names: tuple[str, ...]) -> str | None:
+    """What is wrong with a constraint that holds a field against a value it can never have: ``autocast == off``."""
+    for path, value, bare in equated(constraint):
+        types = types_at(TrialConfig, path.split("."))
+        if not types or (bare and value in names) or (not bare and holds(value, *types)):
+            continue
+        meant = read_at(path, Plain(str(value)))
+        shown = value if bare else repr(value)
+        advice = f" Write {meant!r}." if holds(meant, *types) else ""
+        return f'"{constraint.text}" holds "{path}" against {shown}, which it never is.{advice}'
+    return None
 
 
 def drawn(space: Space, base: TrialConfig, constraints: tuple[Constraint, ...]) -> Iterator[TrialConfig]:
@@ -348,7 +367,7 @@ def start_point(spec: SweepSpec, start: StartPoint) -> dict[str, Scalar]:
         if path not in space.paths:
             why = "is fixed in this space" if path in space.root else "is not searched"
             raise StartError(
-                path, f'"{path}" {why}.{did_you_mean(path, space.paths)} Searched: {", ".join(space.paths)}.'
+                path, f'"{path}" {why}.{did_you_mean_path(path, space.paths)} Searched: {", ".join(space.paths)}.'
             )
     usual = space.point_of(spec.base.model_dump())
     found: dict[str, Scalar] = {}

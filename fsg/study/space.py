@@ -17,9 +17,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, RootModel, model_serializer
 
-from fsg.config import Section, TrialConfig, merge, nested
+from fsg.config import Section, TrialConfig, merge, nested, read_at
 from fsg.errors import ConfigError
-from fsg.yaml_source import did_you_mean, field_names
+from fsg.nearest import did_you_mean, did_you_mean_path
+from fsg.scalars import read_as, untyped
+from fsg.yaml_source import field_names
 
 DomainKind = Literal["uniform", "loguniform", "quniform", "randint", "lograndint", "choice", "fixed"]
 Scalar = str | int | float | bool | None
@@ -117,6 +119,21 @@ def same(one: Any, other: Any) -> bool:
     return isinstance(one, bool) == isinstance(other, bool) and one == other
 
 
+def _spelt(path: str, domain: Any) -> Any:
+    """The plain data of a domain of the field at ``path``."""
+    if not isinstance(domain, Mapping):
+        return read_at(path, domain)
+    found = {}
+    for key, value in domain.items():
+        if key == "when" and isinstance(value, Mapping):
+            found[key] = {other: read_at(other, allowed) for other, allowed in value.items()}
+        elif key in _BOUNDS:
+            found[key] = read_as(value, tuple[int] if key in _WHOLE else tuple[int | float])
+        else:
+            found[key] = read_at(path, value) if key in ("choice", "fixed") else untyped(value)
+    return found
+
+
 def parse_domain(value: Any) -> Domain:
     """The domain written as ``value``; ValueError says what is wrong with it."""
     if isinstance(value, Domain):
@@ -148,6 +165,11 @@ class Space(RootModel[dict[str, Annotated[Domain, BeforeValidator(parse_domain)]
     """A search space over dotted paths, in the order they were written."""
 
     model_config = {"frozen": True}
+
+    @classmethod
+    def spelt(cls, tree: Mapping[str, Any]) -> dict[str, Any]:
+        """The plain data of this section: the values of a path are read as its field takes them."""
+        return {path: _spelt(path, domain) for path, domain in tree.items()}
 
     @property
     def domains(self) -> dict[str, Domain]:
@@ -396,7 +418,7 @@ def _path_problem(path: str) -> str | None:
         return f'"{path}" cannot be searched: {_NOT_SEARCHED[path]}.'
     if path in names:
         return None
-    hint = did_you_mean(path, names)
+    hint = did_you_mean_path(path, names)
     return f'the trial configuration has no "{path}".{hint}'
 
 

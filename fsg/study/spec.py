@@ -6,17 +6,18 @@ written by ``to_yaml`` and loaded again it is the same study. Proof: ``tests/stu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, PrivateAttr, ValidationError
 
-from fsg.config import ByName, Section, TrialConfig, digest
+from fsg.config import ByName, Overrides, Section, TrialConfig, digest, overlaid
 from fsg.errors import ConfigError
 from fsg.formats import FIRST, FORMAT, FORMAT_KEY, format_of
 from fsg.identity import completed, sparse
+from fsg.scalars import Plain, core
 from fsg.study.design import arm_names, arms_of, ends, left_out
 from fsg.study.designs import Design
 from fsg.study.fairness import Fairness
@@ -36,8 +37,9 @@ from fsg.study.search import (
     problems,
 )
 from fsg.study.seeds import SequentialSeeds, parse_seeds, written
+from fsg.study.settings import hidden_settings
 from fsg.study.space import Space
-from fsg.yaml_source import Location, YamlSource, did_you_mean, parse_scalar, read_yaml, refusal
+from fsg.yaml_source import Location, YamlSource, did_you_mean, parse_value, read_yaml, refusal
 
 # What a trial reports every epoch, and what it adds with its last one (fsg/train/loop.py).
 EpochMetric = Literal[
@@ -169,10 +171,10 @@ class AblationSpec(StudySpec):
     """
 
     seeds: Annotated[tuple[int, ...] | SequentialSeeds, PlainValidator(parse_seeds), PlainSerializer(written)]
-    metric: MetricSpec
+    metric: Annotated[MetricSpec, ByName]
     design: Design | None = None
-    arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    baselines: Annotated[dict[str, dict[str, Any]], BeforeValidator(_baselines)] = Field(default_factory=dict)
+    arms: dict[str, Overrides] = Field(default_factory=dict)
+    baselines: Annotated[dict[str, Overrides], BeforeValidator(_baselines)] = Field(default_factory=dict)
     analysis: AnalysisSpec = AnalysisSpec()
     fairness: Fairness = Fairness()
     retune: Retune | None = None
@@ -210,7 +212,7 @@ class SweepSpec(StudySpec):
 
     seed: Seed = 0
     seeds_per_config: Annotated[int, Field(ge=1, le=100)] = 1
-    metric: SearchMetricSpec
+    metric: Annotated[SearchMetricSpec, ByName]
     objectives: Annotated[tuple[Objective, ...], BeforeValidator(as_tuple)] = ()
     space: Space
     constraints: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
@@ -232,24 +234,30 @@ class SweepSpec(StudySpec):
         return tuple(range(self.seed, self.seed + self.seeds_per_config))
 
 
-def load_study(path: str | Path, format: int = FORMAT) -> AblationSpec | SweepSpec:
-    """The study in a YAML file; ConfigError with file, line, what was found and what is allowed.
+def load_study(path: str | Path, settings: Iterable[str] = (), format: int = FORMAT) -> AblationSpec | SweepSpec:
+    """The study in a YAML file, with ``a.b=value`` settings laid over its base.
 
-    ``format``: the one of a file that names none.
+    ``format``: the one of a file that names none. ConfigError with file, line, what was found and what is allowed.
     """
-    return parse_study(read_yaml(path), format)
+    return parse_study(read_yaml(path), settings, format)
 
 
-def parse_study(source: YamlSource, format: int = FORMAT) -> AblationSpec | SweepSpec:
+def parse_study(source: YamlSource, settings: Iterable[str] = (), format: int = FORMAT) -> AblationSpec | SweepSpec:
     """The study in ``source``: a sweep if it has a space, a search or a scheduler, and an ablation otherwise.
 
     NewerFormat for a study of a format that is not known here.
     """
+    settings = list(settings)
     if FORMAT_KEY in source.data:
         format = format_of(source.data, source.where((FORMAT_KEY,)))
+    spec: AblationSpec | SweepSpec
     if source.data.keys() & {"space", "search", "scheduler"}:
-        return _checked_sweep(_typed(SweepSpec, source, format))
-    return _checked_ablation(_typed(AblationSpec, source, format))
+        spec = _checked_sweep(_typed(SweepSpec, source, settings, format))
+    else:
+        spec = _checked_ablation(_typed(AblationSpec, source, settings, format))
+    for place, message in hidden_settings(spec, settings):
+        raise spec.refuse(place, message)
+    return spec
 
 
 def to_yaml(spec: StudySpec) -> bytes:
@@ -259,8 +267,12 @@ def to_yaml(spec: StudySpec) -> bytes:
     return text.encode()
 
 
-def _typed(model: type[StudyType], source: YamlSource, format: int) -> StudyType:
-    data = {key: value for key, value in source.data.items() if key != FORMAT_KEY}
+def _typed(model: type[StudyType], source: YamlSource, settings: Iterable[str], format: int) -> StudyType:
+    data = {key: value for key, value in source.typed(model).items() if key != FORMAT_KEY}
+    base = data.get("base", {})
+    if isinstance(base, Mapping):
+        base, source = overlaid(base, source, settings, ("base",))
+        data = data | {"base": base}
     try:
         spec = model.model_validate(data if format == FORMAT else completed(data, model, format))
     except ValidationError as error:
@@ -281,6 +293,10 @@ def _checked_ablation(spec: AblationSpec) -> AblationSpec:
     arms, names = arms_of(spec), arm_names(spec)
     analysis = spec.analysis
     for role, name in (("reference", analysis.reference), ("baseline", analysis.baseline)):
+        text = spec.source.text(("analysis", role)) if spec.source else None
+        if name is None and text in names:
+            message = f'"analysis.{role}" is {text}, which means none; for the arm of that name write "{text}".'
+            raise spec.refuse(("analysis", role), message)
         if name is not None and name not in names:
             forbidden = next((why for why in left_out(spec) if why.startswith(f"{name}: ")), None)
             why = f" It is left out, {forbidden}." if forbidden else did_you_mean(name, names)
@@ -348,7 +364,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    style = None if text.isprintable() and parse_scalar(text) == text else '"'
+    style = None if text.isprintable() and parse_value(text) == Plain(text) and core(text) == text else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

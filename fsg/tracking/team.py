@@ -15,13 +15,13 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from fsg.errors import BackendUnavailable, ConfigError
 from fsg.redaction import redact
 from fsg.tracking.server import START_SECONDS, TrackingServer, launch
 from fsg.tracking.store import sqlite_path
-from fsg.yaml_source import read_yaml, refusal
+from fsg.yaml_source import read_yaml, validated
 
 ADMIN_PASSWORD = "MLFLOW_AUTH_ADMIN_PASSWORD"
 SESSION_KEY = "MLFLOW_FLASK_SERVER_SECRET_KEY"
@@ -96,11 +96,7 @@ class TeamServer(BaseModel):
 
 def load_team_server(path: str | Path) -> TeamServer:
     """The server that a YAML file describes. ConfigError with file and line for whatever it cannot be."""
-    source = read_yaml(path)
-    try:
-        return TeamServer.model_validate(source.data)
-    except ValidationError as error:
-        raise refusal(error, TeamServer, source) from None
+    return validated(TeamServer, read_yaml(path))
 
 
 def serve_team(team: TeamServer, timeout: float = START_SECONDS) -> TrackingServer:

@@ -162,7 +162,7 @@ REFUSED_ABLATIONS = [
     ),
     ("no name", ("name: small", ""), 1, '"name" is missing.'),
     ("a name that is a path", ("name: small", "name: ../x"), 1, "\"name\" is '../x': string should match pattern"),
-    ("a name that is a number", ("name: small", "name: 12"), 1, '"name" is 12: input should be a valid string.'),
+    ("a name that is nothing", ("name: small", "name: ~"), 1, '"name" is None: input should be a valid string. Leave'),
     (
         "base of a wrong type",
         ("epochs: 2", "epochs: two"),
@@ -505,3 +505,110 @@ def test_what_is_kept_may_change_and_the_study_is_the_same(files, ablation_text,
 
 def test_nothing_else_can_be_kept(files, ablation_text):
     assert files.refused(ablation_text, ("name: small", "name: small\nkeep: best")).startswith("study.yaml:2: ")
+
+
+def test_an_arm_may_name_the_kind_that_the_base_has(files):
+    text = (
+        "name: spelled\nbase: {model: digits_cnn, autocast: off}\nseeds: 2\nmetric: {name: val_accuracy, mode: max}\n"
+    )
+    spec = files.load(f"{text}arms:\n  fsg: {{gradient: fsg}}\n  ste: {{gradient: ste}}\n")
+    assert spec.base.autocast == "off"
+    files.path.write_bytes(to_yaml(spec))
+    assert load_study(files.path) == spec
+    assert 'arm "same" is empty' in files.refused(
+        f"{text}arms:\n  same: {{deterministic: on}}\n  ste: {{gradient: ste}}\n"
+    )
+
+
+# As 0.1.0 wrote them: quoted where YAML 1.1 reads something else, and plain where only YAML 1.2 does (0o10, -.5).
+WRITTEN_BY_0_1_0 = {
+    "ablation": """\
+name: recorded
+question: "1_000"
+base:
+  model: {name: digits_cnn, activations: float, pretrained: 0o10}
+  optimizer: {name: adam, lr: 1.0e-05, momentum: 0.0, weight_decay: 1.0e-30}
+  epochs: 1
+  autocast: "off"
+  deterministic: false
+keep: last
+seeds:
+- 0
+- 1
+metric: {name: val_accuracy, mode: max, unit: "off"}
+arms:
+  "off":
+    gradient: ste
+  "010":
+    autocast: bfloat16
+  "1e3":
+    deterministic: true
+analysis: {interval: 0.95, smallest_effect_of_interest: null, reference: "off", baseline: "010"}
+""",
+    "sweep": """\
+name: recorded
+question: "yes"
+base: {epochs: 3}
+metric: {name: val_accuracy, mode: max, unit: ""}
+space:
+  model.pretrained:
+    choice: ["off", "010", 0o10, "0x10", "1_000", "6:0", "1e3", "2026-01-01", "~", ".inf", -.5, "1.5e3", +.5, '=', '<<', y, "12"]
+  gradient.hgs:
+    choice: [true, false]
+  optimizer.lr:
+    loguniform: [1.0e-05, 1]
+    when: {autocast: "off"}
+  autocast:
+    choice: ["off", bfloat16]
+start_from:
+- {name: "off", point: {autocast: "off", model.pretrained: 0o10, gradient.hgs: false, optimizer.lr: 0.01}}
+search: {sampler: auto, trials: 2, seed: 0, storage: null}
+budget: {trials: null, wall_time: 90.0, cost: 3.0, prices: {"010": 1.0}}
+""",
+}
+
+
+def test_the_file_of_an_older_ablation_reads_as_it_was_written(files):
+    spec = files.load(WRITTEN_BY_0_1_0["ablation"])
+    assert (spec.question, spec.metric.unit, spec.base.model.pretrained) == ("1_000", "off", "0o10")
+    assert (spec.base.autocast, spec.base.deterministic, spec.base.optimizer.lr) == ("off", False, 1e-5)
+    assert list(arms_of(spec)) == ["off", "010", "1e3"]
+    assert (spec.analysis.reference, spec.analysis.baseline) == ("off", "010")
+
+
+def test_the_file_of_an_older_sweep_reads_as_it_was_written(files):
+    spec = files.load(WRITTEN_BY_0_1_0["sweep"])
+    texts = spec.space.root["model.pretrained"].choices
+    assert " ".join(texts) == "off 010 0o10 0x10 1_000 6:0 1e3 2026-01-01 ~ .inf -.5 1.5e3 +.5 = << y 12"
+    assert spec.space.root["optimizer.lr"].when == {"autocast": ("off",)}
+    assert spec.start_from[0].point["model.pretrained"] == "0o10"
+    assert (spec.budget.wall_time, spec.budget.prices) == (90.0, {"010": 1.0})
+
+
+SPELT = st.sampled_from(
+    ["off", "on", "yes", "no", "y", "010", "0o10", "0x10", "0b1", "1_000", "6:0", "1:30", "1e3", "1.5e3", "-.5", "+.5",
+     "2026-01-01", "~", "null", "Null", "true", "True", ".inf", ".nan", "=", "<<", "12", "1.0", "- a", "a: b", "#", "a #b"]
+) | st.text(max_size=8)  # fmt: skip
+
+
+@given(texts=st.lists(SPELT, min_size=1, max_size=4, unique=True), flag=st.booleans(), question=SPELT)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_spelling_survives_the_resolved_file(tmp_path, texts, flag, question):
+    spec = SweepSpec.model_validate(
+        {
+            "name": "x",
+            "question": question,
+            "metric": {"name": "val_accuracy", "mode": "max", "unit": texts[0]},
+            "base": {"model": {"pretrained": texts[0]}, "deterministic": flag},
+            "space": {
+                "model.pretrained": {"choice": [None, *texts]},
+                "autocast": {"choice": ["off", "bfloat16"], "when": {"model.pretrained": texts}},
+            },
+            "start_from": [{"name": texts[-1], "point": {"model.pretrained": texts[-1], "autocast": "off"}}],
+            "search": {"trials": 2},
+            "budget": {"cost": 1, "prices": dict.fromkeys(texts, 1)},
+        }
+    )
+    path = tmp_path / "spec.yaml"
+    path.write_bytes(to_yaml(spec))
+    assert load_study(path) == spec

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from fsg.config import Section, TrialConfig, merge
+from fsg.config import Overrides, Section, TrialConfig, merge
 from fsg.study.designs.base import ARM_NAME, DesignArm, DesignBase, Problem, leaves
 from fsg.study.designs.fractions import MOST_FACTORS
 from fsg.yaml_source import Location, did_you_mean
@@ -34,8 +34,8 @@ class Component(Section):
     """
 
     switches: Annotated[Names, Field(min_length=1)] | None = None
-    on: dict[str, Any] | None = None
-    off: dict[str, Any] | None = None
+    on: Overrides | None = None
+    off: Overrides | None = None
     requires: Names = ()
     excludes: Names = ()
 

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from fsg.config import TrialConfig
+from fsg.config import TrialConfig, read_at
+from fsg.scalars import by_field
 from fsg.study.designs.base import ARM_NAME, DesignArm, DesignBase, Problem
 from fsg.study.designs.factorial import AddOneIn, FractionalFactorial, FullFactorial, LeaveOneOut
 from fsg.study.designs.sequence import DoseResponse, Path
@@ -56,6 +57,16 @@ class Cross(DesignBase):
         if not self._axes():
             raise ValueError(f"a cross needs something to cross with: {', '.join(AXES)}.")
         return self
+
+    @classmethod
+    def spelt(cls, tree: Mapping[str, Any]) -> dict[str, Any]:
+        """The plain data of this section: the options of a label are read as its axis' section of a trial takes them."""
+        found = by_field(tree, cls)
+        for key in AXES.keys() & tree.keys():
+            axis = tree[key]
+            if isinstance(axis, Mapping):
+                found[key] = {label: read_at(AXES[key], options) for label, options in axis.items()}
+        return found
 
     def problems(self, base: TrialConfig) -> Iterator[Problem]:
         """Labels that cannot name a block, and what is wrong with ``of``."""

@@ -11,9 +11,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from fsg.config import TrialConfig, merge, nested
+from fsg.config import Overrides, TrialConfig, merge, nested, read_at
+from fsg.nearest import did_you_mean_path
+from fsg.scalars import by_field
 from fsg.study.designs.base import DesignArm, DesignBase, Problem
-from fsg.yaml_source import did_you_mean, field_names
+from fsg.yaml_source import field_names
 
 Dose = str | int | float | bool
 
@@ -38,11 +40,19 @@ class DoseResponse(DesignBase):
     path: str
     values: Annotated[tuple[Any, ...], BeforeValidator(_values)]
 
+    @classmethod
+    def spelt(cls, tree: Mapping[str, Any]) -> dict[str, Any]:
+        """The plain data of this section: doses are read as their path takes them."""
+        found = by_field(tree, cls)
+        if isinstance(found.get("path"), str) and "values" in tree:
+            found["values"] = read_at(found["path"], tree["values"])
+        return found
+
     def problems(self, base: TrialConfig) -> Iterator[Problem]:
         """A path that is no option of a trial."""
         known = field_names(TrialConfig)
         if self.path not in known:
-            hint = did_you_mean(self.path, known)
+            hint = did_you_mean_path(self.path, known)
             yield ("path",), f'the trial configuration has no "{self.path}".{hint}'
         elif self.path in ("seed", "device"):
             yield ("path",), f'"{self.path}" cannot be a dose: it is the same in every arm.'
@@ -88,7 +98,7 @@ class Path(DesignBase):
     """
 
     kind: Literal["path"]
-    steps: Annotated[tuple[dict[str, dict[str, Any]], ...], Field(min_length=2), BeforeValidator(_steps)]
+    steps: Annotated[tuple[dict[str, Overrides], ...], Field(min_length=2), BeforeValidator(_steps)]
 
     def arms(self) -> list[DesignArm]:
         """In the order of the steps."""
