@@ -172,10 +172,7 @@ def _is_model(form: Any) -> bool:
 def _scalar(plain: Plain, forms: list[Any]) -> Any:
     """A scalar as one of these takes it; for a list, as its items do; for a section with kinds, as the name of one."""
     forms = forms + [form for inner in _items(forms) for form in _forms(inner)]
-    words = {word for form in forms if get_origin(form) is Literal for word in get_args(form)}
     text, value = plain.text, plain.value
-    if text in words:
-        return text
     wanted = {form for form in forms if form in _PYTHON}
     if any(_is_model(form) and "name" in form.model_fields for form in forms):
         return None if value is None and NoneType in wanted else text
@@ -186,7 +183,7 @@ def _scalar(plain: Plain, forms: list[Any]) -> Any:
     number = _as_number(text, wanted)
     if number is not None:
         return number
-    return text if str in wanted or words else value
+    return text if str in wanted or any(get_origin(form) is Literal for form in forms) else value
 
 
 def _as_number(text: str, wanted: set[Any]) -> int | float | None:
