@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -78,9 +79,20 @@ def output_of(quiet: bool, json: bool) -> Output:
     return "json" if json else "quiet" if quiet else "text"
 
 
-def tracking_of(uri: str | None) -> str:
-    """The MLflow store: as named, or the environment's, or the default."""
+def absolute_address(uri: str) -> str:
+    """The address of a store, the file of a SQLite one as seen from any folder."""
+    sqlite = "sqlite:///"
+    return sqlite + str(Path(uri.removeprefix(sqlite)).absolute()) if uri.startswith(sqlite) else uri
+
+
+def tracking_of(uri: str | None, study: Path | None = None) -> str:
+    """The MLflow store: as named, or the environment's, or that of the last run of the study in this folder, or the default."""
     from fsg.errors import ConfigError
+
+    if study is not None and not uri and not os.environ.get("MLFLOW_TRACKING_URI"):
+        from fsg.study.surroundings import surroundings_of
+
+        uri = surroundings_of(study).tracking_uri
 
     named = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING
     if named.partition("://")[0].partition("+")[0] not in _STORES or "://" not in named:

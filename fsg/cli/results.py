@@ -74,7 +74,7 @@ def sync(
     from fsg.report.study_report import make_report
 
     folder = open_study(study, storage)
-    exporter = _exporter(tracking_of(tracking_uri), folder)
+    exporter = _exporter(tracking_of(tracking_uri, folder.path), folder)
     written = _bring_up_to_date(exporter, folder)
     report = make_report(folder.spec(), folder.state())
     exporter.log_report(report.rows, report.markdown, report.write(folder.reports), report.arm_metrics, report.seeds)
@@ -107,11 +107,11 @@ def ui(
             )
         _stay(serve_team(team), f"log in as {team.login.admin}; MLflow")
         return
-    uri = tracking_of(tracking_uri)
     if study is None:
-        _stay(serve(uri, port), "MLflow")
+        _stay(serve(tracking_of(tracking_uri), port), "MLflow")
         return
     folder = open_study(study, storage)
+    uri = tracking_of(tracking_uri, folder.path)
     exporter = _exporter(uri, folder)
     if was_killed(driver_of(folder.path)):
         _bring_up_to_date(exporter, folder)

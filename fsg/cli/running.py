@@ -53,7 +53,10 @@ def run(
     lock: StudyLock,
 ) -> None:
     """Run what is left of the study, then report. Exit with 130 if it was stopped; FsgError if every trial failed."""
+    from fsg.study.surroundings import remember_surroundings
+
     console = console_of(hushed=output == "json")
+    remember_surroundings(folder.path, uri)
     with copied(folder, console) as copy:
         _run_and_report(folder, spec, lock, _Manner(uri, resources, console, output, copy))
 

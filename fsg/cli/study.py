@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,7 @@ from fsg.cli.options import (
     Quiet,
     Storage,
     Tracking,
+    absolute_address,
     console_of,
     output_of,
     resources_of,
@@ -32,6 +34,7 @@ from fsg.errors import FsgError
 if TYPE_CHECKING:
     from fsg.config import TrialConfig
     from fsg.report.progress import Output
+    from fsg.study.folder import StudyFolder
     from fsg.study.spec import AblationSpec
     from fsg.tune.runner import Resources
 
@@ -89,9 +92,23 @@ def resume(
     from fsg.tune.preflight import fit
 
     folder.refuse_newer()
-    spec, uri = folder.spec(), tracking_of(tracking_uri)
+    spec, uri = folder.spec(), tracking_of(tracking_uri and absolute_address(tracking_uri), folder.path)
+    folder = _where_it_ran(folder)
     with fit(spec, resources, folder.path.parent), driving(folder.path, console_of(hushed=output == "json")) as lock:
         run(folder, spec, uri, resources, output, lock)
+
+
+def _where_it_ran(folder: StudyFolder) -> StudyFolder:
+    """The study, with the folder that it last ran in as working folder: relative paths in its file are seen from there."""
+    from fsg.study.folder import StudyFolder
+    from fsg.study.surroundings import surroundings_of
+
+    working = surroundings_of(folder.path).working_folder
+    if working is None or working == Path.cwd():
+        return folder
+    place = folder.path.resolve()
+    os.chdir(working)
+    return StudyFolder(place)  # whole, so that what is said of it can be typed in the folder that the user is in
 
 
 def _start(
@@ -127,7 +144,7 @@ def _start(
 
         console_of().print(describe_plan(spec, resources))
         return
-    uri = tracking_of(tracking_uri)
+    uri = tracking_of(tracking_uri, local(storage) / spec.name)
     from fsg.tune.preflight import fit
 
     place = local(storage)

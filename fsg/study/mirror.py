@@ -23,11 +23,17 @@ from fsg.files import write_atomically
 from fsg.remote import RemoteFolder, safe
 from fsg.study.folder import StudyFolder
 from fsg.study.follow import whole_lines
+from fsg.study.surroundings import FILE as SURROUNDINGS
 
 BLOCK = 1 << 20
 INTERVAL, FIRST_WAIT, LONGEST_WAIT = 5.0, 1.0, 60.0
 NOTE, LEDGER = "mirror", "ledger.jsonl"
-LEFT_OUT = ("ray", NOTE, "driver.json")  # snapshots that can be lost, and who drives it here
+LEFT_OUT = (
+    "ray",
+    NOTE,
+    "driver.json",
+    SURROUNDINGS,
+)  # snapshots that can be lost, and what holds on this machine alone
 
 
 class Mirror:
