@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fsg.report.cells import Grid
 from fsg.report.csv import top_csv
 from fsg.report.study_report import StudyReport
-from fsg.report.top import TopConfigurations, top_configurations
+from fsg.report.top import TopConfigurations, by_configuration, top_configurations
 from fsg.report.top_tables import importance_grid, top_grids
 from fsg.study.ledger import StudyState, TrialRecord
 from fsg.study.population import is_population
@@ -34,22 +35,40 @@ def make_sweep_report(spec: SweepSpec, state: StudyState, top: int, device: str)
         device=device,
         searched=[name for path in spec.space.paths for name in (path, f"{path}.name")],  # gradient: a section's name
     )
-    grids = (*top_grids(best, state), *_importances(spec, state, best))
+    mattered, why_not = _insights(spec, state, best)
+    best = replace(best, notes=(*best.notes[:1], *_early(spec, state), *best.notes[1:], *why_not))
+    grids = (*top_grids(best, state), *mattered)
     draw = partial(_draw, spec, state, best)
     return StudyReport(spec.name, spec.question, grids, {"top.csv": top_csv(best)}, state, draw=draw)
 
 
-def _importances(spec: SweepSpec, state: StudyState, best: TopConfigurations) -> Iterator[Grid]:
-    """What mattered, where enough configurations have finished to say so."""
-    from fsg.tune.insights import FEWEST, as_optuna, importance, measures
+def _early(spec: SweepSpec, state: StudyState) -> Iterator[str]:
+    """Why the sweep ended before its number of trials, where it did."""
+    if state.stopped:
+        begun = len(by_configuration(state.trials.values()))
+        yield f"Ended early, with {begun} of {spec.search.trials} configurations: {state.stopped}."
 
-    if len(best.ranked) < FEWEST or is_population(spec):
-        return
+
+def _insights(spec: SweepSpec, state: StudyState, best: TopConfigurations) -> tuple[list[Grid], list[str]]:
+    """What mattered for each measure, as a table where enough configurations have finished, else as a sentence on why not."""
+    if is_population(spec):
+        return [], []
+    from fsg.tune.insights import FEWEST, as_optuna, counted, importance, measures, too_few, untold
+
+    configurations = by_configuration(state.trials.values())
+    finished = sum(any(record.status == "finished" for record in seeds.values()) for seeds in configurations)
+    if finished < FEWEST:
+        return [], [too_few(finished)]
+    grids, sentences = [], []
     for measure in measures(spec):
-        found = importance(as_optuna(spec, state, measure), spec)
-        if found:
+        study = as_optuna(spec, state, measure)
+        if why := untold(study):
+            sentences.append(why)
+        elif found := importance(study, spec):
             known = {path for shares in found.values() for path in shares}
-            yield importance_grid(best, measure.name, found, [path for path in spec.space.paths if path not in known])
+            left_out = [path for path in spec.space.paths if path not in known]
+            grids.append(importance_grid(best, measure.name, found, left_out, counted(study)))
+    return grids, list(dict.fromkeys(sentences))
 
 
 def _count(config: Mapping[str, Any], name: str) -> float | None:

@@ -93,7 +93,7 @@ def top_configurations(
     varying = tuple(path for path in paths if len({repr(config.get(path)) for config in flat.values()}) > 1)
 
     found, broken = [], 0
-    for seeds in _by_configuration(records):
+    for seeds in by_configuration(records):
         finished = {s: r for s, r in seeds.items() if not math.isnan(r.final_value(measure.name))}
         means = {o.name: _mean_objective(finished.values(), o.name, count) for o in others}
         if not finished or any(math.isnan(mean) for mean in means.values()):
@@ -130,7 +130,7 @@ def top_configurations(
     return TopConfigurations(measure, others, varying, all_seeds, rows[:k], front, rows, notes, origin, tuple(searched))
 
 
-def _by_configuration(records: Iterable[TrialRecord]) -> list[dict[int, TrialRecord]]:
+def by_configuration(records: Iterable[TrialRecord]) -> list[dict[int, TrialRecord]]:
     """The trials of each configuration by seed, in the order they were planned."""
     found: dict[str, dict[int, TrialRecord]] = {}
     for record in records:

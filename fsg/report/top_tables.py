@@ -65,19 +65,26 @@ def schedule_grid(top: TopConfigurations, records: Sequence[TrialRecord]) -> Gri
 
 
 def importance_grid(
-    top: TopConfigurations, measure: str, importances: Mapping[str, Mapping[str, float]], left_out: Sequence[str]
+    top: TopConfigurations,
+    measure: str,
+    importances: Mapping[str, Mapping[str, float]],
+    left_out: Sequence[str],
+    counted: str | None = None,
 ) -> Grid:
-    """Each path's share of the importance for ``measure`` by each method (name -> path -> share), the most important first."""
+    """Each path's share of the importance for ``measure`` by each method (name -> path -> share), the most important first.
+
+    ``counted``: the configurations that it was told from; all that are ranked where it is left out.
+    """
     paths = {path for shares in importances.values() for path in shares}
     ordered = sorted(paths, key=lambda path: -sum(shares.get(path, 0.0) for shares in importances.values()))
+    over = counted or f"{len(top.ranked)} configurations that ran to their end"
     without = (f"Left out, for they are set in some trials only: {', '.join(left_out)}.",) if left_out else ()
     return Grid(
         title=f"{top.provenance.study}: what mattered for {measure}",
         headers=("parameter", *importances),
         rows=tuple((Cell(p), *(Cell(f"{shares.get(p, 0.0):.0%}") for shares in importances.values())) for p in ordered),
         notes=(
-            f"Shares of the importance for {measure} over {len(top.ranked)} configurations that ran to their end, "
-            "chosen by a search: a hint, no test.",
+            f"Shares of the importance for {measure} over {over}, chosen by a search: a hint, no test.",
             *without,
         ),
         caption=top.provenance.line(),

@@ -30,7 +30,7 @@ def report(request, monkeypatch):
     monkeypatch.setattr(columns, name, lambda table: (*whole(table), SPEED))
     if request.param == "comparison":
         return make_report(study(arms={"full": {}}, baselines=["ste"]), arms(full=(1.0, 2.0, 4.0), ste=(1.0, 2.0, 3.0)))
-    points = (trial("-", 0, 90.0 + i, key=f"k{i}", config={"optimizer": {"lr": 0.1 * i}}) for i in range(2))
+    points = (trial("-", 0, 90.0 + i, key=f"k{i}", config={"optimizer": {"lr": 0.01 * (i + 1)}}) for i in range(2))
     return make_report(sweep(), state(*points))
 
 
@@ -80,7 +80,7 @@ def test_headers_for_programs_are_those_of_the_first_release():
     )
     assert made.texts["seeds.csv"].splitlines()[0] == "arm,seed,val_accuracy,missing"
     assert list(made.arm_metrics["full"]) == ["acc", "ci_half", "test", "vs_ste", "n", "step_x"]
-    points = (trial("-", s, 90.0 + s, key=f"k{s}", config={"seed": s, "optimizer": {"lr": 0.1}}) for s in range(2))
+    points = (trial("-", s, 90.0 + s, key=f"k{s}", config={"seed": s, "optimizer": {"lr": 0.01}}) for s in range(2))
     made = make_report(
         sweep(), state(*points, trial("-", 0, 9.0, key="o", config={"seed": 0, "optimizer": {"lr": 1.0}}))
     )

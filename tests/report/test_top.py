@@ -166,8 +166,8 @@ def test_no_terminal_is_too_narrow_for_the_searched_parameters(width):
 def test_a_choice_among_sections_is_a_searched_parameter_too():
     space = {"gradient": {"choice": ["ste", "fsg"]}, "optimizer.lr": {"loguniform": [1e-4, 1e-1]}}
     points = [
-        {"gradient": {"name": "ste"}, "optimizer": {"lr": 0.1}},
-        {"gradient": {"name": "fsg", "beta": 0.5}, "optimizer": {"lr": 0.2}},
+        {"gradient": {"name": "ste"}, "optimizer": {"lr": 0.01}},
+        {"gradient": {"name": "fsg", "beta": 0.5}, "optimizer": {"lr": 0.02}},
     ]
     trials = (trial("-", 0, 90.0 + i, key=f"k{i}", config=point) for i, point in enumerate(points))
     grid = make_report(sweep(space=space), state(*trials)).grids[0]
@@ -183,6 +183,16 @@ def test_epochs_that_were_searched_are_one_column():
 def test_the_schedule_of_a_population_loses_no_parameter_either(members):
     grid = schedule_grid(top_configurations(state(*members), Metric()), members)
     assert grid.kept == len(grid.headers)
+
+
+@pytest.mark.parametrize("why", ["budget.trials: 4 of 4 used", "the space is exhausted: [/1]"])
+def test_a_sweep_that_ended_early_says_why_in_its_table(why):
+    trials = (trial("-", 0, 90.0 + i, key=f"k{i}", config={"optimizer": {"lr": 0.01 * (i + 1)}}) for i in range(4))
+    whole = state(*trials)
+    spec = sweep(search={"sampler": "random", "trials": 6})
+    assert not any("Ended early" in note for note in make_report(spec, whole).grids[0].notes)
+    whole.stopped = why
+    assert make_report(spec, whole).grids[0].notes[1] == f"Ended early, with 4 of 6 configurations: {why}."
 
 
 OBJECTIVES = [Metric("step_ms", "min", "ms"), Metric("bits", "min", "")]
