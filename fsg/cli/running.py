@@ -15,6 +15,7 @@ from fsg.cli.options import DEFAULT_TRACKING, console_of
 from fsg.cli.places import STUDIES, copied
 from fsg.errors import FsgError
 from fsg.redaction import redact
+from fsg.report.plain import say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,8 +78,8 @@ def _run_and_report(folder: StudyFolder, spec: AblationSpec | SweepSpec, lock: S
         except FsgError as error:  # the report stands in the study's folder
             behind = f"{error} Its report is not there; once it is back, write it with: fsg sync {_name_of(folder)}"
     if behind is not None:
-        manner.console.print(behind, style="yellow", highlight=False)
-    manner.console.print(_closing(exporter, manner.uri, spec, folder), highlight=False, soft_wrap=True)
+        say(manner.console, behind, "yellow")
+    say(manner.console, _closing(exporter, manner.uri, spec, folder))
     trials = list(folder.state().trials.values())
     if trials and all(trial.status == "failed" for trial in trials):
         raise FsgError(f"{folder.path}: all {len(trials)} trials failed, the first of them: {trials[0].reason}")
@@ -116,14 +117,16 @@ def _run_trials(
 
     console, output = manner.console, manner.output
     for sentence in mend(folder, spec, ledger_bytes(lock.before)):
-        console.print(sentence, style="yellow", highlight=False, soft_wrap=True)
+        say(console, sentence, "yellow")
     state = folder.state()
     trials = spec.search.trials * len(spec.seeds) if isinstance(spec, SweepSpec) else len(plan(spec))
     is_sweep, budget = isinstance(spec, SweepSpec), _budget_used(folder, spec, manner.resources)
-    progress = Progress(spec.name, trials, spec.base.epochs, spec.metric.name, spec.metric.mode, is_sweep, budget)
+    at_most = isinstance(spec, SweepSpec) and len(spec.seeds) > 1
+    metric = (spec.metric.name, spec.metric.mode)
+    progress = Progress(spec.name, trials, spec.base.epochs, *metric, is_sweep, budget, at_most)
     progress.recall(state)
     if output == "text":
-        console.print(_opening(folder, spec, trials, progress.done), highlight=False)
+        say(console, _opening(folder, spec, trials, progress.done))
 
     exporter = FollowingExporter(folder.ledger_path, manner.uri, spec.metric.name, spec.metric.mode)
     patience = MLFLOW_SECONDS
@@ -142,7 +145,7 @@ def _run_trials(
         behind = exporter.close(patience)
     display.say("complete" if complete else "interrupted", folder=str(folder.path), **progress.summary())
     if not complete:
-        console.print(f"Stopped. Go on with: fsg resume {name or _name_of(folder)}", highlight=False)
+        say(console, f"Stopped. Go on with: fsg resume {name or _name_of(folder)}")
         raise typer.Exit(130)
     return exporter.exporter, behind
 
@@ -195,7 +198,8 @@ def _name_of(folder: StudyFolder) -> str:
 
 def _opening(folder: StudyFolder, spec: AblationSpec | SweepSpec, trials: int, done: int) -> str:
     already = f", {done} of them done before" if done else ""
-    return f"{spec.question or spec.name}\n{trials} trials of {spec.base.epochs} epochs{already}; recorded in {folder.path}"
+    most = "at most " if getattr(spec, "seeds_per_config", 1) > 1 else ""
+    return f"{spec.question or spec.name}\n{most}{trials} trials of {spec.base.epochs} epochs{already}; recorded in {folder.path}"
 
 
 def _closing(exporter: Exporter | None, uri: str, spec: AblationSpec | SweepSpec, folder: StudyFolder) -> str:

@@ -12,6 +12,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any, Literal
 
 from fsg.config import digest
+from fsg.report.plain import add_row, say
 from fsg.study.ledger import finite
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 class Progress:
     """The counts behind the display. ``trials`` and ``epochs`` are what the whole study asks for.
 
-    ``sweep``: the best is a configuration, not an arm. ``budget`` says what is used of it.
+    ``sweep``: the best is a configuration, not an arm. ``budget`` says what is used of it. ``at_most``: further seeds of a
+    configuration may be spared, so ``trials`` is the most that can be.
     """
 
     def __init__(
@@ -35,7 +37,9 @@ class Progress:
         mode: str,
         sweep: bool = False,
         budget: Callable[[], str] = lambda: "",
+        at_most: bool = False,
     ) -> None:
+        self.at_most = at_most
         self.name, self.trials, self.epochs_per_trial = name, trials, epochs
         self.metric, self.mode, self.sweep, self.budget = metric, mode, sweep, budget
         self.latest: dict[str, float | None] = {}
@@ -43,26 +47,33 @@ class Progress:
         self._label_of: dict[str, str] = {}  # a configuration of a sweep -> the key of its first trial
         self.arm_of: dict[str, tuple[str, int]] = {}
         self.running: dict[str, int] = {}
+        self._reached: dict[str, int] = {}  # the last epoch of each trial that has not ended
         self.ended: dict[str, str] = {}
         self.values: dict[str, list[float]] = defaultdict(list)
         self.retried = 0  # attempts of this run that were interrupted
-        self.epochs_here = 0  # since this run began, for the time left
+        self.epochs_here = 0  # since this run began
+        self.stopped: str | None = None  # why no further trial is begun
+        self._pace = _Pace()
         self._began = time.monotonic()
         self._lock = threading.Lock()
 
     def recall(self, state: StudyState) -> None:
         """Count what an earlier run of the study left."""
+        self.stopped = state.stopped
         for record in state.trials.values():
             self.arm_of[record.key] = (self._group(record.key, record.arm, record.config), record.seed)
             if record.over:
                 self.ended[record.key] = record.status
                 if not math.isnan(value := record.final_value(self.metric)):
                     self.values[self.arm_of[record.key][0]].append(value)
+            else:
+                self._reached[record.key] = max((metrics["epoch"] for metrics in record.epochs), default=0)
 
     def see(self, event: Mapping[str, Any]) -> None:
         """One event of the ledger."""
         with self._lock:
             key = event.get("key", "")
+            self._pace.see(event["event"], key)
             match event["event"]:
                 case "planned":
                     self.arm_of[key] = (self._group(key, event["arm"], event.get("config") or {}), event["seed"])
@@ -70,9 +81,11 @@ class Progress:
                 case "started":
                     self.running.setdefault(key, 0)
                 case "epoch":
-                    self.running[key] = event["metrics"]["epoch"]
+                    self.running[key] = self._reached[key] = event["metrics"]["epoch"]
                     self.latest[key] = event["metrics"].get(self.metric)
                     self.epochs_here += 1
+                case "stopped":
+                    self.stopped = event["reason"]
                 case "paused":
                     self.running.pop(key, None)
                 case "retried":
@@ -80,6 +93,7 @@ class Progress:
                     self.retried += 1
                 case "finished" | "pruned" | "failed" as status:
                     self.running.pop(key, None)
+                    self._reached.pop(key, None)
                     self.ended[key] = status
                     self.ended_here += 1
                     value = finite(event.get("metrics", {}).get(self.metric))
@@ -101,12 +115,12 @@ class Progress:
         return arm, *means[arm]
 
     def seconds_left(self) -> float | None:
-        """At the pace of this run so far; None before its first epoch. Early stopping ends a study sooner."""
-        if not self.epochs_here:
-            return None
+        """At the pace of this run so far; None before an epoch that tells it. Early stopping ends a study sooner."""
         with self._lock:
-            left = (self.trials - self.done) * self.epochs_per_trial - sum(self.running.values())
-        return (time.monotonic() - self._began) * max(0, left) / self.epochs_here
+            trials = (len(self.arm_of) if self.stopped else self.trials) - self.done
+            left = max(0, trials * self.epochs_per_trial - sum(self._reached.values()))
+            each = self._pace.seconds()
+            return None if each is None else each * left / max(1, min(self._pace.side_by_side, trials))
 
     def lines(self, status: str = "") -> list[str]:
         """The display as text: counts and time, what is running, the best arm, the tracking copy."""
@@ -115,11 +129,13 @@ class Progress:
             counts["retried"] = self.retried
             running = [f"{self._label(key)} {epoch}/{self.epochs_per_trial}" for key, epoch in self.running.items()]
         waiting = max(0, self.trials - self.done - len(running))
+        coming = f"no more: {self.stopped}" if self.stopped else f"{'at most ' * self.at_most}{waiting} left"
         elapsed, left = time.monotonic() - self._began, self.seconds_left()
         ended = "".join(f" · {n} {name}" for name, n in counts.items() if n)
         lines = [
-            f"{self.done} of {self.trials} trials done{ended} · {len(running)} running · {waiting} left",
-            f"{clock(elapsed)} elapsed · " + (f"about {clock(left)} left" if left is not None else "starting"),
+            f"{self.done} of {self.trials} trials done{ended} · {len(running)} running · {coming}",
+            f"{clock(elapsed)} elapsed"
+            + (f" · about {clock(left)} left" if left is not None else "" if self.epochs_here else " · starting"),
             "running: " + (", ".join(running) or "nothing yet"),
         ]
         best = self.best()
@@ -161,6 +177,7 @@ class Progress:
             "trials": self.trials,
             **counts,
             "running": running,
+            "stopped": self.stopped,
             "best": {"name": best[0], self.metric: best[1], "n": best[2]} if best else None,
             "elapsed_s": round(time.monotonic() - self._began, 1),
         }
@@ -172,6 +189,48 @@ class Progress:
     def _label(self, key: str) -> str:
         arm, seed = self.arm_of.get(key, (key, 0))
         return f"{arm}/{seed}"
+
+
+class _Pace:
+    """How long an epoch takes, without those that a new worker process began with: imports and numba's compilation, 8 s or so
+    for 0.1 s of training, would be counted for every epoch to come.
+
+    A trial that starts after another has left its worker takes that worker over, so its first epoch counts; one that is tried
+    again gets a new process.
+    """
+
+    def __init__(self) -> None:
+        self.side_by_side = 0  # the most trials that ran at once
+        self._since: dict[str, float] = {}  # of what runs: its start, or its last epoch's end
+        self._new: set[str] = set()  # of these, in a process that has not trained yet
+        self._left = False  # whether any trial has left its worker
+        self._interrupted: set[str] = set()
+        self._sum, self._count = 0.0, 0
+
+    def see(self, event: str, key: str) -> None:
+        now = time.monotonic()
+        match event:
+            case "started":
+                self._since[key] = now
+                self.side_by_side = max(self.side_by_side, len(self._since))
+                if not self._left or key in self._interrupted:
+                    self._new.add(key)
+            case "epoch":
+                if key not in self._new and key in self._since:
+                    self._sum, self._count = self._sum + now - self._since[key], self._count + 1
+                self._new.discard(key)
+                self._since[key] = now
+            case "retried":
+                self._since.pop(key, None)
+                self._interrupted.add(key)
+            case "paused" | "finished" | "pruned" | "failed":
+                self._since.pop(key, None)
+                self._interrupted.discard(key)
+                self._left = True
+
+    def seconds(self) -> float | None:
+        """Of one epoch on one worker; None where only first ones were seen."""
+        return self._sum / self._count if self._count else None
 
 
 def _shown(value: float | None) -> str:
@@ -214,15 +273,17 @@ class Display:
             return
         if self._live is None and event["event"] in ("finished", "pruned", "failed"):
             first, second, *_ = self.progress.lines()
-            self.console.print(f"{first} · {second}", highlight=False, soft_wrap=True)
+            say(self.console, f"{first} · {second}")
         if event["event"] == "retried":
             arm = "/".join(map(str, self.progress.arm_of.get(event["key"], (event["key"],))))
             self._warn(f"{arm}: {event['reason']} It goes on from its checkpoint.")
+        elif event["event"] == "stopped":
+            self._warn(f"No further trial is begun: {event['reason']}.")
         elif event["event"] == "damaged":
             self._warn(event["detail"])
 
     def _warn(self, text: str) -> None:
-        self.console.print(text, style="yellow", highlight=False, soft_wrap=True)
+        say(self.console, text, "yellow")
 
     def say(self, event: str, **fields: Any) -> None:
         """One JSON object on a line of its own; nothing unless that was asked for."""
@@ -240,7 +301,7 @@ class Display:
         for name in ("running", "epoch", self.progress.metric):
             running.add_column(name, justify="left" if name == "running" else "right")
         for row in self.progress.table():
-            running.add_row(*row)
+            add_row(running, *row)
         pace = " · ".join(filter(None, (time_line, self.progress.throughput())))
         head = Table.grid(padding=(0, 1))
         head.add_row(

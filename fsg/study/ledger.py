@@ -80,6 +80,8 @@ class TrialRecord:
     one: its epoch and path. ``final`` holds the metrics of a finished trial. ``memory`` is its peak and what there was, in
     bytes. ``retries`` are the interruptions after which it was to go on: the ``cause``, how many epochs were recorded
     then (``epoch``), and the ``reason``. ``versions``: the packages under which its epochs were trained, each set once.
+    ``first_epochs`` are the epochs that its attempts began with: their times hold imports and compilation; 0 among them stands for
+    one to come.
     """
 
     key: str
@@ -100,6 +102,7 @@ class TrialRecord:
     memory: tuple[int, int] | None = None
     exploits: list[Exploit] = field(default_factory=list)
     versions: list[dict[str, str]] = field(default_factory=list)
+    first_epochs: set[int] = field(default_factory=set)
 
     @property
     def over(self) -> bool:
@@ -134,8 +137,8 @@ class TrialRecord:
 class StudyState:
     """What the events of a ledger add up to. ``header`` is its first "study" event; trials are in the order planned.
 
-    ``stopped`` is why no further trial was begun, where a budget was used up. ``damaged`` are the events that name what was
-    found damaged and where it was set aside. ``versions`` are those of the packages of its last run.
+    ``stopped`` is why no further trial was begun, where a budget was used up or a space exhausted. ``damaged`` are the events
+    that name what was found damaged and where it was set aside. ``versions`` are those of the packages of its last run.
     """
 
     header: Event | None = None
@@ -396,8 +399,13 @@ def _fold_trial(trial: TrialRecord, event: Event, epochs: dict[int, dict[str, An
             trial.started = event["time"] if trial.started is None else trial.started
             trial.attempts = max(trial.attempts, event["attempt"])
             trial.device = event["device"]
+            trial.first_epochs.add(0)
         case "epoch":
-            epochs[event["metrics"]["epoch"]] = event["metrics"]
+            number = event["metrics"]["epoch"]
+            epochs[number] = event["metrics"]
+            trial.first_epochs.discard(number)
+            if 0 in trial.first_epochs:
+                trial.first_epochs = trial.first_epochs - {0} | {number}
         case "device":
             trial.device = event["device"]
         case "fingerprint":

@@ -68,6 +68,7 @@ class PopulationSearcher(SweepSearcher):
             found = self._new()
             if found is None:
                 self._whole = True
+                self.exhausted = not self._within_budget()  # in a small space the population is small, and goes on
             else:
                 self._configurations[found.key] = found
                 self._members[found.key] = Member(found.key, {0: found.point})

@@ -173,6 +173,13 @@ class Proposals:
                 return accepted, point
         return None
 
+    @property
+    def exhausted(self) -> str:
+        """Why ``ask`` had no point, as one sentence's part."""
+        if self._grid is not None:
+            return "the space is exhausted: every point of its grid has been run or must not be"
+        return f"the space is exhausted: {TRIES} proposals in a row had been run before or must not be"
+
     def propose(self, point: Point, label: str) -> str | None:
         """The key of a point that is named rather than drawn; None if it has been run or must not be."""
         self._study.enqueue_trial(dict(point), user_attrs={START: label})

@@ -186,6 +186,7 @@ class SweepSearcher(StudySearcher):
         asked = self._proposals.ask()
         if asked is None:
             self.exhausted = True
+            self._stop(self._proposals.exhausted)
             return None
         return configuration(self._spec, asked[1])
 
@@ -194,10 +195,15 @@ class SweepSearcher(StudySearcher):
         if self._spec.budget is None:
             return True
         reason = reached(self._spec.budget, self._meter.spent())
-        if reason and not self._stopped:
+        if reason:
+            self._stop(reason)
+        return reason is None
+
+    def _stop(self, reason: str) -> None:
+        """Record why no further trial is begun, the first time."""
+        if not self._stopped:
             self._stopped = True
             self._ledger.append("stopped", reason=reason)
-        return reason is None
 
     def _owned(self, owner: Configuration, seed: int) -> PlannedTrial:
         trial = owner.trial(self._spec, seed)

@@ -61,25 +61,102 @@ def test_an_interrupted_trial_runs_no_longer_and_is_said_with_its_cause(progress
     assert console.file.getvalue() == "full/0: lost: its node went away. It goes on from its checkpoint.\n"
 
 
-def test_time_left_follows_the_pace_of_this_run(progress, now):
+@pytest.fixture
+def clocked(now):
+    """See events at their moments: ``clocked(progress, (0, "started", "k0"), (30, 1, "k0"), ...)``; a number is an epoch."""
+
+    def see(progress, *events):
+        begun = now[0]
+        for seconds, event, key in events:
+            now[0] = begun + seconds
+            progress.see({"event": "planned", "key": key, "arm": "full", "seed": 0})
+            if isinstance(event, int):
+                progress.see({"event": "epoch", "key": key, "metrics": {"epoch": event, "val_accuracy": 90.0}})
+            else:
+                progress.see({"event": event, "key": key, "metrics": {"val_accuracy": 90.0}, "reason": "why"})
+
+    return see
+
+
+def test_time_left_follows_the_pace_of_this_run_without_what_a_new_worker_compiled(clocked):
+    progress = Progress("small", trials=4, epochs=10, metric="val_accuracy", mode="max")
     assert progress.seconds_left() is None
     assert progress.lines()[1] == "0:00 elapsed · starting"
-    now[0] += 30
-    train(progress, "k0")
-    train(progress, "k1", epochs=1, end=None)  # 3 of 8 epochs in 30 s
-    assert progress.seconds_left() == pytest.approx(50)
-    assert progress.lines()[1] == "0:30 elapsed · about 0:50 left"
+    clocked(progress, (0, "started", "k0"), (0, "started", "k1"), (30, 1, "k0"), (32, 1, "k1"))
+    assert progress.seconds_left() is None, "30 s of imports and compilation tell nothing of the other 38 epochs"
+    assert progress.lines()[1] == "0:32 elapsed"
+    clocked(progress, (0, 2, "k0"))  # 2 s after its first one
+    assert progress.seconds_left() == pytest.approx(37 * 2 / 2)
+    assert progress.lines()[1] == "0:32 elapsed · about 0:37 left"
 
 
-def test_what_an_earlier_run_finished_counts_as_done_but_not_for_the_pace(now):
-    progress = Progress("small", trials=4, epochs=2, metric="val_accuracy", mode="max")
+def test_the_first_epoch_counts_on_a_worker_that_trained_before_and_not_after_an_interruption(clocked):
+    progress = Progress("small", trials=4, epochs=1, metric="val_accuracy", mode="max")
+    clocked(progress, (0, "started", "k0"), (30, 1, "k0"), (30, "finished", "k0"), (31, "started", "k1"))
+    assert progress.seconds_left() is None
+    clocked(progress, (3, 1, "k1"), (3, "finished", "k1"), (3, "started", "k2"))
+    assert progress.seconds_left() == pytest.approx(2 * 3)
+    clocked(progress, (1, "retried", "k2"), (2, "started", "k2"), (60, 1, "k2"), (60, "finished", "k2"))
+    assert progress.seconds_left() == pytest.approx(3), "a retried trial has a new process"
+    clocked(progress, (0, "started", "k3"), (5, 1, "k3"), (5, "finished", "k3"))
+    assert progress.seconds_left() == 0
+
+
+def test_a_members_epochs_after_a_pause_count_and_the_pause_does_not(clocked):
+    progress = Progress("small", trials=1, epochs=4, metric="val_accuracy", mode="max")
+    clocked(
+        progress,
+        (0, "started", "a"),
+        (30, 1, "a"),
+        (31, 2, "a"),
+        (31, "paused", "a"),
+        (90, "started", "a"),
+        (91, 3, "a"),
+    )
+    assert progress.seconds_left() == pytest.approx(1)
+
+
+def test_the_last_trials_do_not_run_faster_than_one_another(clocked):
+    """Two ran side by side; of the third alone nothing is halved."""
+    progress = Progress("small", trials=3, epochs=3, metric="val_accuracy", mode="max")
+    clocked(progress, (0, "started", "a"), (0, "started", "b"), (9, 1, "a"), (9, 1, "b"))
+    clocked(progress, (2, 2, "a"), (2, 2, "b"), (4, 3, "a"), (4, 3, "b"), (4, "finished", "a"), (4, "finished", "b"))
+    assert progress.seconds_left() == pytest.approx(3 * 2)
+
+
+def test_what_an_earlier_run_finished_counts_as_done_but_not_for_the_pace(clocked):
+    progress = Progress("small", trials=4, epochs=3, metric="val_accuracy", mode="max")
     record = TrialRecord("k0", "full", 0, {}, "finished", [], {"val_accuracy": 91.0})
     progress.recall(StudyState(None, {"k0": record, "k1": TrialRecord("k1", "ste", 0, {}, "running")}))
     assert progress.done == 1
     assert progress.best() == ("full", 91.0, 1)
-    now[0] += 10
-    train(progress, "k1", epochs=1, end=None)
-    assert progress.seconds_left() == pytest.approx(50)
+    clocked(progress, (0, "started", "k1"), (10, 2, "k1"), (13, 3, "k1"))
+    assert progress.seconds_left() == pytest.approx(6 * 3)
+
+
+def test_a_sweep_that_ends_early_says_why_and_has_nothing_left(sweep, capsys):
+    out = io.StringIO()
+    why = "the space is exhausted: [/1] of it"
+    with Display(sweep, Console(file=out, width=200), lambda: "") as display:
+        train(sweep, "a", epochs=1)
+        assert sweep.lines()[0] == "1 of 4 trials done · 0 running · 3 left"
+        display.see({"event": "stopped", "reason": why})
+    assert out.getvalue() == f"No further trial is begun: {why}.\n"
+    assert sweep.lines()[0] == f"1 of 4 trials done · 0 running · no more: {why}"
+    with Display(sweep, Console(file=out), lambda: "", "json") as display:
+        display.see({"event": "stopped", "reason": why})
+        display.say("complete", **sweep.summary())
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [t["stopped"] for t in told] == [why, why] and told[0]["reason"] == why
+    again = Progress("search", trials=4, epochs=1, metric="val_accuracy", mode="max", sweep=True)
+    assert again.summary()["stopped"] is None
+    again.recall(StudyState(None, {}, stopped=why))
+    assert again.lines()[0].endswith(f"no more: {why}")
+
+
+def test_seeds_that_may_be_spared_are_at_most_what_is_left():
+    progress = Progress("s", trials=12, epochs=1, metric="val_accuracy", mode="max", sweep=True, at_most=True)
+    assert progress.lines()[0] == "0 of 12 trials done · 0 running · at most 12 left"
 
 
 @pytest.mark.parametrize(("mode", "best"), [("max", ("ste", 95.0, 1)), ("min", ("full", 91.0, 2))])

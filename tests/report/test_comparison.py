@@ -5,7 +5,7 @@ from handmade import HEADER, Metric, arms, state, trial
 from scipy import stats
 
 from fsg.errors import StudyError
-from fsg.report.columns import arm_metrics
+from fsg.report.columns import arm_metrics, comparison_grid
 from fsg.report.comparison import compare
 from fsg.stats.leader import stands_out
 from fsg.stats.sequential import plan_looks
@@ -169,11 +169,28 @@ def test_a_loss_never_reached_counts_as_later_than_any_epoch():
     assert (found.median, found.reached, found.n) == (None, 1, 2)
 
 
-def test_step_ratio_ignores_a_slow_first_epoch():
+def test_step_ratio_leaves_out_the_first_epoch_of_every_attempt():
     study = state(
-        trial("full", 0, 1.0, step_ms=(100.0, 6.0, 6.0)), trial("ste", 0, 1.0, step_ms=(4.0, 4.0, None)),
+        trial("full", 0, 1.0, step_ms=(100.0, 6.0, 90.0)), trial("ste", 0, 1.0, step_ms=(40.0, 4.0, None)),
     )  # fmt: skip
+    study.trials["full-0"].first_epochs = {1, 3}  # it was interrupted after two
     assert rows(study)["full"].step_ratio == pytest.approx(1.5)
+
+
+def test_one_epoch_an_attempt_has_no_step_ratio_and_the_caption_says_why():
+    once = {"losses": (2.0,), "step_ms": (80.7,)}
+    study = state(trial("full", 0, 1.0, **once), trial("ste", 0, 1.0, losses=(2.0,) * 2, step_ms=(10.0, 5.0)))
+    found = rows(study)
+    assert found["full"].step_ratio is None and found["ste"].step_ratio == 1
+    assert "step ×: time per step relative to ste, without the first epoch of each attempt, which compiles" in notes(
+        study
+    )
+    comparison = compare(study, metric=PERCENT, reference="full", baseline="ste")
+    assert "step_x" not in arm_metrics(comparison)["full"]
+    assert (
+        dict(zip(comparison_grid(comparison).headers, comparison_grid(comparison).rows[0], strict=True))["step ×"].text
+        == "–"
+    )
 
 
 def test_test_accuracy_is_not_averaged_over_some_of_the_seeds():

@@ -379,6 +379,23 @@ def test_an_epoch_run_again_counts_once_as_last_written(ledger):
     assert [(e["epoch"], e["train_loss"]) for e in epochs] == [(1, 3.0), (2, 2.5), (3, 1.0)]
 
 
+def test_the_first_epoch_of_every_attempt_is_known(ledger):
+    """The second attempt goes on from the checkpoint of epoch 1 and runs epoch 2 again; a third has begun."""
+    plan_one(ledger)
+    for attempt, numbers in ((1, (1, 2)), (2, (2, 3)), (3, ())):
+        ledger.append("started", key="k1", attempt=attempt, node="n", device="cpu")
+        for number in numbers:
+            ledger.append("epoch", key="k1", metrics={"epoch": number})
+    (record,) = state(ledger).trials.values()
+    assert record.first_epochs == {1, 2, 0}, "0: that of the third is to come"
+    ledger.append("epoch", key="k1", metrics={"epoch": 4})
+    ledger.append("started", key="k1", attempt=4, node="n", device="cpu")
+    ledger.append("epoch", key="k1", metrics={"epoch": 3})
+    ledger.append("epoch", key="k1", metrics={"epoch": 4})
+    (record,) = state(ledger).trials.values()
+    assert record.first_epochs == {1, 2, 3}, "epoch 4 was run again, and not first"
+
+
 @pytest.mark.parametrize(
     ("event", "fields"), [("failed", {"reason": "out of memory"}), ("pruned", {"epoch": 3, "reason": "asha"})]
 )

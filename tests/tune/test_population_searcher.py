@@ -136,3 +136,9 @@ def test_a_budget_ends_a_population_at_a_pause_with_everything_recorded(populati
     size = len(Ledger(done.folder.ledger_path).read())
     done.go()
     assert len(Ledger(done.folder.ledger_path).read()) == size
+
+
+def test_in_a_space_with_fewer_points_than_members_the_population_is_smaller_and_trains_to_its_end(population):
+    done = population(space={"optimizer.lr": {"choice": [0.001, 0.01, 0.1]}}, scheduler=PBT | {"quantile": 0.5}).go()
+    assert [r.status for r in done.records] == ["finished"] * 3
+    assert done.folder.state().stopped.startswith("the space is exhausted: ")

@@ -284,3 +284,16 @@ def test_a_whole_grid_ends_by_itself(run):
     done.go(stop_after=5)
     done.go()
     assert len(done.records) == 6 and done.searcher.exhausted
+    assert done.folder.state().stopped == "the space is exhausted: every point of its grid has been run or must not be"
+
+
+def test_a_space_with_fewer_points_than_trials_says_why_it_ended(run):
+    done = run(space={"gradient.length": {"randint": [1, 4]}}, search={"sampler": "random", "trials": 6}).go()
+    state = done.folder.state()
+    assert len(state.trials) == 4 and done.searcher.exhausted
+    assert state.stopped == "the space is exhausted: 100 proposals in a row had been run before or must not be"
+    assert [e["event"] for e in done.folder.ledger().read()].count("stopped") == 1
+
+
+def test_a_search_that_had_all_its_trials_was_not_stopped(run):
+    assert run().go().folder.state().stopped is None
