@@ -31,7 +31,6 @@ import heapq
 import json
 import math
 import multiprocessing
-import os
 import platform
 import time
 import warnings
@@ -50,6 +49,7 @@ from ray.tune.search.optuna import OptunaSearch
 from scipy.stats import t
 
 from fsg.config import digest
+from fsg.cores import usable_cores
 from fsg.study.space import Space
 from fsg.tune.decisions import Halving
 from fsg.tune.distributions import distribution
@@ -296,7 +296,7 @@ def main() -> None:
     parser.add_argument("--problem", action="append", choices=list(PROBLEMS), help="default: all")
     given = parser.parse_args()
     seeds = range(given.first_seed, given.first_seed + given.seeds)
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(usable_cores(), mp_context=multiprocessing.get_context("spawn")) as pool:
         for problem in given.problem or PROBLEMS:
             began = time.monotonic()
             runs = {name: [pool.submit(regrets, problem, name, seed) for seed in seeds] for name in METHODS}

@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import math
 import multiprocessing
-import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -32,6 +31,7 @@ from scipy.stats import t
 
 from benchmarks import record
 from fsg.config import digest, parse_trial
+from fsg.cores import usable_cores
 from fsg.study.space import Space
 from fsg.tune.decisions import Halving, Never, Rule
 from fsg.tune.proposals import Proposals, make_sampler
@@ -123,7 +123,7 @@ def main() -> None:
     arguments = parser.parse_args()
     first, count = arguments.first, arguments.repetitions
     began = time.monotonic()
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(usable_cores(), mp_context=multiprocessing.get_context("spawn")) as pool:
         runs = list(pool.map(repeat, range(first, first + count)))
     header = [
         "repetition",

@@ -26,6 +26,7 @@ import torch
 
 from benchmarks import record
 from fsg.config import TrialConfig, parse_trial
+from fsg.cores import usable_cores
 from fsg.study.folder import StudyFolder
 from fsg.study.header import begin
 from fsg.study.ledger import Ledger
@@ -155,7 +156,7 @@ def main() -> None:
         "memory_at_start_mb": memory.start_mb,
     }
     rate, more = found["trials_per_second"], found["memory_over_start_mb"]
-    print(f"{'sweep' if given.sweep else 'ablation'}: {count} trials, {os.cpu_count()} cores")
+    print(f"{'sweep' if given.sweep else 'ablation'}: {count} trials, {usable_cores()} cores")
     print(f"{rate:.1f} trials/s (target {TRIALS_PER_SECOND:g}: {'holds' if rate >= TRIALS_PER_SECOND else 'MISSED'})")
     print(f"by quarter: {', '.join(f'{r:.1f}' for r in found['by_quarter'])}; MLflow was level {copied:.1f} s later")
     print(f"driver: {more:.0f} MB over its start (target {MEGABYTES:g}: {'holds' if more <= MEGABYTES else 'MISSED'})")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 import platform
 import statistics
 import time
@@ -11,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from fsg.cores import usable_cores
 from fsg.study.header import installed_versions
 
 
@@ -67,10 +67,10 @@ def spread(values: list[float]) -> float:
 
 
 def processor() -> str:
-    """The processor's model and its cores."""
+    """The processor's model, and how many of its cores may be used."""
     try:
         with open("/proc/cpuinfo") as file:  # noqa: PTH123  (not a file of ours)
             model = next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         model = platform.processor() or platform.machine()
-    return f"{model}, {os.cpu_count()} cores"
+    return f"{model}, {usable_cores()} cores"

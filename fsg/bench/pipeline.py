@@ -12,6 +12,7 @@ from typing import Any
 
 from fsg.bench.measure import Measurement, at_most, spread
 from fsg.config import TrialConfig, parse_trial
+from fsg.cores import usable_cores
 from fsg.study.folder import StudyFolder
 from fsg.study.header import begin
 from fsg.study.ledger import Ledger, fold
@@ -93,8 +94,6 @@ def _spec(seeds: int, epochs: int, arms: int = 1) -> AblationSpec:
 
 def _per_trial(trials: int, epochs: int) -> list[float]:
     """Seconds from one trial's end to the next one's, in a real study with one slot."""
-    import os
-
     from fsg.tracking import FollowingExporter
     from fsg.tune.runner import Resources, run_study
 
@@ -104,7 +103,7 @@ def _per_trial(trials: int, epochs: int) -> list[float]:
         ledger = Ledger(folder.ledger_path)
         begin(ledger, spec)
         exporter = FollowingExporter(folder.ledger_path, f"sqlite:///{storage}/mlflow.db")
-        run_study(folder, spec, Resources(cpus_per_trial=os.cpu_count() or 1), ledger)
+        run_study(folder, spec, Resources(cpus_per_trial=usable_cores()), ledger)
         exporter.close()
         ends = sorted(record.ended for record in folder.state().trials.values() if record.ended)
     return [b - a for a, b in itertools.pairwise(ends)][1:]  # the first actor loads its libraries

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import torch
 from torch import Tensor
 
 from fsg.bench.measure import Measurement, interleaved, processor, ratio, spread
+from fsg.cores import usable_cores
 from fsg.hypernetworks.slow_net import Mamba
 from fsg.ops.slow_scan import Backend, MambaWeights, slow_scan, slow_scan_flat
 from fsg.ops.slow_scan.operations import operations
@@ -53,9 +53,9 @@ SIZES = [Size("8 x 4, 4 taps", 8, 4, 4, 65536), Size("100 x 16, 8 taps", 100, 16
 
 
 def run(rounds: int = 5) -> Iterator[Measurement]:
-    """All comparisons on the CPU with every core; GPU rows where there is a GPU."""
+    """All comparisons on the CPU with every core that may be used; GPU rows where there is a GPU."""
     before = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(usable_cores())
     try:
         for size in SIZES:
             yield from _against_both(size, rounds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import sys
@@ -26,7 +27,7 @@ def doctor(
         str | None, typer.Option(help="A GPU model that must be there, as `fsg doctor --cluster` names it.")
     ] = None,
 ) -> None:
-    """Say in ten lines what this machine has and what would go wrong."""
+    """Say in a few lines what this machine has and what would go wrong."""
     if cluster:
         from fsg.cli.cluster_doctor import examine
 
@@ -43,6 +44,7 @@ def doctor(
         ("Ray", lambda: _required("ray")),
         ("Optuna", lambda: _required("optuna")),
         ("MLflow", lambda: _required("mlflow")),
+        ("cores", _cores),
         ("memory", _memory),
         ("disk", _disk),
     ]
@@ -94,6 +96,18 @@ def _required(package: str) -> tuple[bool, str]:
         return True, version(package)
     except PackageNotFoundError:
         return False, f"not installed; studies need it: pip install {package}"
+
+
+def _cores() -> tuple[bool, str]:
+    from fsg.cores import usable_cores
+
+    has, usable = os.cpu_count() or 1, usable_cores()
+    return (
+        True,
+        f"{usable}"
+        if usable == has
+        else f"{usable} of the machine's {has}: a limit on this process (affinity, cgroup)",
+    )
 
 
 def _memory() -> tuple[bool, str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from fsg.config import TrialConfig
+from fsg.cores import usable_cores
 from fsg.files import as_size
 from fsg.report.progress import clock
 from fsg.study.design import aliases, arms_of, left_out
@@ -58,11 +58,12 @@ def describe_plan(spec: AblationSpec | SweepSpec, resources: Resources) -> Rende
         lengths |= set(epochs)
         steps = _spread([f"{1000 * p.seconds:.1f}" for p in sorted(found)], " ms")
         table.add_row(group, str(seeds), _spread(sorted(epochs)), steps, _spread([clock(t) for t in sorted(times)]))
-    slots = max(1, int((os.cpu_count() or 1) / resources.cpus_per_trial))
+    cores = usable_cores()
+    slots = max(1, int(cores / resources.cpus_per_trial))
     trials = len(groups) * seeds
     of = f" of {spec.base.epochs} epochs" if lengths == {spec.base.epochs} else ""
     lines = [
-        f"{trials} trials{of}, {slots} side by side on {os.cpu_count()} cores: "
+        f"{trials} trials{of}, {slots} side by side on {cores} cores: "
         f"about {clock(START_UP + total / min(slots, trials))}.",
         _costs(spec, total / 3600, stored, resources),
     ]

@@ -1,6 +1,7 @@
 """``fsg ablate`` end to end through a real Ray and a real MLflow, read back through MLflow's own client."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -186,3 +187,13 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(text, fsg, files, tmp_path
         assert piece in said.out
     assert "about 0:" in said.out
     assert [p.name for p in tmp_path.iterdir()] == ["study.yaml"]
+
+
+def test_a_dry_run_counts_the_cores_that_it_may_use(fsg, files):
+    files(ABLATION)
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, [min(before)])
+    try:
+        assert "4 trials of 2 epochs, 1 side by side on 1 cores" in fsg("ablate", "study.yaml", "--dry-run").out
+    finally:
+        os.sched_setaffinity(0, before)
