@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whenever the writer is killed; and how large they are."""
+"""Files that are whole or absent, whenever the writer is killed; how large they are; and paths as a user gives them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,19 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+
+
+def user_path(path: str | Path) -> Path:
+    """A path that a user gave, in a file or on the command line: ``~`` and ``~name`` are home folders."""
+    with suppress(RuntimeError):  # a user whom this machine does not know: the name of a file then
+        return Path(path).expanduser()
+    return Path(path)
+
+
+def user_address(address: str) -> str:
+    """A database's address that a user gave: the ``~`` of ``sqlite:///~/runs.db`` is the home folder."""
+    scheme, mark, rest = address.partition(":///")
+    return f"{scheme}{mark}{user_path(rest)}" if mark and rest.startswith("~") else address
 
 
 def size_of(path: Path) -> int:

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, RootModel, ValidationError
 
 from fsg.errors import ConfigError
+from fsg.files import user_path
 from fsg.nearest import did_you_mean, likeness, nearest, nearest_path, suggestion
 from fsg.scalars import Plain, read_as, tags, types_at, untyped
 
@@ -77,7 +78,7 @@ def read_yaml(path: str | Path) -> YamlSource:
     a key that is not a scalar, a scalar that is not what its tag says, or another top level. Keys are text as written:
     ``no:`` is "no", not False. ``<<`` merges other mappings, as in YAML 1.1: what stands beside it wins.
     """
-    path = Path(path)
+    path = user_path(path)
     try:
         text = path.read_bytes().decode("utf-8")
     except FileNotFoundError:

@@ -6,12 +6,13 @@ Exit codes: 0 done, 1 a run failed, 2 the user can mend it, 130 interrupted.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from fsg.cli import bench, doctor, jobs, power, results, status, study, train, upgrade
+from fsg import __version__
+from fsg.cli import bench, doctor, jobs, power, results, status, studies, study, train, upgrade
 from fsg.errors import FsgError
 from fsg.redaction import redact
 
@@ -33,14 +34,31 @@ app = typer.Typer(
     help="Hyperparameter sweeps and component ablations for binary networks trained with generated gradients.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"fsg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which fsg this is.")
+    ] = False,
+) -> None:
+    """What stands before the command."""
+
+
 app.command()(train.train)
 app.command()(study.ablate)
 app.command()(study.sweep)
 app.command()(study.resume)
+app.command()(studies.studies)
 app.command()(status.status)
 app.command()(jobs.attach)
 app.command()(results.compare)

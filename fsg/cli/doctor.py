@@ -13,6 +13,8 @@ from typing import Annotated
 
 import typer
 
+from fsg.cli.options import FOLDER
+
 GIB = 2**30
 MEMORY_NEEDED = 2.0  # GiB: Ray's own processes take 0.6, two workers 0.5 each
 DISK_NEEDED = 1.0  # GiB
@@ -21,7 +23,9 @@ DISK_NEEDED = 1.0  # GiB
 def doctor(
     cluster: Annotated[bool, typer.Option("--cluster", help="Look at every node of a Ray cluster instead.")] = False,
     address: Annotated[str, typer.Option(help="The cluster: auto, or HOST:PORT.")] = "auto",
-    storage: Annotated[Path, typer.Option(help="Folder for studies that every node must share.")] = Path("studies"),
+    storage: Annotated[Path, typer.Option(**FOLDER, help="Folder for studies that every node must share.")] = Path(
+        "studies"
+    ),
     tracking_uri: Annotated[str | None, typer.Option(help="MLflow server. Default: $MLFLOW_TRACKING_URI.")] = None,
     gpu_kind: Annotated[
         str | None, typer.Option(help="A GPU model that must be there, as `fsg doctor --cluster` names it.")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fsg.files import user_address, user_path
 from fsg.redaction import redact
+from fsg.remote import is_url
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,9 +20,23 @@ if TYPE_CHECKING:
 
 DEFAULT_TRACKING = "sqlite:///mlflow.db"
 
+
+# Of an argument or option that is a path: ``~`` is the home folder, also in --option=~/x, which no shell expands.
+FILE: dict[str, Any] = {"parser": user_path, "metavar": "FILE"}
+FOLDER: dict[str, Any] = {"parser": user_path, "metavar": "FOLDER"}
+
+
+def _storage(text: str) -> str:
+    return text if is_url(text) else str(user_path(text))
+
+
 Storage = Annotated[
     str,
-    typer.Option(help="Folder that holds the studies; or s3://bucket/folder: work in ./studies, with a copy there."),
+    typer.Option(
+        parser=_storage,
+        metavar="FOLDER",
+        help="Folder that holds the studies; or s3://bucket/folder: work in ./studies, with a copy there.",
+    ),
 ]
 Tracking = Annotated[
     str | None, typer.Option(help=f"MLflow store or server. Default: $MLFLOW_TRACKING_URI, else {DEFAULT_TRACKING}.")
@@ -45,6 +61,10 @@ Accept = Annotated[
     typer.Option(
         "--accept-changes", help="Go on though the file changed: trials that it no longer names are set aside."
     ),
+]
+Set = Annotated[
+    list[str],
+    typer.Option("--set", help="Override one key of the study's base, as in gradient.lre=false; repeatable."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print arms, trials and an estimate of time; run nothing.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Only the report, once all trials have ended.")]
@@ -94,7 +114,7 @@ def tracking_of(uri: str | None, study: Path | None = None) -> str:
 
         uri = surroundings_of(study).tracking_uri
 
-    named = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING
+    named = user_address(uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING)
     if named.partition("://")[0].partition("+")[0] not in _STORES or "://" not in named:
         where = "--tracking-uri" if uri else "$MLFLOW_TRACKING_URI"
         raise ConfigError(

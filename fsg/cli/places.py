@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsg.errors import StudyError
+from fsg.files import user_path
 from fsg.remote import is_url
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def open_study(study: str, storage: str) -> StudyFolder:
 
 def local(storage: str) -> Path:
     """The folder in which the studies of a storage are worked on."""
-    return STUDIES if is_url(storage) else Path(storage)
+    return STUDIES if is_url(storage) else user_path(storage)
 
 
 def fetched(name: str, storage: str) -> Path:

@@ -7,9 +7,17 @@ from typing import Annotated
 
 import typer
 
+from fsg.cli.options import FOLDER
+from fsg.cli.studies import complete, no_study
+
 
 def power(
-    study: Annotated[str, typer.Argument(help="Name or path of a finished study; its differences are the pilot.")],
+    study: Annotated[
+        str | None,
+        typer.Argument(
+            help="Name or path of a finished study; its differences are the pilot.", autocompletion=complete
+        ),
+    ] = None,
     effect: Annotated[
         float | None,
         typer.Option(
@@ -17,7 +25,7 @@ def power(
         ),
     ] = None,
     goal: Annotated[float, typer.Option(min=0.01, max=0.999, help="Wanted chance of showing it.")] = 0.8,
-    storage: Annotated[Path, typer.Option(help="Folder that holds the studies.")] = Path("studies"),
+    storage: Annotated[Path, typer.Option(**FOLDER, help="Folder that holds the studies.")] = Path("studies"),
 ) -> None:
     """Say how many paired seeds a comparison with the baseline needs."""
     from rich.console import Console
@@ -29,6 +37,8 @@ def power(
     from fsg.stats.power import detectable_effect, plan_from_pilot
     from fsg.study.folder import find_study
 
+    if study is None:
+        raise no_study("power", str(storage))
     folder = find_study(study, storage)
     comparison = make_report(folder.spec(), folder.state()).comparison
     if comparison is None:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fsg.cli.options import Storage, Tracking, console_of, tracking_of
+from fsg.cli.options import FILE, Storage, Tracking, console_of, tracking_of
 from fsg.cli.places import local, open_study
+from fsg.cli.studies import Study, complete, no_study
+from fsg.redaction import redact
 
 if TYPE_CHECKING:
     from fsg.study.folder import StudyFolder
@@ -20,9 +22,13 @@ if TYPE_CHECKING:
 
 def compare(
     studies: Annotated[
-        list[str],
-        typer.Argument(metavar="STUDY...", help="Name or path of a study; of several, one table of all arms."),
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="STUDY...",
+            help="Name or path of a study; of several, one table of all arms.",
+            autocompletion=complete,
+        ),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="Of a sweep: how many of its best trials.")] = 10,
     diagnostics: Annotated[
         bool, typer.Option("--diagnostics", help="Also draw what each layer of each arm did in each epoch.")
@@ -32,6 +38,8 @@ def compare(
     """Make the comparison table again, from the ledger."""
     from fsg.report.study_report import make_report
 
+    if not studies:
+        raise no_study("compare", storage)
     if len(studies) > 1:
         _compare_several(studies, diagnostics, storage)
         return
@@ -66,11 +74,13 @@ def _compare_several(names: list[str], diagnostics: bool, storage: str) -> None:
 
 
 def sync(
-    study: Annotated[str, typer.Argument(help="Name or path of a study.")],
+    study: Study = None,
     storage: Storage = "studies",
     tracking_uri: Tracking = None,
 ) -> None:
     """Bring the copy in MLflow up to date with the ledger, or make it again where it was deleted."""
+    if study is None:
+        raise no_study("sync", storage)
     from fsg.report.study_report import make_report
 
     folder = open_study(study, storage)
@@ -82,19 +92,25 @@ def sync(
 
 
 def ui(
-    study: Annotated[str | None, typer.Argument(help="Open at this study's arms; all experiments if left out.")] = None,
+    study: Annotated[
+        str | None,
+        typer.Argument(help="Open at this study's arms; all experiments if left out.", autocompletion=complete),
+    ] = None,
     storage: Storage = "studies",
     tracking_uri: Tracking = None,
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port on loopback; a free one if left out.")
     ] = None,
     server: Annotated[
-        Path | None, typer.Option(help="YAML of a server for a team, as in clusters/mlflow-*.yaml: with a login.")
+        Path | None,
+        typer.Option(
+            **FILE,
+            help="YAML of a server for a team, as in clusters/mlflow-*.yaml: with a login.",
+        ),
     ] = None,
 ) -> None:
     """Open MLflow on the studies' store and stay until Ctrl-C. What a killed driver left open of STUDY is closed first."""
     from fsg.study.lock import driver_of, was_killed
-    from fsg.tracking import serve
 
     if server is not None:
         from fsg.errors import ConfigError
@@ -105,17 +121,30 @@ def ui(
             raise ConfigError(
                 f"--server {server} says which store and port; leave STUDY, --tracking-uri and --port out."
             )
+        _starting(team.store)
         _stay(serve_team(team), f"log in as {team.login.admin}; MLflow")
         return
     if study is None:
-        _stay(serve(tracking_of(tracking_uri), port), "MLflow")
+        uri = tracking_of(tracking_uri)
+        _starting(uri)
+        from fsg.tracking import serve
+
+        _stay(serve(uri, port), "MLflow")
         return
     folder = open_study(study, storage)
     uri = tracking_of(tracking_uri, folder.path)
+    _starting(uri)
+    from fsg.tracking import serve
+
     exporter = _exporter(uri, folder)
     if was_killed(driver_of(folder.path)):
         _bring_up_to_date(exporter, folder)
     _stay(serve(uri, port), "MLflow", exporter.study_url)
+
+
+def _starting(store: str) -> None:
+    """What is waited for, at once: importing MLflow alone takes seconds. Not among what a script reads."""
+    typer.echo(f"Starting MLflow on {redact(store)} ...", err=True)
 
 
 def _stay(server: TrackingServer, what: str, page: Callable[[str], str] = str) -> None:

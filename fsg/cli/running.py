@@ -12,7 +12,7 @@ import typer
 
 from fsg.cli.driving import driving
 from fsg.cli.options import DEFAULT_TRACKING, console_of
-from fsg.cli.places import STUDIES, copied
+from fsg.cli.places import copied
 from fsg.errors import FsgError
 from fsg.redaction import redact
 from fsg.report.plain import say
@@ -76,7 +76,7 @@ def _run_and_report(folder: StudyFolder, spec: AblationSpec | SweepSpec, lock: S
         try:
             exporter.log_report(report.rows, report.markdown, files, report.arm_metrics, report.seeds)
         except FsgError as error:  # the report stands in the study's folder
-            behind = f"{error} Its report is not there; once it is back, write it with: fsg sync {_name_of(folder)}"
+            behind = f"{error} Its report is not there; once it is back, write it with: fsg sync {folder.called}"
     if behind is not None:
         say(manner.console, behind, "yellow")
     say(manner.console, _closing(exporter, manner.uri, spec, folder))
@@ -94,7 +94,7 @@ def _tuned(folder: StudyFolder, spec: AblationSpec, manner: _Manner) -> Ablation
     for arm, sweep in arm_sweeps(spec).items():
         place = StudyFolder.create_or_open(sweep, folder.path / "retune")
         with driving(place.path, manner.console) as lock:
-            _run_trials(place, sweep, lock, manner, _name_of(folder))
+            _run_trials(place, sweep, lock, manner, folder.called)
         found[arm] = tuned_config(sweep, place.state())
     return spec.with_tuned(found)
 
@@ -107,11 +107,11 @@ def _run_trials(
     ``name`` is what ``fsg resume`` takes to go on, if not this study.
     """
     from fsg.report.progress import Display, Progress
-    from fsg.study.design import plan
     from fsg.study.ledger import Ledger, whole_bytes
     from fsg.study.lock import ledger_bytes
     from fsg.study.mend import mend
     from fsg.study.spec import SweepSpec
+    from fsg.study.status import planned_trials
     from fsg.tracking import FollowingExporter
     from fsg.tune.runner import run_study
 
@@ -119,7 +119,7 @@ def _run_trials(
     for sentence in mend(folder, spec, ledger_bytes(lock.before)):
         say(console, sentence, "yellow")
     state = folder.state()
-    trials = spec.search.trials * len(spec.seeds) if isinstance(spec, SweepSpec) else len(plan(spec))
+    trials = planned_trials(spec)
     is_sweep, budget = isinstance(spec, SweepSpec), _budget_used(folder, spec, manner.resources)
     at_most = isinstance(spec, SweepSpec) and len(spec.seeds) > 1
     metric = (spec.metric.name, spec.metric.mode)
@@ -145,7 +145,7 @@ def _run_trials(
         behind = exporter.close(patience)
     display.say("complete" if complete else "interrupted", folder=str(folder.path), **progress.summary())
     if not complete:
-        say(console, f"Stopped. Go on with: fsg resume {name or _name_of(folder)}")
+        say(console, f"Stopped. Go on with: fsg resume {name or folder.called}")
         raise typer.Exit(130)
     return exporter.exporter, behind
 
@@ -191,11 +191,6 @@ def _enough(spec: AblationSpec | SweepSpec) -> Enough:
     return looks.enough
 
 
-def _name_of(folder: StudyFolder) -> str:
-    """As a user would name the study: its own name in the default storage, else its path."""
-    return folder.path.name if folder.path.parent == STUDIES else str(folder.path)
-
-
 def _opening(folder: StudyFolder, spec: AblationSpec | SweepSpec, trials: int, done: int) -> str:
     already = f", {done} of them done before" if done else ""
     most = "at most " if getattr(spec, "seeds_per_config", 1) > 1 else ""
@@ -204,10 +199,9 @@ def _opening(folder: StudyFolder, spec: AblationSpec | SweepSpec, trials: int, d
 
 def _closing(exporter: Exporter | None, uri: str, spec: AblationSpec | SweepSpec, folder: StudyFolder) -> str:
     what = "trials" if spec.kind == "sweep" else "arms"
-    where = "" if str(folder.path) == f"studies/{spec.name}" else f" --storage {folder.path.parent}"
     known = uri in (DEFAULT_TRACKING, os.environ.get("MLFLOW_TRACKING_URI"))
     store = "" if known else f" --tracking-uri {redact(uri)}"
     if uri.startswith(("http://", "https://")) and exporter is not None:
         with suppress(FsgError):  # it has gone away meanwhile: fsg ui will say so
             return f"Browse the {what} side by side: {exporter.study_url(redact(uri).replace('***@', '').rstrip('/'))}"
-    return f"Browse the {what} side by side: fsg ui {spec.name}{where}{store}"
+    return f"Browse the {what} side by side: fsg ui {folder.called}{store}"

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from fsg.cli.options import Storage
+from fsg.cli.studies import Study, show
 from fsg.files import as_size
 
 
 def status(
-    study: Annotated[str, typer.Argument(help="Name or path of a study.")],
+    study: Study = None,
     storage: Storage = "studies",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for scripts.")] = False,
 ) -> None:
-    """Say where a study stands: its trials, its driver, its copy in MLflow, its disk."""
+    """Say where a study stands: its trials, its driver, its copy in MLflow, its disk. Without a name: all studies."""
+    if study is None:
+        show(storage, as_json)
+        return
     from fsg.study.folder import find_study
     from fsg.study.status import status_of
 
@@ -27,6 +32,8 @@ def status(
 
 def lines(found: dict[str, Any], now: float) -> list[str]:
     """The same for reading."""
+    from fsg.study.folder import StudyFolder
+
     trials = ", ".join(f"{count} {name}" for name, count in found["trials"].items() if count)
     total = sum(found["trials"].values())
     shown = [f"{found['study']}: {total} trials: {trials}" if total else f"{found['study']}: no trial planned yet"]
@@ -38,7 +45,7 @@ def lines(found: dict[str, Any], now: float) -> list[str]:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(driver["since"]))
         shown.append(f"driver: process {driver['pid']} on {driver['host']}, since {since}")
     else:
-        shown.append(f"driver: none; go on with: fsg resume {found['study']}")
+        shown.append(f"driver: none; go on with: fsg resume {StudyFolder(Path(found['path'])).called}")
     if found["mlflow"]:
         shown.append(found["mlflow"] if driver and driver["alive"] else f"{found['mlflow']} when the last driver ended")
     if found["retried"]:

@@ -19,6 +19,7 @@ from fsg.cli.options import (
     Gpus,
     Json,
     Quiet,
+    Set,
     Storage,
     Tracking,
     absolute_address,
@@ -29,7 +30,9 @@ from fsg.cli.options import (
 )
 from fsg.cli.places import begin_study, fetched, local, open_study
 from fsg.cli.running import run
+from fsg.cli.studies import complete, no_study
 from fsg.errors import FsgError
+from fsg.files import user_path
 
 if TYPE_CHECKING:
     from fsg.config import TrialConfig
@@ -40,7 +43,8 @@ if TYPE_CHECKING:
 
 
 def ablate(
-    spec: Annotated[Path, typer.Argument(help="YAML of an ablation, as in ablations/.")],
+    spec: Annotated[Path, typer.Argument(parser=user_path, help="YAML of an ablation, as in ablations/.")],
+    set_: Set = [],
     dry_run: DryRun = False,
     storage: Storage = "studies",
     tracking_uri: Tracking = None,
@@ -53,11 +57,12 @@ def ablate(
 ) -> None:
     """Run an ablation: every arm with every seed, then the comparison table."""
     output, resources = output_of(quiet, json), resources_of(cpus_per_trial, gpus_per_trial, address)
-    _start(spec, "ablation", dry_run, storage, tracking_uri, resources, output, accept_changes)
+    _start(spec, "ablation", set_, dry_run, storage, tracking_uri, resources, output, accept_changes)
 
 
 def sweep(
-    spec: Annotated[Path, typer.Argument(help="YAML of a sweep, as in search_spaces/.")],
+    spec: Annotated[Path, typer.Argument(parser=user_path, help="YAML of a sweep, as in search_spaces/.")],
+    set_: Set = [],
     dry_run: DryRun = False,
     storage: Storage = "studies",
     tracking_uri: Tracking = None,
@@ -69,11 +74,14 @@ def sweep(
 ) -> None:
     """Search a space for the best configuration."""
     output, resources = output_of(quiet, json), resources_of(cpus_per_trial, gpus_per_trial, address)
-    _start(spec, "sweep", dry_run, storage, tracking_uri, resources, output)
+    _start(spec, "sweep", set_, dry_run, storage, tracking_uri, resources, output)
 
 
 def resume(
-    study: Annotated[str, typer.Argument(help="Name, path or URL of a study that was stopped.")],
+    study: Annotated[
+        str | None,
+        typer.Argument(help="Name, path or URL of a study that was stopped.", autocompletion=complete),
+    ] = None,
     storage: Storage = "studies",
     tracking_uri: Tracking = None,
     cpus_per_trial: Cpus = 1,
@@ -87,6 +95,8 @@ def resume(
         raise FsgError(
             f"Send the study's file again: fsg ablate FILE --address {address} goes on where it was stopped."
         )
+    if study is None:
+        raise no_study("resume", storage)
     folder, output = open_study(study, storage), output_of(quiet, json)
     resources = resources_of(cpus_per_trial, gpus_per_trial, address)
     from fsg.tune.preflight import fit
@@ -114,6 +124,7 @@ def _where_it_ran(folder: StudyFolder) -> StudyFolder:
 def _start(
     path: Path,
     kind: str,
+    settings: list[str],
     dry_run: bool,
     storage: str,
     tracking_uri: str | None,
@@ -126,7 +137,7 @@ def _start(
     from fsg.study.spec import AblationSpec, load_study
 
     cpus, gpus, address = resources.cpus_per_trial, resources.gpus_per_trial, resources.address
-    spec = load_study(path)
+    spec = load_study(path, settings)
     if spec.kind != kind:
         other = "sweep" if spec.kind == "sweep" else "ablate"
         raise StudyError(f"{path}: this is a study of kind {spec.kind}; run it with: fsg {other} {path}")
@@ -135,6 +146,7 @@ def _start(
 
         share = ["--cpus-per-trial", f"{cpus:g}", "--gpus-per-trial", f"{gpus:g}"]
         share += [f"--{output}"] if output != "text" else []
+        share += [word for setting in settings for word in ("--set", setting)]
         submit("sweep" if kind == "sweep" else "ablate", path, spec.name, storage, tracking_uri, share, address)
         return
     if isinstance(spec, AblationSpec):

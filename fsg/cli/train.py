@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fsg.cli.options import FILE, FOLDER
+from fsg.cli.studies import complete_reference
 from fsg.errors import ConfigError
+from fsg.files import user_path
 
 if TYPE_CHECKING:
     from fsg.config import TrialConfig
@@ -27,16 +30,28 @@ COLUMNS = {
 
 
 def train(
-    config: Annotated[Path | None, typer.Argument(help="YAML of one trial; all defaults if left out.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Argument(parser=user_path, help="YAML of one trial; all defaults if left out."),
+    ] = None,
     set_: Annotated[
         list[str], typer.Option("--set", help="Override one key, as in gradient.lre=false; repeatable.")
     ] = [],
     from_: Annotated[
-        str | None, typer.Option("--from", help="Take the configuration of a trial: STUDY#best or STUDY#KEY.")
+        str | None,
+        typer.Option(
+            "--from",
+            autocompletion=complete_reference,
+            help="Take the configuration of a trial: STUDY#best or STUDY#KEY.",
+        ),
     ] = None,
-    storage: Annotated[Path, typer.Option(help="Where studies live, for --from.")] = Path("studies"),
+    storage: Annotated[Path, typer.Option(**FOLDER, help="Where studies live, for --from.")] = Path("studies"),
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Write a checkpoint here after each epoch, and go on from it if it exists.")
+        Path | None,
+        typer.Option(
+            **FILE,
+            help="Write a checkpoint here after each epoch, and go on from it if it exists.",
+        ),
     ] = None,
 ) -> None:
     """Train one trial and print one line per epoch."""
@@ -95,7 +110,7 @@ def _trial(config: Path | None, settings: list[str], reference: str | None, stor
         changes = ", ".join(str(exploit.epoch) for exploit in record.exploits)
         typer.echo(
             f"{name}#{record.key} is a member of a population: its configuration and weights changed after epoch {changes}. "
-            f"This trains its last configuration from the start; the schedule is in: fsg compare {name}"
+            f"This trains its last configuration from the start; the schedule is in: fsg compare {folder.called}"
         )
     known = YamlSource(folder.ledger_path, {}, {(): reference})
     return parse_trial(*overlaid(record.last_config, known, settings))

@@ -19,6 +19,7 @@ import torch
 from fsg.config import DataConfig
 from fsg.data.arrays import DataSplits, Images, make_splits
 from fsg.errors import BackendUnavailable, DataError
+from fsg.files import user_path
 
 DEFAULT_ROOT = "data"
 STATISTICS = {
@@ -34,7 +35,7 @@ def load_cifar(config: DataConfig) -> DataSplits:
     BackendUnavailable where torchvision cannot be imported.
     """
     dataset = _torchvision_class(config.name)
-    root = Path(config.root or DEFAULT_ROOT).expanduser().absolute()
+    root = user_path(config.root or DEFAULT_ROOT).absolute()
     if _missing_or_damaged(dataset, root):
         _fetch(dataset, root, config)
     try:

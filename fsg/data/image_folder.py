@@ -17,6 +17,7 @@ from fsg.config import DataConfig
 from fsg.data.arrays import DataSplits, Images, make_splits
 from fsg.data.unpack import unpacked
 from fsg.errors import DataError
+from fsg.files import user_path
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 # Folders that macOS's archiver, Synology, a disk's root and Windows make beside or among people's own.
@@ -30,7 +31,7 @@ def load_image_folder(config: DataConfig) -> DataSplits:
     Without root/test a fifth of each class is the test set. Raises DataError for a missing or empty folder, an image
     that cannot be read, and a symbolic link that leads out of the root.
     """
-    root = Path(config.root or "").expanduser().absolute()
+    root = user_path(config.root or "").absolute()
     if root.is_file():
         root = unpacked(root)
     if not root.is_dir():

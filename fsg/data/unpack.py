@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 from fsg.errors import DataError
+from fsg.files import user_path
 
 CACHE = "FSG_CACHE"  # environment: a folder on the machine's own disk
 
@@ -27,7 +28,7 @@ def unpacked(archive: Path) -> Path:
     """
     state = archive.stat()
     name = hashlib.sha256(f"{archive.resolve()}|{state.st_size}|{state.st_mtime_ns}".encode()).hexdigest()[:16]
-    cache = Path(os.environ.get(CACHE) or "~/.cache/fsg").expanduser()
+    cache = user_path(os.environ.get(CACHE) or "~/.cache/fsg")
     folder, partial = cache / name, cache / f"{name}.partial"
     try:
         cache.mkdir(parents=True, exist_ok=True)

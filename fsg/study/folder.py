@@ -7,6 +7,7 @@ at all. Proof: ``tests/study/test_folder.py``.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from typing import Any, Protocol
 
 from fsg.config import canonical_json
 from fsg.errors import ConfigError, StudyError
-from fsg.files import write_atomically
-from fsg.formats import FIRST, newer
+from fsg.files import user_path, write_atomically
+from fsg.formats import newer
 from fsg.study.design import plan
 from fsg.study.extension import extends
 from fsg.study.ledger import Event, Ledger, StudyState, TrialRecord, fold, refuse_newer, whole_bytes
@@ -44,6 +45,12 @@ class StudyFolder:
     """The folder of one study. Only ``create_or_open`` writes."""
 
     path: Path
+
+    @property
+    def called(self) -> str:
+        """The study as a command takes it from this working directory, quoted for a shell: its name if that is enough."""
+        usual = self.path.parent.resolve() == DEFAULT_STORAGE.resolve()
+        return shlex.quote(self.path.name if usual else str(self.path))
 
     @property
     def spec_path(self) -> Path:
@@ -92,7 +99,7 @@ class StudyFolder:
         ablation goes on though its trials changed: those that it no longer has are recorded as superseded, and no table shows
         them.
         """
-        folder = cls(Path(storage) / spec.name)
+        folder = cls(user_path(storage) / spec.name)
         began = folder._began()
         if began is not None:
             spec = spec.in_format(began.format)
@@ -124,7 +131,7 @@ class StudyFolder:
         """
         check_seal(self.spec_path, self._own_table())
         try:
-            return load_study(self.spec_path, format=FIRST)
+            return load_study(self.spec_path, recorded=True)
         except ConfigError as error:
             if is_sealed(self.spec_path):
                 raise newer(str(self.spec_path), str(error).removeprefix(f"{self.spec_path}:")) from None
@@ -242,14 +249,19 @@ def in_study(checkpoint: str | Path) -> str:
     return "/".join(Path(checkpoint).parts[-3:])
 
 
+def studies_in(storage: str | Path) -> list[StudyFolder]:
+    """The studies of a storage, by name; none where there is no such folder."""
+    return [StudyFolder(found.parent) for found in sorted(user_path(storage).glob("*/spec.yaml"))]
+
+
 def find_study(name_or_path: str | Path, storage: str | Path = DEFAULT_STORAGE) -> StudyFolder:
     """The study of that name in ``storage``, or at that path. StudyError with the nearest name where there is none."""
-    text, storage = str(name_or_path), Path(storage)
-    for path in (Path(text), storage / text):
+    text, storage = str(name_or_path), user_path(storage)
+    for path in (user_path(text), storage / text):
         with suppress(OSError, ValueError):  # a name too long for a file, or with a character that no file has
             if (path / "spec.yaml").is_file():
-                return StudyFolder(path)
-    names = sorted(found.parent.name for found in storage.glob("*/spec.yaml")) if storage.is_dir() else []
+                return StudyFolder(path.resolve() if path.name in ("", "..") else path)
+    names = [folder.path.name for folder in studies_in(storage)]
     known = f"Studies in {storage}: {', '.join(names)}." if names else f"There are no studies in {storage}."
     raise StudyError(f'no study "{text}".{did_you_mean(Path(text).name, names)} {known}')
 

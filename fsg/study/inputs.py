@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fsg.config import DataConfig
+from fsg.files import user_path
 from fsg.study.design import arms_of
 from fsg.study.spec import AblationSpec, SweepSpec
 
@@ -27,4 +28,4 @@ def data_of(spec: AblationSpec | SweepSpec) -> list[DataConfig]:
 
 def absolute_root(data: DataConfig) -> Path:
     """The folder a data set is looked for in; ``data`` in the working directory where none is named."""
-    return Path(data.root or "data").expanduser().absolute()
+    return user_path(data.root or "data").absolute()

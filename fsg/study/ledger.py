@@ -80,8 +80,8 @@ class TrialRecord:
     one: its epoch and path. ``final`` holds the metrics of a finished trial. ``memory`` is its peak and what there was, in
     bytes. ``retries`` are the interruptions after which it was to go on: the ``cause``, how many epochs were recorded
     then (``epoch``), and the ``reason``. ``versions``: the packages under which its epochs were trained, each set once.
-    ``first_epochs`` are the epochs that its attempts began with: their times hold imports and compilation; 0 among them stands for
-    one to come.
+    ``first_epochs`` are the epochs that its attempts began with: their times hold imports and compilation; 0 among them stands
+    for one to come.
     """
 
     key: str

@@ -31,6 +31,7 @@ from fsg.errors import StudyError
 
 FILE = "driver.json"
 BEAT, SILENT = 5.0, 30.0
+_SLACK = 2.0  # seconds by which a clock may be set back while a driver runs
 _SIZE = 1024  # bytes, always written at once: a reader sees the old text or the new one
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
@@ -53,6 +54,7 @@ class StudyLock:
             "host": socket.gethostname(),
             "machine": machine_id(),
             "pid": os.getpid(),
+            "started": _ticks(os.getpid()),
             "since": time.time(),
             "token": secrets.token_hex(8),
         }
@@ -93,7 +95,7 @@ class StudyLock:
         self.before = before = _parsed(os.pread(self._file, _SIZE, 0))
         if before and not before.get("released"):
             here = before.get("machine") == self._me["machine"]
-            if not (self._silence() > self._silent if not here else locked or not _lives(before.get("pid"))):
+            if not (self._silence() > self._silent if not here else locked or not _lives(before)):
                 raise self._refusal(before)
             self.taken_over = (
                 f"{self.path.parent}: its last driver ({_who(before)}) ended without a word; taken over from it."
@@ -151,7 +153,7 @@ def driver_of(folder: str | Path) -> dict[str, Any] | None:
         if said.get("released"):
             alive = False
         elif said.get("machine") == machine_id():
-            alive = _lives(said.get("pid"))
+            alive = _lives(said)
         else:
             alive = time.time() - os.fstat(file).st_mtime < SILENT
         return said | {"alive": alive}
@@ -178,7 +180,9 @@ def machine_id() -> str:
         return socket.gethostname()
 
 
-def _lives(pid: Any) -> bool:
+def _lives(said: Mapping[str, Any]) -> bool:
+    """Whether the driver's process of this machine lives: not another one that was given its number since."""
+    pid, began, since = said.get("pid"), said.get("started"), said.get("since")
     if not isinstance(pid, int):
         return False
     try:
@@ -186,8 +190,27 @@ def _lives(pid: Any) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
+        pass
+    ticks = _ticks(pid)
+    if ticks is None:
         return True
-    return True
+    if isinstance(began, int):
+        return ticks == began
+    # Written by a driver of 0.1.0, which did not say when it began: not after it took the lock.
+    return not isinstance(since, int | float) or _age(ticks) >= time.time() - since - _SLACK
+
+
+def _ticks(pid: int) -> int | None:
+    """When a process began, in clock ticks since this boot; None where the kernel does not say."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _age(ticks: int) -> float:
+    """Seconds since a process began."""
+    return float(Path("/proc/uptime").read_text().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _who(holder: dict[str, Any]) -> str:

@@ -161,7 +161,7 @@ class FollowingMirror:
         why = self._error or "it did not take everything in time"
         return (
             f"The copy at {self._mirror.url} is behind: {why} Nothing is lost, {self._mirror.folder.path} holds everything; "
-            f"once it is back, copy it with: fsg resume {self._mirror.folder.path}"
+            f"once it is back, copy it with: fsg resume {self._mirror.folder.called}"
         )
 
     def __enter__(self) -> FollowingMirror:

@@ -9,11 +9,12 @@ import csv
 from pathlib import Path
 
 from fsg.errors import ConfigError
+from fsg.files import user_path
 
 
 def read_published(path: str | Path) -> tuple[dict[str, str], ...]:
     """Its rows, column -> cell as written ("" where empty). ConfigError for a file that is no such table."""
-    path = Path(path)
+    path = user_path(path)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)

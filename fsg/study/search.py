@@ -24,7 +24,7 @@ from fsg.study.space import Scalar, Space
 from fsg.yaml_source import Location, field_names
 
 if TYPE_CHECKING:
-    from fsg.study.spec import SweepSpec
+    from fsg.study.spec import AblationSpec, SweepSpec
 
 BITS = "bits"  # an objective that is no metric: bits per quantised weight
 CONDITIONAL_SAMPLERS = ("tpe", "random", "grid", "curves", "auto")
@@ -277,9 +277,9 @@ def _constraint_problems(spec: SweepSpec, metrics: tuple[str, ...]) -> Iterator[
             sound = False
             yield place, f'"constraints": {error}'
             continue
-        if spelling := _spelling_problem(constraint, (*paths, *metrics)):
+        if wrong := next((why for bare, why in _spellings(constraint, (*paths, *metrics)) if bare), None):
             sound = False
-            yield place, spelling
+            yield place, wrong
             continue
         for name in constraint.names:
             if name not in paths and name not in metrics:
@@ -306,8 +306,16 @@ def _constraint_problems(spec: SweepSpec, metrics: tuple[str, ...]) -> Iterator[
         yield place, f"{what} nowhere: not at one of {_FEASIBLE_DRAWS:,} points drawn at random. Loosen it."
 
 
-def _spelling_problem(constraint: Constraint, names: tuple[str, ...]) -> str | None:
-    """What is wrong with a constraint that holds a field against a value it can never have: ``autocast == off``."""
+def misspelt(spec: AblationSpec | SweepSpec) -> Iterator[Problem]:
+    """(place, reason) of each constraint that holds a path against a value which it can never have: ``gradient.hgs == 1``."""
+    constraints = spec.constraints if spec.kind == "sweep" else ()
+    for index, text in enumerate(constraints):
+        for _, why in _spellings(parse_constraint(text), ()):
+            yield ("constraints", index), why
+
+
+def _spellings(constraint: Constraint, names: tuple[str, ...]) -> Iterator[tuple[bool, str]]:
+    """(whether it is a bare word, what is wrong) of each value that a constraint's path can never have."""
     for path, value, bare in equated(constraint):
         types = types_at(TrialConfig, path.split("."))
         if not types or (bare and value in names) or (not bare and holds(value, *types)):
@@ -315,8 +323,7 @@ def _spelling_problem(constraint: Constraint, names: tuple[str, ...]) -> str | N
         meant = read_at(path, Plain(str(value)))
         shown = value if bare else repr(value)
         advice = f" Write {meant!r}." if holds(meant, *types) else ""
-        return f'"{constraint.text}" holds "{path}" against {shown}, which it never is.{advice}'
-    return None
+        yield bare, f'"{constraint.text}" holds "{path}" against {shown}, which it never is.{advice}'
 
 
 def drawn(space: Space, base: TrialConfig, constraints: tuple[Constraint, ...]) -> Iterator[TrialConfig]:

@@ -12,6 +12,7 @@ import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -384,6 +385,15 @@ class Space(RootModel[dict[str, Annotated[Domain, BeforeValidator(parse_domain)]
             elif path in forced:
                 return None
         return found
+
+    def corners(self, base: TrialConfig) -> Iterator[tuple[dict[str, Scalar], TrialConfig]]:
+        """For each end and choice of each path: that path with its value, and a trial that has it, if there is any."""
+        for path, domain in self.root.items():
+            for value in domain.extremes:
+                values = self._corner({path: value})
+                if values is not None:
+                    with suppress(ConfigError):
+                        yield {path: value}, _trial(base, values)
 
     def _hint(self, base: TrialConfig, path: str) -> str:
         """What to write instead where a range of floats was given for a whole number."""

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, PrivateAttr, ValidationError
 
 from fsg.config import ByName, Overrides, Section, TrialConfig, digest, overlaid
 from fsg.errors import ConfigError
+from fsg.files import user_path
 from fsg.formats import FIRST, FORMAT, FORMAT_KEY, format_of
 from fsg.identity import completed, sparse
+from fsg.metrics import EPOCH_METRICS, EpochMetric, FinalMetric
 from fsg.scalars import Plain, core
 from fsg.study.design import arm_names, arms_of, ends, left_out
 from fsg.study.designs import Design
 from fsg.study.fairness import Fairness
 from fsg.study.population import Pb2, Pbt
 from fsg.study.published import read_published
+from fsg.study.reporting import unreported_metrics
 from fsg.study.retuning import Retune
 from fsg.study.search import (
     Asha,
@@ -34,31 +37,13 @@ from fsg.study.search import (
     SearchSpec,
     StartPoint,
     as_tuple,
+    misspelt,
     problems,
 )
 from fsg.study.seeds import SequentialSeeds, parse_seeds, written
 from fsg.study.settings import hidden_settings
 from fsg.study.space import Space
 from fsg.yaml_source import Location, YamlSource, did_you_mean, parse_value, read_yaml, refusal
-
-# What a trial reports every epoch, and what it adds with its last one (fsg/train/loop.py).
-EpochMetric = Literal[
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "val_accuracy_ema",
-    "lr",
-    "flip_ratio",
-    "gain",
-    "cosine",
-    "uphill",
-    "step_ms",
-    "images_per_s",
-]
-FinalMetric = Literal["test_accuracy", "test_accuracy_last10", "test_accuracy_ema", "test_loss"]
-EPOCH_METRICS: tuple[str, ...] = get_args(EpochMetric)
-FINAL_METRICS: tuple[str, ...] = get_args(FinalMetric)
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -234,19 +219,22 @@ class SweepSpec(StudySpec):
         return tuple(range(self.seed, self.seed + self.seeds_per_config))
 
 
-def load_study(path: str | Path, settings: Iterable[str] = (), format: int = FORMAT) -> AblationSpec | SweepSpec:
+def load_study(path: str | Path, settings: Iterable[str] = (), recorded: bool = False) -> AblationSpec | SweepSpec:
     """The study in a YAML file, with ``a.b=value`` settings laid over its base.
 
-    ``format``: the one of a file that names none. ConfigError with file, line, what was found and what is allowed.
+    ``recorded``: it has begun, perhaps under an older fsg, so it is not asked what only a study that begins is asked, and a
+    file that names no format is of the first.
+    ConfigError with file, line, what was found and what is allowed.
     """
-    return parse_study(read_yaml(path), settings, format)
+    return parse_study(read_yaml(path), settings, recorded)
 
 
-def parse_study(source: YamlSource, settings: Iterable[str] = (), format: int = FORMAT) -> AblationSpec | SweepSpec:
+def parse_study(source: YamlSource, settings: Iterable[str] = (), recorded: bool = False) -> AblationSpec | SweepSpec:
     """The study in ``source``: a sweep if it has a space, a search or a scheduler, and an ablation otherwise.
 
     NewerFormat for a study of a format that is not known here.
     """
+    format = FIRST if recorded else FORMAT
     settings = list(settings)
     if FORMAT_KEY in source.data:
         format = format_of(source.data, source.where((FORMAT_KEY,)))
@@ -255,8 +243,9 @@ def parse_study(source: YamlSource, settings: Iterable[str] = (), format: int = 
         spec = _checked_sweep(_typed(SweepSpec, source, settings, format))
     else:
         spec = _checked_ablation(_typed(AblationSpec, source, settings, format))
-    for place, message in hidden_settings(spec, settings):
-        raise spec.refuse(place, message)
+    if not recorded:
+        for place, message in (*hidden_settings(spec, settings), *misspelt(spec), *unreported_metrics(spec)):
+            raise spec.refuse(place, message)
     return spec
 
 
@@ -328,8 +317,9 @@ def _found_published(spec: AblationSpec) -> str | None:
     if spec.published is None:
         return None
     folder = (spec.source.path.parent if spec.source else Path()).resolve()
-    path = (folder / spec.published).resolve()
-    if not (Path(spec.published).is_absolute() or path.is_relative_to(folder)):
+    named = user_path(spec.published)
+    path = (folder / named).resolve()
+    if not (named.is_absolute() or path.is_relative_to(folder)):
         message = f'"published" is {spec.published!r}, which leads out of {folder}; put the table beside the study.'
         raise spec.refuse(("published",), message)
     try:

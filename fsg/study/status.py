@@ -7,9 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
+from fsg.errors import FsgError
+from fsg.study.design import plan
 from fsg.study.folder import StudyFolder
 from fsg.study.ledger import Status, fold
 from fsg.study.lock import driver_of
+from fsg.study.spec import AblationSpec, SweepSpec
 
 
 def status_of(folder: StudyFolder) -> dict[str, Any]:
@@ -46,6 +49,42 @@ def status_of(folder: StudyFolder) -> dict[str, Any]:
         "set_aside": [str(path.relative_to(folder.path)) for path in set_aside(folder)],
         "disk": disk_use(folder.path),
     }
+
+
+def overview_of(folder: StudyFolder) -> dict[str, Any]:
+    """One line of a list of studies: ``done`` of ``trials``, the unix time of its ``last_event``, whether a ``driver`` lives.
+
+    ``problem`` says what is wrong with a study that cannot be read; its numbers are 0 then.
+    """
+    driver = driver_of(folder.path)
+    found = {
+        "study": folder.path.name,
+        "path": str(folder.path),
+        "kind": "?",
+        "question": "",
+        "done": 0,
+        "trials": 0,
+        "last_event": None,
+        "driver": bool(driver and driver["alive"]),
+        "problem": None,
+    }
+    try:
+        spec, events = folder.spec(), folder.events()
+    except FsgError as error:
+        return found | {"problem": str(error)}
+    trials = fold(events).trials.values()
+    return found | {
+        "kind": spec.kind,
+        "question": spec.question,
+        "done": sum(trial.status in ("finished", "pruned", "failed") for trial in trials),
+        "trials": max(planned_trials(spec), len(trials)),
+        "last_event": events[-1]["time"] if events else None,
+    }
+
+
+def planned_trials(spec: AblationSpec | SweepSpec) -> int:
+    """How many trials a study will have, as far as its file says: more seeds may be added, fewer may be needed."""
+    return len(plan(spec)) if isinstance(spec, AblationSpec) else spec.search.trials * len(spec.seeds)
 
 
 def set_aside(folder: StudyFolder) -> list[Path]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from fsg.errors import BackendUnavailable, FsgError
+from fsg.files import user_path
 from fsg.redaction import redact
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def sqlite_path(tracking_uri: str) -> Path | None:
     """The file of a ``sqlite:///`` address as an absolute path, or None for any other store."""
     if not tracking_uri.startswith("sqlite:///"):
         return None
-    return Path(unquote(tracking_uri.removeprefix("sqlite:///").partition("?")[0])).absolute()
+    return user_path(unquote(tracking_uri.removeprefix("sqlite:///").partition("?")[0])).absolute()
 
 
 def artifact_location(tracking_uri: str, folder: str) -> str | None:

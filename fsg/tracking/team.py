@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from fsg.errors import BackendUnavailable, ConfigError
+from fsg.files import user_address, user_path
 from fsg.redaction import redact
 from fsg.tracking.server import START_SECONDS, TrackingServer, launch
 from fsg.tracking.store import sqlite_path
@@ -55,6 +56,7 @@ class TeamServer(BaseModel):
     @field_validator("store")
     @classmethod
     def _known_store(cls, store: str) -> str:
+        store = user_address(store)
         if not store.startswith(("sqlite:////", "postgresql://")):
             raise ValueError(
                 f'is "{redact(store)}", expected sqlite:////ABSOLUTE/PATH.db or postgresql://USER@HOST/DATABASE.'
@@ -64,6 +66,7 @@ class TeamServer(BaseModel):
     @field_validator("artifacts")
     @classmethod
     def _known_artifacts(cls, artifacts: str) -> str:
+        artifacts = artifacts if artifacts.startswith("s3://") else str(user_path(artifacts))
         if not artifacts.startswith(("/", "s3://")):
             raise ValueError(f'is "{redact(artifacts)}", expected an absolute folder or s3://BUCKET/FOLDER.')
         return artifacts

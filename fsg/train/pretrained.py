@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fsg.errors import CheckpointCorrupt, ConfigError
+from fsg.files import user_path
 from fsg.train.checkpoint import load_checkpoint
 
 
@@ -21,7 +22,7 @@ def load_pretrained(model: nn.Module, path: str | Path) -> None:
     Accepts a state_dict, one under the key "state_dict" or "model", keys that begin with "module.", and a checkpoint
     of a trial. ConfigError, naming keys and shapes, for a file that is missing, damaged, or of another network.
     """
-    stored = _strip(_read(Path(path)))
+    stored = _strip(_read(user_path(path)))
     own = model.state_dict()
     optional = {name for name in own if name.endswith("num_batches_tracked")}
     missing = sorted(own.keys() - stored.keys() - optional)

@@ -142,7 +142,9 @@ def untold(study: optuna.Study) -> str | None:
 def too_few(finished: int) -> str:
     """That so many finished configurations tell nothing of what mattered."""
     count = f"{finished} configuration{'s' * (finished != 1)} finished"
-    return f"What mattered, and contours, are told from {FEWEST} finished configurations on, for fewer mislead; {count}."
+    return (
+        f"What mattered, and contours, are told from {FEWEST} finished configurations on, for fewer mislead; {count}."
+    )
 
 
 def counted(study: optuna.Study) -> str:

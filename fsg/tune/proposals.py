@@ -24,6 +24,7 @@ from optuna.study import StudyDirection
 from optuna.trial import Trial, TrialState
 
 from fsg.errors import BackendUnavailable, ConfigError
+from fsg.files import user_address
 from fsg.formats import FIRST, FORMAT, FORMAT_KEY, format_of
 from fsg.study.space import Domain, Space
 from fsg.tune.curve_sampler import CurveSampler
@@ -332,7 +333,7 @@ def _quietly_open(
     directions: list[Direction] = ["maximize" if mode == "max" else "minimize" for mode in modes]
     if storage is None:
         return optuna.create_study(sampler=sampler, directions=directions)
-    memory = os.path.expandvars(storage) if isinstance(storage, str) else storage
+    memory = user_address(os.path.expandvars(storage)) if isinstance(storage, str) else storage
     try:
         return optuna.create_study(
             storage=memory, study_name=name, sampler=sampler, directions=directions, load_if_exists=True

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 from ray.tune.search import Searcher
 
 from fsg.config import TrialConfig
+from fsg.files import user_path
 from fsg.study.design import PlannedTrial
 from fsg.study.folder import StudyFolder
 from fsg.study.ledger import Ledger, TrialRecord
@@ -233,8 +233,8 @@ class SweepSearcher(StudySearcher):
 def with_absolute_paths(config: TrialConfig) -> TrialConfig:
     """The configuration as a worker can read it, which does not know the driver's working directory."""
     data, model = config.data, config.model
-    root = str(Path(data.root or "data").expanduser().absolute())
-    pretrained = model.pretrained and str(Path(model.pretrained).expanduser().absolute())
+    root = str(user_path(data.root or "data").absolute())
+    pretrained = model.pretrained and str(user_path(model.pretrained).absolute())
     return config.model_copy(
         update={
             "data": data.model_copy(update={"root": root}),

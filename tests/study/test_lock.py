@@ -80,6 +80,42 @@ def test_a_driver_that_is_stopped_still_holds_its_study(tmp_path):
         first.wait()
 
 
+@pytest.fixture
+def other():
+    """A process that has nothing to do with any study, begun now."""
+    process = subprocess.Popen(["sleep", "60"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_another_process_with_a_dead_drivers_number_is_no_driver(tmp_path, other):
+    first = holding(tmp_path)
+    first.kill()
+    first.wait()
+    rewrite(tmp_path, pid=other.pid)
+    assert not driver_of(tmp_path)["alive"]
+    rewrite(tmp_path, pid=os.getppid())
+    assert not driver_of(tmp_path)["alive"]
+
+
+@pytest.mark.parametrize(("hours", "alive"), [(1, False), (-1, True)])
+def test_of_an_older_driver_the_time_of_its_lock_decides(tmp_path, other, hours, alive):
+    first = holding(tmp_path)
+    first.kill()
+    first.wait()
+    rewrite(tmp_path, pid=other.pid, started=None, since=time.time() - 3600 * hours)
+    assert driver_of(tmp_path)["alive"] is alive
+
+
+def test_without_locks_another_process_with_its_number_holds_nothing(tmp_path, no_locks, other):
+    with StudyLock(tmp_path, beat=0.05):
+        pass
+    rewrite(tmp_path, released=False, pid=other.pid)
+    with StudyLock(tmp_path, beat=0.05) as lock:
+        assert lock.taken_over
+
+
 def test_a_lock_that_was_let_go_is_taken_without_a_word(tmp_path):
     with StudyLock(tmp_path):
         pass

@@ -44,7 +44,7 @@ def test_without_a_driver_what_ran_is_interrupted(folder):
     text = lines(found, found["last_event"]["time"] + 200)
     assert text[0] == "small: 4 trials: 1 planned, 1 failed, 1 finished, 1 interrupted"
     assert text[1] == "epochs: 3 recorded; last event: failed, 3 min ago"
-    assert text[2] == "driver: none; go on with: fsg resume small"
+    assert text[2] == f"driver: none; go on with: fsg resume {folder.path}", "not in the default storage: by its path"
     assert "retried: 1 (1 lost)" in text
     assert "  failed full/2 c: diverged: epoch 2" in text
     assert text[-1] == "disk: 2 MB (checkpoints 2 MB)"

@@ -1,0 +1,63 @@
+"""Metrics that a study asks for and some of its trials cannot report: found before the first of them runs.
+
+Proof: ``tests/study/test_reporting.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from fsg.config import TrialConfig
+from fsg.metrics import EPOCH_METRICS, unreported
+from fsg.study.design import arms_of
+from fsg.study.search import constraints_of, feasible
+from fsg.study.space import Space
+from fsg.yaml_source import Location
+
+if TYPE_CHECKING:
+    from fsg.study.spec import AblationSpec, SweepSpec
+
+
+def unreported_metrics(spec: AblationSpec | SweepSpec) -> Iterator[tuple[Location, str]]:
+    """(place, reason) for each metric that is asked of a trial which cannot report it."""
+    if spec.kind == "ablation":
+        arms = arms_of(spec)
+        yield from _missing(("metric", "name"), spec.metric.name, ((f'arm "{a}"', c) for a, c in arms.items()))
+        if spec.retune is not None and spec.metric.name in EPOCH_METRICS:
+            for arm, config in arms.items():
+                space = spec.retune.space_of(arm)
+                points = ((f'arm "{arm}" {who}', trial) for who, trial in _points(space, config)) if space else ()
+                yield from _missing(("metric", "name"), spec.metric.name, points)
+        return
+    alone, measured = constraints_of(spec)
+    trials = [(who, config) for who, config in _points(spec.space, spec.base) if feasible(alone, config)]
+    yield from _missing(("metric", "name"), spec.metric.name, trials)
+    for index, objective in enumerate(spec.objectives):
+        yield from _missing(("objectives", index, "name"), objective.name, trials)
+    for constraint in measured:
+        for name in constraint.names:
+            whys = [unreported(config).get(name) for _, config in trials]
+            if trials and all(whys):  # where some trials report it, it says nothing of the others
+                place = ("constraints", spec.constraints.index(constraint.text))
+                yield place, f'"{constraint.text}" names {name}, which no trial can report: {whys[0]}.'
+
+
+def _missing(place: Location, metric: str, trials: Iterable[tuple[str, TrialConfig]]) -> Iterator[tuple[Location, str]]:
+    """The first of these trials that cannot report the metric."""
+    for who, config in trials:
+        if why := unreported(config).get(metric):
+            section = ".".join(str(part) for part in place if isinstance(part, str))
+            yield (
+                place,
+                f'"{section}" is {metric}, which {who} cannot report: {why}. Ask for another metric, or leave that out.',
+            )
+            return
+
+
+def _points(space: Space, base: TrialConfig) -> Iterator[tuple[str, TrialConfig]]:
+    """A trial with each value that a path of the space can have, the ends of continuous ranges left out."""
+    for varied, config in space.corners(base):
+        ((path, value),) = varied.items()
+        if space.root[path].kind not in ("uniform", "loguniform"):
+            yield f"with {path} = {value}", config
