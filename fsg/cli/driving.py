@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from fsg.report.plain import say
 from fsg.study.lock import StudyLock
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def driving(folder: Path, console: Console) -> Iterator[StudyLock]:
     """The study in ``folder`` is ours. StudyError if another process drives it."""
     with StudyLock(folder) as lock, _terminated_as_interrupted():
         if lock.taken_over:
-            console.print(lock.taken_over, style="yellow", highlight=False, soft_wrap=True)
+            say(console, lock.taken_over, "yellow")
         yield lock
 
 

@@ -11,6 +11,7 @@ import typer
 from fsg.files import user_address, user_path
 from fsg.redaction import redact
 from fsg.remote import is_url
+from fsg.report.plain import plain_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -126,6 +127,4 @@ def tracking_of(uri: str | None, study: Path | None = None) -> str:
 
 def console_of(hushed: bool = False) -> Console:
     """Where a person reads; ``hushed``: nobody does."""
-    from rich.console import Console
-
-    return Console(quiet=hushed)
+    return plain_console(quiet=hushed)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fsg.errors import StudyError
 from fsg.files import user_path
 from fsg.remote import is_url
+from fsg.report.plain import say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,7 +77,5 @@ def copied(folder: StudyFolder, console: Console) -> Iterator[FollowingMirror | 
         yield following
     finally:
         behind = following.close()
-        console.print(
-            behind or f"Copied to {mirror.url}; another machine goes on with: fsg resume {mirror.url}",
-            style="yellow" if behind else "", highlight=False, soft_wrap=True,
-        )  # fmt: skip
+        done = f"Copied to {mirror.url}; another machine goes on with: fsg resume {mirror.url}"
+        say(console, behind or done, "yellow" if behind else "")

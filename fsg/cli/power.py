@@ -28,10 +28,11 @@ def power(
     storage: Annotated[Path, typer.Option(**FOLDER, help="Folder that holds the studies.")] = Path("studies"),
 ) -> None:
     """Say how many paired seeds a comparison with the baseline needs."""
-    from rich.console import Console
     from rich.table import Table
 
+    from fsg.cli.options import console_of
     from fsg.errors import StudyError
+    from fsg.report.plain import add_row, say
     from fsg.report.study_report import make_report
     from fsg.stats.paired import matched
     from fsg.stats.power import detectable_effect, plan_from_pilot
@@ -63,17 +64,18 @@ def power(
         try:
             plan = plan_from_pilot(a - b, wanted, goal)
         except ValueError as error:
-            table.add_row(arm, str(len(a)), "0", "-", "-", str(error))
+            add_row(table, arm, str(len(a)), "0", "-", "-", str(error))
             continue
         least = detectable_effect(len(a), plan.sd, goal)
         cells = [f"{plan.sd:.2f}", _count(plan.seeds), _count(plan.cautious), f"{least:.1f}"]
-        table.add_row(arm, str(len(a)), *cells)
-    console = Console()
+        add_row(table, arm, str(len(a)), *cells)
+    console = console_of()
     console.print(table)
-    console.print(
+    say(
+        console,
         "Paired t test at 0.05, before any correction over arms. cautious: for the upper end of what the pilot leaves of sd. "
         "Exact tests need at least 6 seeds to reach p < 0.05.",
-        style="dim",
+        "dim",
     )
 
 

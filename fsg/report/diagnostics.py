@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fsg.errors import StudyError
+from fsg.report.figures import _style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,13 +42,12 @@ def draw_diagnostics(state: StudyState, events: Iterable[Mapping[str, Any]], arm
     if not names:
         raise StudyError(f'arm "{arm}" has recorded no layers, so there are no diagnostics to draw.')
 
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     columns = 2
     rows = -(-len(names) // columns)
-    with rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "fsg"}):
+    with _style():
         figure = Figure(figsize=(8.0, 2.2 * rows + 0.4), layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
         for panel, name in zip(panels, names, strict=False):

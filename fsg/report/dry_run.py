@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fsg.config import TrialConfig
 from fsg.cores import usable_cores
 from fsg.files import as_size
+from fsg.report.plain import add_row
 from fsg.report.progress import clock
 from fsg.study.design import aliases, arms_of, left_out
 from fsg.study.population import Pb2, Pbt
@@ -46,7 +47,8 @@ def describe_plan(spec: AblationSpec | SweepSpec, resources: Resources) -> Rende
     groups = _groups(spec)
     seeds = len(spec.first_seeds) if isinstance(spec, AblationSpec) else spec.search.trials
 
-    table = Table("trials of" if isinstance(spec, SweepSpec) else "arm", title=spec.name, title_justify="left")
+    title = Text(spec.name, style="table.title")
+    table = Table("trials of" if isinstance(spec, SweepSpec) else "arm", title=title, title_justify="left")
     for name in ("trials", "epochs", "step", "trial"):
         table.add_column(name, justify="right")
     total, stored, lengths = 0.0, 0.0, set()
@@ -57,7 +59,7 @@ def describe_plan(spec: AblationSpec | SweepSpec, resources: Resources) -> Rende
         stored += CHECKPOINTS[spec.keep] * fmean(p.checkpoint_bytes for p in found) * seeds
         lengths |= set(epochs)
         steps = _spread([f"{1000 * p.seconds:.1f}" for p in sorted(found)], " ms")
-        table.add_row(group, str(seeds), _spread(sorted(epochs)), steps, _spread([clock(t) for t in sorted(times)]))
+        add_row(table, group, str(seeds), _spread(sorted(epochs)), steps, _spread([clock(t) for t in sorted(times)]))
     cores = usable_cores()
     slots = max(1, int(cores / resources.cpus_per_trial))
     trials = len(groups) * seeds

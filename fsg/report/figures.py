@@ -40,6 +40,7 @@ _STYLE: Mapping[str, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.8,
+    "text.parse_math": False,  # a unit or an arm between two dollars is no formula
     "svg.hashsalt": "fsg",  # the same picture, the same bytes
 }
 

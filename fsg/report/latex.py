@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from fsg.report.cells import MINUS, NONE, Cell, Grid
 
 _ESCAPES = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
     mark: "\\" + mark for mark in "&%$#_{}"
 }
+_APART = "\0"  # between two marks that a font would join
 _SYMBOLS = {
     "±": r"$\pm$",
     MINUS: "$-$",
@@ -20,7 +23,10 @@ _SYMBOLS = {
     "|": "$|$",
     "★": r"$\star$",
     "▲": r"$\triangle$",
+    _APART: "{}",
 }
+_JOINED = re.compile(r"[-–]{2,}|`{2,}|'{2,}|,{2,}|[?!]`+")  # longer dashes, curly and low quotes, Spanish marks
+_OPTIONS = ("[", "*")  # at the start of a row or an \item they would be its option
 
 
 def grid_latex(grid: Grid, label: str = "tab:comparison") -> str:
@@ -59,4 +65,7 @@ def _cell(cell: Cell) -> str:
 
 
 def _escape(text: str) -> str:
-    return "".join(_ESCAPES.get(mark) or _SYMBOLS.get(mark, mark) for mark in " ".join(text.split()))
+    """Text as itself, on one line: what LaTeX commands with, and what its fonts would join to something else."""
+    apart = _JOINED.sub(lambda joined: _APART.join(joined[0]), " ".join(text.split()))
+    found = "".join(_ESCAPES.get(mark) or _SYMBOLS.get(mark, mark) for mark in apart)
+    return "{}" + found if found[:1] in _OPTIONS else found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from fsg.report.cells import Cell, Grid
@@ -19,7 +20,7 @@ def grid_markdown(grid: Grid) -> str:
     lines = [f"**{_escape(grid.title)}**", "", _row(map(_escape, grid.headers))]
     lines.append(_row([":--"] + ["--:"] * (len(grid.headers) - 1)))
     lines += [_row(map(_cell, row)) for row in grid.rows]
-    lines += ["", *(f"- {_escape(note)}" for note in grid.notes), "", f"*{_escape(grid.caption)}*", ""]
+    lines += ["", *(f"- {_note(note)}" for note in grid.notes), "", f"*{_escape(grid.caption)}*", ""]
     return "\n".join(lines)
 
 
@@ -29,11 +30,19 @@ def _row(cells: Iterable[str]) -> str:
 
 def _cell(cell: Cell) -> str:
     text = _escape(cell.text)
-    return f"**{text}**" if cell.best else text
+    return f"**{text}**" if cell.best and text else text
+
+
+def _note(text: str) -> str:
+    """An item of the list, which may begin as another list, a heading, a quote or a link's definition would."""
+    return _BLOCK.sub(r"\g<number>\\\g<mark>", _escape(text))
 
 
 def _escape(text: str) -> str:
-    """Text as itself: a bar would end the cell, a star or underscore would turn it italic, a line break end the row."""
-    for mark in "\\|*_<`":
-        text = text.replace(mark, "\\" + mark)
-    return " ".join(text.split())
+    """Text as itself, on one line: no end of a cell, no emphasis, tag, code, strike, formula, entity or link."""
+    return _LINK.sub(r"]\\", _MARKS.sub(r"\\\g<0>", " ".join(text.split())))
+
+
+_MARKS = re.compile(r"[\\|*_<`~$&]")
+_LINK = re.compile(r"\](?=\()")
+_BLOCK = re.compile(r"^(?P<number>\d*)(?P<mark>(?<=\d)[.)]|(?<!\d)[#>+=\[-])")

@@ -103,6 +103,8 @@ def schedules(top: TopConfigurations, records: Sequence[TrialRecord], domains: M
                           color=BEST if own else UNCLEAR, lw=2.0 if own else 0.9, alpha=1.0 if own else 0.6)  # fmt: skip
             if domain.kind.startswith("log"):
                 axes.set_yscale("log")
+                axes.yaxis.set_major_formatter("{x:g}")
+                axes.yaxis.set_minor_formatter("")
             if domain.choices:
                 axes.set_yticks(range(len(domain.choices)), [str(choice) for choice in domain.choices])
             _whole_epochs(axes)

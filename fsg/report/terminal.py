@@ -74,7 +74,8 @@ def _table(grid: Grid, places: Sequence[int], two_lines: bool = True) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1 if two_lines else 2, 0, 0))
     widths = {}
     for place in places:
-        header = grid.headers[place].replace(" ", "\n") if two_lines else grid.headers[place]
+        words = grid.headers[place].split()
+        header = ("\n" if two_lines else " ").join(words)
         table.add_column(Text(header), justify="left" if place == 0 else "right", no_wrap=True)
         column = [row[place] for row in grid.rows]
         spread, mark = (max((len(text) for text in texts), default=0)
@@ -91,7 +92,7 @@ def _text(cell: Cell, width: tuple[int, int], place: int, two_lines: bool) -> Te
 
     spread, mark = width
     own = cell.value in ("reference", "baseline")
-    text = Text(cell.value, style="bold" if cell.best else "dim" if own else _COLOURS[cell.verdict])
+    text = Text(" ".join(cell.value.split()), style="bold" if cell.best else "dim" if own else _COLOURS[cell.verdict])
     if two_lines:
         text.append(f" {cell.mark:<{mark}}" if mark and not own else "")
         text.append(f"\n± {cell.spread}{' ' * (mark + 1 if mark else 0)}" if cell.spread else "")
