@@ -27,6 +27,11 @@ def redact(text: str) -> str:
     return _QUERY.sub(rf"\1{SHOWN}", text)
 
 
+def is_secret(name: str) -> bool:
+    """Whether the environment's variable of that name holds a secret."""
+    return bool(_NAMES.search(name.upper()))
+
+
 def has_password(address: str) -> bool:
     """Whether an address holds a password in clear; ``${NAME}``, which is read from the environment, is none."""
     login = _LOGIN.search(address)
@@ -36,5 +41,5 @@ def has_password(address: str) -> bool:
 
 def _secrets() -> list[str]:
     """The values of the environment's secrets, longest first, so that none is cut by another that it contains."""
-    found = {value for name, value in os.environ.items() if _NAMES.search(name.upper()) and len(value) >= _LEAST}
+    found = {value for name, value in os.environ.items() if is_secret(name) and len(value) >= _LEAST}
     return sorted(found, key=len, reverse=True)

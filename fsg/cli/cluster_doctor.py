@@ -21,9 +21,13 @@ MOST_SKEW = 5.0  # seconds: far more than NTP leaves, and where times of files a
 
 def examine(address: str, storage: Path, tracking_uri: str | None, gpu_kind: str | None) -> int:
     """Say what the cluster at ``address`` has and what is wrong; the exit code: 0 if nothing is, 1 otherwise."""
-    from fsg.tune.cluster import connect
+    from fsg.tune.cluster import joined
 
-    connect(address)  # BackendUnavailable says what to mend
+    with joined(address):  # BackendUnavailable says what to mend
+        return _examine(address, storage, tracking_uri, gpu_kind)
+
+
+def _examine(address: str, storage: Path, tracking_uri: str | None, gpu_kind: str | None) -> int:
     _say(True, "address", f"{address}, and it takes our token" if _with_token() else f"{address}, which wants no token")
     storage = storage.absolute()
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")

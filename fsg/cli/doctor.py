@@ -31,7 +31,7 @@ def doctor(
         str | None, typer.Option(help="A GPU model that must be there, as `fsg doctor --cluster` names it.")
     ] = None,
 ) -> None:
-    """Say in a few lines what this machine has and what would go wrong."""
+    """Say in ten lines what this machine has and what would go wrong."""
     if cluster:
         from fsg.cli.cluster_doctor import examine
 
@@ -48,7 +48,6 @@ def doctor(
         ("Ray", lambda: _required("ray")),
         ("Optuna", lambda: _required("optuna")),
         ("MLflow", lambda: _required("mlflow")),
-        ("cores", _cores),
         ("memory", _memory),
         ("disk", _disk),
     ]
@@ -74,7 +73,8 @@ def _torch() -> tuple[bool, str]:
             False,
             f"{type(error).__name__}: {str(error).splitlines()[0]}; install torch and torchvision of one release",
         )
-    return True, f"{torch.__version__}, torchvision {torchvision.__version__}, {torch.get_num_threads()} threads"
+    threads = f"{torch.get_num_threads()} threads on {_cores()}"
+    return True, f"{torch.__version__}, torchvision {torchvision.__version__}, {threads}"
 
 
 def _cuda() -> tuple[bool, str]:
@@ -102,16 +102,12 @@ def _required(package: str) -> tuple[bool, str]:
         return False, f"not installed; studies need it: pip install {package}"
 
 
-def _cores() -> tuple[bool, str]:
+def _cores() -> str:
+    """The cores that may be used, and of how many, where a batch system or a container allows fewer than there are."""
     from fsg.cores import usable_cores
 
     has, usable = os.cpu_count() or 1, usable_cores()
-    return (
-        True,
-        f"{usable}"
-        if usable == has
-        else f"{usable} of the machine's {has}: a limit on this process (affinity, cgroup)",
-    )
+    return f"{usable} cores" + (f" of the machine's {has}: no more are allowed" if usable < has else "")
 
 
 def _memory() -> tuple[bool, str]:

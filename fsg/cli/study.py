@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fsg.cli.driving import driving
+from fsg.cli.environment import environment_line
 from fsg.cli.options import (
     DISTANT,
     Accept,
@@ -104,6 +105,7 @@ def resume(
     folder.refuse_newer()
     spec, uri = folder.spec(), tracking_of(tracking_uri and absolute_address(tracking_uri), folder.path)
     folder = _where_it_ran(folder)
+    _say_environment(output, uri, tracking_uri is not None, address)
     with fit(spec, resources, folder.path.parent), driving(folder.path, console_of(hushed=output == "json")) as lock:
         run(folder, spec, uri, resources, output, lock)
 
@@ -161,10 +163,17 @@ def _start(
 
     place = local(storage)
     StudyFolder(place / spec.name).refuse_newer()
+    _say_environment(output, uri, tracking_uri is not None, address)
     with fit(spec, resources, place), driving(place / spec.name, console_of(hushed=output == "json")) as lock:
         folder = begin_study(spec, storage, accept_changes)
         spec = spec.in_format(folder.spec().format)
         run(folder, spec, uri, resources, output, lock)
+
+
+def _say_environment(output: Output, uri: str, given: bool, address: str | None) -> None:
+    line = environment_line(uri, given, address)
+    if line is not None and output == "text":
+        console_of().print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def _budgeted(spec: AblationSpec, storage: str, cpus: float, gpus: float) -> AblationSpec:

@@ -1,4 +1,4 @@
-"""Reaching Ray: one started here that listens on loopback alone, or a running cluster, asked first whether it would have us.
+"""Reaching Ray: one started here, or a running cluster, which is asked first whether it would have us.
 
 Ray itself takes two minutes to give up on a wrong address, and ends the process where a token is missing; a child process
 that asks the cluster for its name finds out in two seconds. Proof: ``tests/tune/test_cluster.py``.
@@ -11,13 +11,15 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from fsg.errors import BackendUnavailable
+from fsg.redaction import redact
+from fsg.tune.local_ray import ONE_MACHINE, local_ray
 
 # Read by ray when it is imported, which happens in functions only.
 RAY_ENVIRONMENT = {
@@ -28,11 +30,6 @@ RAY_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger is the record
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of trials that ended while the study was being stopped
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a traceback each; the ledger has the reason
-}
-ONE_MACHINE = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else Ray listens on every interface (seen in 2.60: six ports)
-    "RAY_prestart_worker_first_driver": "0",  # a worker per core, of which Tune's actors take none: 2.5 s of processor each
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "15",  # not 60: a GCS that was killed does not come back here
 }
 LAUNCHER_CONFIG = Path("~/ray_bootstrap_config.yaml").expanduser()
 REACH_SECONDS = 5.0  # a host that is there accepts at once
@@ -50,34 +47,54 @@ TOKEN_HELP = (
 )
 
 
-def connect(address: str | None) -> bool:
-    """Join the cluster at ``address``, or start Ray here (None); False if this process was connected already.
+@contextmanager
+def joined(address: str | None) -> Iterator[None]:
+    """Connected to the cluster at ``address``, or to Ray started here (None), while the context lasts.
 
-    BackendUnavailable, with what to mend, where no cluster answers or it refuses the token.
+    A process that is connected already stays as it is. BackendUnavailable, with what to mend, where no cluster answers or it
+    refuses the token, and where Ray does not start.
     """
     os.environ.update(RAY_ENVIRONMENT if address else RAY_ENVIRONMENT | ONE_MACHINE)
     use_token()
     import ray
 
     if ray.is_initialized():
-        return False
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        yield
+        return
     if address is None:
-        try:
-            ray.init(include_dashboard=False, **quiet)
-        except Exception as error:  # a bare Exception after 30 s without an answer, on a machine that is too busy
-            why = _first_line(str(error)) or type(error).__name__
-            raise BackendUnavailable(
-                f"Ray did not start on this machine ({why}). Is it busy, short of memory, or without room in "
-                f"{os.environ.get('RAY_TMPDIR', '/tmp')}? Then run the same command again."
-            ) from None
-        return True
+        with local_ray():
+            yield
+        return
     reach(address)
     try:
-        ray.init(address=address, **quiet)
+        ray.init(address=meant(address), log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises a dozen kinds here, from ConnectionError to RuntimeError
-        raise _no_cluster(address, _first_line(str(error)) or type(error).__name__) from None
-    return True
+        raise _no_cluster(_said(address), _first_line(str(error)) or type(error).__name__) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def meant(address: str) -> str:
+    """``auto`` is the cluster that RAY_ADDRESS names, if it does; any other address is itself.
+
+    BackendUnavailable where RAY_ADDRESS is none of a cluster that can be joined.
+    """
+    named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else ""
+    if "://" in named:
+        job = named if named.startswith("ray://") else f"job:{named}"
+        raise BackendUnavailable(
+            f"{_said(address)}: that is no cluster to join. To send the study there as a job: --address {redact(job)}; "
+            "to join a cluster: --address HOST:PORT."
+        )
+    return named or address
+
+
+def _said(address: str) -> str:
+    """Where an address comes from, as a message begins."""
+    named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else ""
+    return f"--address {address}" + (f" (RAY_ADDRESS is {redact(named)})" if named else "")
 
 
 def use_token() -> None:
@@ -92,24 +109,25 @@ def reach(address: str) -> None:
 
     BackendUnavailable where the address is none, nobody listens, or the token is wrong.
     """
-    if address != "auto":
-        _listens(address)
+    named = meant(address)
+    if named != "auto":
+        _listens(named, _said(address))
     use_token()
     try:
         asked = subprocess.run(
-            [sys.executable, "-c", _ASK, address], capture_output=True, text=True, timeout=ASK_SECONDS,
+            [sys.executable, "-c", _ASK, named], capture_output=True, text=True, timeout=ASK_SECONDS,
             env={**os.environ, **RAY_ENVIRONMENT},
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise _no_cluster(address, f"it did not answer in {ASK_SECONDS:g} seconds") from None
+        raise _no_cluster(_said(address), f"it did not answer in {ASK_SECONDS:g} seconds") from None
     if asked.returncode == 0:
         return
     if "InvalidAuthToken" in asked.stderr or "uthentication token" in asked.stderr:
         has = "RAY_AUTH_MODE" in os.environ and os.environ["RAY_AUTH_MODE"] == "token"
         problem = "it refuses our token" if has else "it wants a token and none was found here"
-        raise BackendUnavailable(f"--address {address}: a Ray cluster is there, but {problem}. {TOKEN_HELP}")
+        raise BackendUnavailable(f"{_said(address)}: a Ray cluster is there, but {problem}. {TOKEN_HELP}")
     lines = [line for line in asked.stderr.strip().splitlines() if line.strip()]
-    raise _no_cluster(address, lines[-1].partition(": ")[2] or lines[-1] if lines else "no answer")
+    raise _no_cluster(_said(address), lines[-1].partition(": ")[2] or lines[-1] if lines else "no answer")
 
 
 def grown(have: Mapping[str, float], launcher: Path = LAUNCHER_CONFIG) -> dict[str, float]:
@@ -126,21 +144,21 @@ def grown(have: Mapping[str, float], launcher: Path = LAUNCHER_CONFIG) -> dict[s
     return total
 
 
-def _listens(address: str) -> None:
+def _listens(address: str, said: str) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise BackendUnavailable(
-            f'--address is "{address}", expected auto, HOST:PORT, ray://HOST:PORT or job:http://HOST:PORT.'
+            f'{said}: "{address}" is no address, expected auto, HOST:PORT, ray://HOST:PORT or job:http://HOST:PORT.'
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise _no_cluster(address, getattr(error, "strerror", None) or str(error)) from None
+        raise _no_cluster(said, getattr(error, "strerror", None) or str(error)) from None
 
 
-def _no_cluster(address: str, why: str) -> BackendUnavailable:
+def _no_cluster(said: str, why: str) -> BackendUnavailable:
     return BackendUnavailable(
-        f"--address {address}: no Ray cluster answers there ({why}). "
+        f"{said}: no Ray cluster answers there ({why}). "
         "Start one with `ray start --head`, or leave --address out to use this machine."
     )
 

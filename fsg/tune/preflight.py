@@ -15,7 +15,7 @@ from fsg.errors import BackendUnavailable
 from fsg.study.design import arms_of
 from fsg.study.inputs import data_of
 from fsg.study.spec import AblationSpec, SweepSpec
-from fsg.tune.cluster import connect, grown
+from fsg.tune.cluster import grown, joined
 from fsg.tune.nodes import refuse_unfit_nodes, write_problem
 
 if TYPE_CHECKING:
@@ -40,16 +40,12 @@ def fit(spec: AblationSpec | SweepSpec, resources: Resources, storage: Path) -> 
             load_data(data)
         yield
         return
-    ours = connect(resources.address)
-    import ray
+    with joined(resources.address):
+        import ray
 
-    try:
         _refuse(gpu_problem(cuda, resources.gpus_per_trial, grown(ray.cluster_resources()).get("GPU", 0), _gpuless()))
         refuse_unfit_nodes(storage, data_of(spec))
         yield
-    finally:
-        if ours:
-            ray.shutdown()
 
 
 def asks_for_cuda(spec: AblationSpec | SweepSpec) -> str | None:

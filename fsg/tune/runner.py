@@ -24,7 +24,7 @@ from fsg.study.ledger import Ledger, StudyState
 from fsg.study.population import is_population
 from fsg.study.seeds import Enough, next_seeds
 from fsg.study.spec import AblationSpec, SweepSpec, best_by
-from fsg.tune.cluster import connect, grown
+from fsg.tune.cluster import grown, joined
 from fsg.tune.devices import OF_CLUSTER, device_name
 from fsg.tune.retry import Limits
 from fsg.tune.room import PauseInterrupted, Room
@@ -127,19 +127,13 @@ def _complete(spec: SweepSpec, state: StudyState) -> bool:
 @contextmanager
 def _ray(resources: Resources) -> Iterator[None]:
     """Connected to Ray, with as many trials made ready as there are slots."""
-    ours = connect(resources.address)
-    import ray
+    with joined(resources.address):
+        from fsg.tune.pulse import explaining_gcs
 
-    from fsg.tune.pulse import explaining_gcs
-
-    try:
         # Ray makes one trial at a time ready for a searcher that learns; every free core should have one waiting.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(_slots(resources))
         with explaining_gcs():
             yield
-    finally:
-        if ours:
-            ray.shutdown()
 
 
 def device_of(resources: Resources) -> str:
