@@ -30,11 +30,11 @@ def environment_line(tracking: str, tracking_given: bool, address: str | None) -
         tracking_given: Whether that was typed.
         address: The Ray cluster that is joined; None: Ray starts here.
     """
-    ours = _ours()
+    ours, in_job = _ours(), "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # there Ray itself sets a dozen
     found = {
         name: value
         for name, value in sorted(os.environ.items())
-        if value and _NAMES.fullmatch(name) and ours.get(name) != value
+        if value and _NAMES.fullmatch(name) and ours.get(name) != value and not (in_job and name.startswith("RAY_"))
     }
     notes = {}
     if address is None:

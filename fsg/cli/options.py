@@ -67,6 +67,9 @@ Set = Annotated[
     list[str],
     typer.Option("--set", help="Override one key of the study's base, as in gradient.lre=false; repeatable."),
 ]
+AllowFailed = Annotated[
+    bool, typer.Option("--allow-failed", help="Exit with 0 though trials failed. They are reported all the same.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print arms, trials and an estimate of time; run nothing.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Only the report, once all trials have ended.")]
 Json = Annotated[

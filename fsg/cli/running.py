@@ -52,14 +52,25 @@ def run(
     resources: Resources,
     output: Output,
     lock: StudyLock,
+    allow_failed: bool = False,
 ) -> None:
-    """Run what is left of the study, then report. Exit with 130 if it was stopped; FsgError if every trial failed."""
+    """Run what is left of the study, then report. Exit with 130 if it was stopped.
+
+    FsgError if trials failed, those of an arm's own search among them, which ``allow_failed`` makes a warning of.
+    """
     from fsg.study.surroundings import remember_surroundings
 
     console = console_of(hushed=output == "json")
     remember_surroundings(folder.path, uri)
     with copied(folder, console) as copy:
         _run_and_report(folder, spec, lock, _Manner(uri, resources, console, output, copy))
+    failed = [sentence for place in _studies_of(folder) if (sentence := _failed(place)) is not None]
+    if failed and not allow_failed:
+        raise FsgError(
+            "\n".join([*failed, "Everything else stands in the report. With --allow-failed this exits with 0."])
+        )
+    for sentence in failed:
+        say(console, sentence, "yellow")
 
 
 def _run_and_report(folder: StudyFolder, spec: AblationSpec | SweepSpec, lock: StudyLock, manner: _Manner) -> None:
@@ -80,9 +91,23 @@ def _run_and_report(folder: StudyFolder, spec: AblationSpec | SweepSpec, lock: S
     if behind is not None:
         say(manner.console, behind, "yellow")
     say(manner.console, _closing(exporter, manner.uri, spec, folder))
+
+
+def _studies_of(folder: StudyFolder) -> list[StudyFolder]:
+    """A study, and before it the searches of its arms."""
+    from fsg.study.folder import StudyFolder
+
+    return [*(StudyFolder(path.parent) for path in sorted(folder.path.glob("retune/*/spec.yaml"))), folder]
+
+
+def _failed(folder: StudyFolder) -> str | None:
+    """How many trials of a study failed, with the reason of the first; None where none did."""
     trials = list(folder.state().trials.values())
-    if trials and all(trial.status == "failed" for trial in trials):
-        raise FsgError(f"{folder.path}: all {len(trials)} trials failed, the first of them: {trials[0].reason}")
+    failed = [trial for trial in trials if trial.status == "failed"]
+    if not failed:
+        return None
+    count = f"all {len(trials)}" if len(failed) == len(trials) else f"{len(failed)} of {len(trials)}"
+    return f"{folder.path}: {count} trials failed, the first of them: {failed[0].reason}"
 
 
 def _tuned(folder: StudyFolder, spec: AblationSpec, manner: _Manner) -> AblationSpec:

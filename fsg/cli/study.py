@@ -15,6 +15,7 @@ from fsg.cli.options import (
     DISTANT,
     Accept,
     Address,
+    AllowFailed,
     Cpus,
     DryRun,
     Gpus,
@@ -55,10 +56,11 @@ def ablate(
     quiet: Quiet = False,
     json: Json = False,
     accept_changes: Accept = False,
+    allow_failed: AllowFailed = False,
 ) -> None:
     """Run an ablation: every arm with every seed, then the comparison table."""
     output, resources = output_of(quiet, json), resources_of(cpus_per_trial, gpus_per_trial, address)
-    _start(spec, "ablation", set_, dry_run, storage, tracking_uri, resources, output, accept_changes)
+    _start(spec, "ablation", set_, dry_run, storage, tracking_uri, resources, output, allow_failed, accept_changes)
 
 
 def sweep(
@@ -72,10 +74,11 @@ def sweep(
     address: Address = None,
     quiet: Quiet = False,
     json: Json = False,
+    allow_failed: AllowFailed = False,
 ) -> None:
     """Search a space for the best configuration."""
     output, resources = output_of(quiet, json), resources_of(cpus_per_trial, gpus_per_trial, address)
-    _start(spec, "sweep", set_, dry_run, storage, tracking_uri, resources, output)
+    _start(spec, "sweep", set_, dry_run, storage, tracking_uri, resources, output, allow_failed)
 
 
 def resume(
@@ -90,6 +93,7 @@ def resume(
     address: Address = None,
     quiet: Quiet = False,
     json: Json = False,
+    allow_failed: AllowFailed = False,
 ) -> None:
     """Go on with a study where it was stopped."""
     if address is not None and address.startswith(DISTANT):
@@ -107,7 +111,7 @@ def resume(
     folder = _where_it_ran(folder)
     _say_environment(output, uri, tracking_uri is not None, address)
     with fit(spec, resources, folder.path.parent), driving(folder.path, console_of(hushed=output == "json")) as lock:
-        run(folder, spec, uri, resources, output, lock)
+        run(folder, spec, uri, resources, output, lock, allow_failed)
 
 
 def _where_it_ran(folder: StudyFolder) -> StudyFolder:
@@ -132,6 +136,7 @@ def _start(
     tracking_uri: str | None,
     resources: Resources,
     output: Output,
+    allow_failed: bool,
     accept_changes: bool = False,
 ) -> None:
     from fsg.errors import StudyError
@@ -149,6 +154,7 @@ def _start(
         share = ["--cpus-per-trial", f"{cpus:g}", "--gpus-per-trial", f"{gpus:g}"]
         share += [f"--{output}"] if output != "text" else []
         share += [word for setting in settings for word in ("--set", setting)]
+        share += ["--allow-failed"] if allow_failed else []
         submit("sweep" if kind == "sweep" else "ablate", path, spec.name, storage, tracking_uri, share, address)
         return
     if isinstance(spec, AblationSpec):
@@ -167,7 +173,7 @@ def _start(
     with fit(spec, resources, place), driving(place / spec.name, console_of(hushed=output == "json")) as lock:
         folder = begin_study(spec, storage, accept_changes)
         spec = spec.in_format(folder.spec().format)
-        run(folder, spec, uri, resources, output, lock)
+        run(folder, spec, uri, resources, output, lock, allow_failed)
 
 
 def _say_environment(output: Output, uri: str, given: bool, address: str | None) -> None:

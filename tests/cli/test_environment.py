@@ -26,6 +26,7 @@ def line(monkeypatch):
 
 def test_nothing_is_said_of_what_changes_nothing(line):
     assert line(HOME="/root", CUDA_HOME="/usr/local/cuda", CUDA_VERSION="13.2", RAY_ADDRESS="") is None
+    assert line(RAY_JOB_CONFIG_JSON_ENV_VAR="{}", RAY_ADDRESS="10.0.0.1:6379", address="auto") is None, "Ray's own"
     assert line(**RAY_ENVIRONMENT, **ONE_MACHINE, MLFLOW_DISABLE_TELEMETRY="true") is None, "a driver's own"
 
 
