@@ -6,12 +6,13 @@ Choices are made on validation; test is evaluated at the end. Proof: ``tests/dat
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 from fsg.config import DataConfig
 from fsg.data.arrays import DataSplits, Images, class_balanced, epoch_order, normalise, upload
 from fsg.data.augment import augment
-from fsg.data.cifar import load_cifar
+from fsg.data.cifar import cifar_stand_in, cifar_to_download, load_cifar
 from fsg.data.digits import load_digits
 from fsg.data.image_folder import load_image_folder
 from fsg.data.synthetic import load_synthetic
@@ -26,6 +27,8 @@ __all__ = [
     "epoch_order",
     "load_data",
     "normalise",
+    "stand_in",
+    "to_download",
     "upload",
 ]
 
@@ -50,3 +53,15 @@ def load_data(config: DataConfig) -> DataSplits:
     too small; the message says how to get it.
     """
     return LOADERS[config.name](config)
+
+
+def stand_in(config: DataConfig) -> DataSplits:
+    """Images in the shape and number of those that ``config`` names, to time steps by: made up where the data set is one of a
+    fixed size that would have to be downloaded. Raises DataError as ``load_data``.
+    """
+    return cifar_stand_in(config) if LOADERS[config.name] is load_cifar else load_data(config)
+
+
+def to_download(config: DataConfig) -> Path | None:
+    """The folder into which the data set will be downloaded once it is loaded; None for one that will not."""
+    return cifar_to_download(config) if LOADERS[config.name] is load_cifar else None

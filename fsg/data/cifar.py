@@ -46,6 +46,36 @@ def load_cifar(config: DataConfig) -> DataSplits:
     return make_splits(config, _images(train), train.classes, test=_images(test), statistics=statistics)
 
 
+def cifar_stand_in(config: DataConfig) -> DataSplits:
+    """Noise in the shape and number of CIFAR's images, split as they would be: to time a step by. Downloads and unpacks nothing.
+
+    DataError where CIFAR itself could not be had either.
+    """
+    dataset = _torchvision_class(config.name)
+    root = user_path(config.root or DEFAULT_ROOT).absolute()
+    if not config.download and _missing_or_damaged(dataset, root):
+        _refuse_absent(dataset, root, config.name)
+    classes = {"cifar10": 10, "cifar100": 100}[config.name]
+    generator = torch.Generator().manual_seed(0)
+    train, test = (
+        Images(
+            torch.randint(256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8),
+            torch.arange(count) % classes,
+        )
+        for count in (50_000, 10_000)
+    )
+    names = [str(number) for number in range(classes)]
+    return make_splits(config, train, names, test=test, statistics=STATISTICS[config.name])
+
+
+def cifar_to_download(config: DataConfig) -> Path | None:
+    """The folder into which CIFAR will be downloaded; None where it is there, or must not be."""
+    dataset = _torchvision_class(config.name)
+    root = user_path(config.root or DEFAULT_ROOT).absolute()
+    absent = config.download and not (root / dataset.filename).is_file() and _missing_or_damaged(dataset, root)
+    return root if absent else None
+
+
 def _torchvision_class(name: str) -> Any:
     try:
         from torchvision import datasets
@@ -83,19 +113,30 @@ def _md5(path: Path) -> str:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
 
 
-def _fetch(dataset: Any, root: Path, config: DataConfig) -> None:
-    """Unpack the archive, or download it first where that is allowed. DataError where neither leads to whole files."""
-    archive = root / dataset.filename
-    how = (
+def _how_to_get(dataset: Any, root: Path) -> str:
+    return (
         f"Get it with `--set data.download=true`, or put the archive {dataset.filename} "
         f"(md5 {dataset.tgz_md5}) into {root} and run again; data.root names another folder."
     )
+
+
+def _refuse_absent(dataset: Any, root: Path, name: str) -> None:
+    """DataError unless an intact archive lies in the folder: nothing is downloaded unasked."""
+    archive = root / dataset.filename
     archive_md5 = _md5(archive) if archive.is_file() else None
-    if not config.download and archive_md5 != dataset.tgz_md5:
-        problem = _missing_or_damaged(dataset, root)
-        if archive_md5 is not None:
-            problem += f", and the archive {archive} is damaged (md5 {archive_md5}): delete it"
-        raise DataError(f"{config.name}: {problem}. {how}")
+    if archive_md5 == dataset.tgz_md5:
+        return
+    problem = _missing_or_damaged(dataset, root)
+    if archive_md5 is not None:
+        problem += f", and the archive {archive} is damaged (md5 {archive_md5}): delete it"
+    raise DataError(f"{name}: {problem}. {_how_to_get(dataset, root)}")
+
+
+def _fetch(dataset: Any, root: Path, config: DataConfig) -> None:
+    """Unpack the archive, or download it first where that is allowed. DataError where neither leads to whole files."""
+    how = _how_to_get(dataset, root)
+    if not config.download:
+        _refuse_absent(dataset, root, config.name)
     if not (root / dataset.base_folder).resolve().is_relative_to(root.resolve()):
         raise DataError(
             f"{config.name}: {root / dataset.base_folder} is a link that leads out of {root}; remove it. {how}"

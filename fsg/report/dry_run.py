@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from fsg.config import TrialConfig
+from fsg.config import DataConfig, TrialConfig
 from fsg.cores import usable_cores
 from fsg.files import as_size
 from fsg.report.plain import add_row
@@ -68,6 +68,7 @@ def describe_plan(spec: AblationSpec | SweepSpec, resources: Resources) -> Rende
         f"{trials} trials{of}, {slots} side by side on {cores} cores: "
         f"about {clock(START_UP + total / min(slots, trials))}.",
         _costs(spec, total / 3600, stored, resources),
+        *_downloads(config.data for configs in groups.values() for config in configs),
     ]
     if isinstance(spec, SweepSpec):
         lines.append("Searched: " + "; ".join(f"{path} {domain}" for path, domain in describe(spec.space)))
@@ -101,13 +102,21 @@ def _groups(spec: AblationSpec | SweepSpec) -> dict[str, list[TrialConfig]]:
 
 
 def _probes(groups: Iterable[list[TrialConfig]]) -> Iterator[list[Probe]]:
-    """A few timed steps of each; a data set is loaded once."""
-    from fsg.data import load_data
+    """A few timed steps of each; a data set is loaded once, and none is downloaded."""
+    from fsg.data import stand_in
     from fsg.train.probe import probe
 
-    load = functools.cache(load_data)
+    load = functools.cache(stand_in)
     for configs in groups:
         yield [probe(config, load(config.data.model_copy(update={"batch_size": 1}))) for config in configs]
+
+
+def _downloads(data: Iterable[DataConfig]) -> list[str]:
+    """What will be downloaded, and where to, when the study begins."""
+    from fsg.data import to_download
+
+    folders = dict.fromkeys((config.name, to_download(config)) for config in data)
+    return [f"{name} is downloaded into {folder} when it begins." for name, folder in folders if folder is not None]
 
 
 def _spread(values: Sequence[object], unit: str = "") -> str:

@@ -27,7 +27,7 @@ def unreported_metrics(spec: AblationSpec | SweepSpec) -> Iterator[tuple[Locatio
         if spec.retune is not None and spec.metric.name in EPOCH_METRICS:
             for arm, config in arms.items():
                 space = spec.retune.space_of(arm)
-                points = ((f'arm "{arm}" {who}', trial) for who, trial in _points(space, config)) if space else ()
+                points = ((f'{who} of arm "{arm}"', trial) for who, trial in _points(space, config)) if space else ()
                 yield from _missing(("metric", "name"), spec.metric.name, points)
         return
     alone, measured = constraints_of(spec)
@@ -56,8 +56,6 @@ def _missing(place: Location, metric: str, trials: Iterable[tuple[str, TrialConf
 
 
 def _points(space: Space, base: TrialConfig) -> Iterator[tuple[str, TrialConfig]]:
-    """A trial with each value that a path of the space can have, the ends of continuous ranges left out."""
-    for varied, config in space.corners(base):
-        ((path, value),) = varied.items()
-        if space.root[path].kind not in ("uniform", "loguniform"):
-            yield f"with {path} = {value}", config
+    """Trials with whatever value a path of the space can have."""
+    for path, value, config in space.with_each(base):
+        yield f"a trial with {path} = {value}", config

@@ -303,15 +303,15 @@ def _constraint_problems(spec: SweepSpec, metrics: tuple[str, ...]) -> Iterator[
         blamed = next((c for c in alone if not any(drawn(spec.space, spec.base, (c,)))), None)
         what = f'"{blamed.text}" holds' if blamed else "all constraints hold together"
         place = ("constraints", spec.constraints.index(blamed.text)) if blamed else ("constraints",)
-        yield place, f"{what} nowhere: not at one of {_FEASIBLE_DRAWS:,} points drawn at random. Loosen it."
+        nowhere = f"{what} nowhere: not at one of {_FEASIBLE_DRAWS:,} points drawn at random. Loosen it."
+        yield place, next((why for _, why in _spellings(blamed, (*paths, *metrics))), nowhere) if blamed else nowhere
 
 
 def misspelt(spec: AblationSpec | SweepSpec) -> Iterator[Problem]:
     """(place, reason) of each constraint that holds a path against a value which it can never have: ``gradient.hgs == 1``."""
     constraints = spec.constraints if spec.kind == "sweep" else ()
     for index, text in enumerate(constraints):
-        for _, why in _spellings(parse_constraint(text), ()):
-            yield ("constraints", index), why
+        yield from ((("constraints", index), why) for bare, why in _spellings(parse_constraint(text), ()) if not bare)
 
 
 def _spellings(constraint: Constraint, names: tuple[str, ...]) -> Iterator[tuple[bool, str]]:

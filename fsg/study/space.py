@@ -386,14 +386,17 @@ class Space(RootModel[dict[str, Annotated[Domain, BeforeValidator(parse_domain)]
                 return None
         return found
 
-    def corners(self, base: TrialConfig) -> Iterator[tuple[dict[str, Scalar], TrialConfig]]:
-        """For each end and choice of each path: that path with its value, and a trial that has it, if there is any."""
+    def with_each(self, base: TrialConfig) -> Iterator[tuple[str, Scalar, TrialConfig]]:
+        """(path, value, a trial that has it) for each end and choice of each path; of a continuous range for its middle."""
         for path, domain in self.root.items():
-            for value in domain.extremes:
-                values = self._corner({path: value})
-                if values is not None:
+            values = domain.extremes
+            if domain.kind in ("uniform", "loguniform"):
+                values = (sum(float(end or 0) for end in values) / 2,)
+            for value in values:
+                point = self._corner({path: value})
+                if point is not None:
                     with suppress(ConfigError):
-                        yield {path: value}, _trial(base, values)
+                        yield path, value, _trial(base, point)
 
     def _hint(self, base: TrialConfig, path: str) -> str:
         """What to write instead where a range of floats was given for a whole number."""

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from fsg.config import Fsg, Gate, TrialConfig
-from fsg.data import load_data
+from fsg.data import stand_in
 from fsg.gradients.gate import DELAY
 from fsg.ops.slow_scan.operations import flops, operations
 from fsg.train.loop import Trainer
@@ -80,7 +80,7 @@ def _slow_net_flops(config: TrialConfig, trainer: Trainer) -> float:
 
 def _trainer(config: TrialConfig, images: int) -> tuple[Trainer, torch.Tensor, torch.Tensor]:
     """A trainer whose history has filled, and a batch of as many images."""
-    trainer = Trainer(config, load_data(config.data))
+    trainer = Trainer(config, stand_in(config.data))
     batch, labels = trainer.inputs(trainer.data.train.images[:images]), trainer.data.train.labels[:images]
     past = 2 * DELAY if isinstance(config.gradient, Gate) else getattr(config.gradient, "history_length", 1)
     for _ in range(past + 2):

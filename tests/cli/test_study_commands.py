@@ -197,3 +197,17 @@ def test_a_dry_run_counts_the_cores_that_it_may_use(fsg, files):
         assert "4 trials of 2 epochs, 1 side by side on 1 cores" in fsg("ablate", "study.yaml", "--dry-run").out
     finally:
         os.sched_setaffinity(0, before)
+
+
+def test_a_dry_run_downloads_nothing_and_says_what_will_be(fsg, files, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("the network was asked")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    files(ABLATION, ("{name: digits, batch_size: 256}", "{name: cifar10, root: images, batch_size: 8}"))
+    missing = fsg("ablate", "study.yaml", "--dry-run")
+    assert missing.code == 2 and "Get it with `--set data.download=true`" in missing.err
+    said = fsg("ablate", "study.yaml", "--dry-run", "--set", "data.download=true")
+    assert (said.code, said.err) == (0, "")
+    assert f"cifar10 is downloaded into {tmp_path}/images when it begins." in said.out.replace("\n", " ")
+    assert [p.name for p in tmp_path.iterdir()] == ["study.yaml"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fsg.config import DataConfig
-from fsg.data import load_data
+from fsg.data import load_data, stand_in, to_download
 from fsg.errors import BackendUnavailable, DataError
 
 FOLDER = "cifar-10-batches-py"
@@ -150,3 +150,32 @@ def test_torchvision_of_another_build_is_explained(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", broken)
     with pytest.raises(BackendUnavailable, match=r"nms does not exist.*belongs to the installed torch"):
         load_data(config(tmp_path))
+
+
+@pytest.mark.parametrize(("name", "classes"), [("cifar10", 10), ("cifar100", 100)])
+def test_steps_are_timed_by_images_of_its_shape_and_number_without_a_download(name, classes, tmp_path):
+    options = config(tmp_path / "nowhere", name, download=True, validation_share=0.1)
+    splits = stand_in(options)
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (45_000, 5_000, 10_000)
+    assert splits.image_shape == (3, 32, 32) and splits.train.images.dtype == torch.uint8
+    assert splits.classes == classes == len(splits.train.labels.unique())
+    assert splits.train.images.float().std() > 50, "noise, not one colour"
+    assert to_download(options) == tmp_path / "nowhere"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_images_that_may_not_be_downloaded_are_missed_before_a_step_is_timed(fake_cifar10, tmp_path, monkeypatch):
+    with pytest.raises(DataError, match=r"found none of them\. Get it with `--set data\.download=true`"):
+        stand_in(config(tmp_path / "nowhere"))
+    assert to_download(config(tmp_path / "nowhere")) is None
+    assert len(stand_in(config(fake_cifar10)).test) == 10_000
+    assert to_download(config(fake_cifar10, download=True)) is None, "it is there"
+    pack(fake_cifar10, monkeypatch)
+    assert len(stand_in(config(fake_cifar10)).test) == 10_000
+    assert not (fake_cifar10 / FOLDER).exists(), "nothing is unpacked"
+
+
+def test_other_images_are_their_own_stand_in():
+    own = DataConfig(name="digits", batch_size=8)
+    assert torch.equal(stand_in(own).train.images, load_data(own).train.images)
+    assert to_download(own) is None

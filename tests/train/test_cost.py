@@ -70,3 +70,19 @@ def test_costs_order_the_estimators_as_their_work_does():
 def test_times_are_given_for_every_configuration():
     found = epoch_seconds({"x": configs("gradient=ste"), "y": configs("gradient=ema")}, rounds=1)
     assert list(found) == ["x", "y"] and min(found.values()) > 0
+
+
+def test_an_epoch_of_cifar_costs_what_it_costs_before_cifar_is_there(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("the network was asked")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    settings = ["data=cifar10", f"data.root={tmp_path}/nowhere", "data.download=true", "model=resnet20", "gradient=ste"]
+    config = load_trial(None, [*settings, "data.batch_size=128", "data.validation_share=0.1"])
+    found = epoch_flops({"x": config})["x"]
+    image = (
+        41e6 * 2 * 3
+    )  # 41 M multiply-adds of ResNet-20 on 32x32 images, two operations each, forward and twice backward
+    assert found == pytest.approx(image * (45_000 // 128) * 128, rel=0.05)
+    assert epoch_seconds({"x": config.model_copy(update={"device": "cpu"})}, rounds=1)["x"] > 0
+    assert not (tmp_path / "nowhere").exists()
