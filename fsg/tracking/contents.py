@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from fsg.tracking.runs import Identity
-from fsg.tracking.store import open_client
+from fsg.tracking.store import every_run, open_client
 
 KEY_TAG = {"study": "fsg.study_id", "arm": "fsg.arm", "seed": "fsg.trial_key"}
 # Made when a run is looked at or a report is stored, not copied from the ledger.
@@ -32,14 +31,7 @@ def contents(tracking_uri: str, study_id: str) -> dict[Identity, list[RunContent
     """By identity: (level, key). More than one run for an identity is a fault. Errors are mlflow's own."""
     client = open_client(tracking_uri)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs: list[Any] = []
-    token: str | None = None
-    while experiments:
-        page = client.search_runs(experiments, f"tags.`fsg.study_id` = '{study_id}'", page_token=token)
-        runs += page
-        token = page.token
-        if not token:
-            break
+    runs = every_run(client, experiments, f"tags.`fsg.study_id` = '{study_id}'")
     names = {run.info.run_id: _identity(run.data.tags) for run in runs}
     found: dict[Identity, list[RunContent]] = {}
     for run in runs:

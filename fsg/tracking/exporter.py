@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from fsg.errors import BackendUnavailable, FsgError, StudyError
 from fsg.redaction import redact
 from fsg.tracking.runs import Identity, Run, StudyRuns
-from fsg.tracking.store import artifact_location, explain, open_client
+from fsg.tracking.store import artifact_location, every_run, explain, open_client
 from fsg.tracking.view import TAG_PREFIX, rounded, view_address, view_key, view_state
 
 if TYPE_CHECKING:
@@ -181,22 +181,19 @@ class Exporter:
 
     def _find_runs(self, client: MlflowClient, experiment_id: str) -> dict[Identity, Remote]:
         found: dict[Identity, Remote] = {}
-        token = None
-        while True:
-            query = f"tags.`fsg.study_id` = '{self._study.study_id}'"
-            page = client.search_runs([experiment_id], query, max_results=1000, page_token=token)
-            for run in page:
-                tags = run.data.tags
-                level = tags.get("fsg.level", "")
-                identity = (level, tags.get(KEY_TAG.get(level, ""), ""))
-                remote = Remote(run.info.run_id, run.info.status, run.info.end_time, dict(tags), set(run.data.params))
-                twin = found.setdefault(identity, remote)
-                if twin is not remote:
-                    found[identity], extra = sorted((twin, remote), key=lambda r: r.run_id)
-                    client.delete_run(extra.run_id)
-            token = page.token
-            if not token:
-                return found
+        extra = []
+        for run in every_run(client, [experiment_id], f"tags.`fsg.study_id` = '{self._study.study_id}'"):
+            tags = run.data.tags
+            level = tags.get("fsg.level", "")
+            identity = (level, tags.get(KEY_TAG.get(level, ""), ""))
+            remote = Remote(run.info.run_id, run.info.status, run.info.end_time, dict(tags), set(run.data.params))
+            twin = found.setdefault(identity, remote)
+            if twin is not remote:
+                found[identity], other = sorted((twin, remote), key=lambda r: r.run_id)
+                extra.append(other.run_id)
+        for run_id in extra:
+            client.delete_run(run_id)
+        return found
 
     def _ensure(self, run: Run) -> Remote:
         """The run in MLflow, made if there is none."""
@@ -283,7 +280,12 @@ class Exporter:
 
         before = client.get_run(run_id).data.metrics
         now = round(time.time() * 1000)
-        changed = [Metric(name, value, now, 0) for name, value in values.items() if before.get(name) != value]
+        changed = []
+        for name, value in values.items():
+            if before.get(name) != value:
+                # Of one step MLflow shows the latest point, by the clock of whoever wrote it, not the last one written.
+                past = client.get_metric_history(run_id, name) if name in before else []
+                changed.append(Metric(name, value, max([now, *(point.timestamp + 1 for point in past)]), 0))
         if changed:
             client.log_batch(run_id, changed)
 

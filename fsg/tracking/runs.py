@@ -46,6 +46,7 @@ class Run:
     state: str = "running"
     status: str = "RUNNING"
     end_ms: int | None = None
+    last_ms: int = 0
     last_epoch: dict[str, Any] = field(default_factory=dict)
 
 
@@ -111,6 +112,8 @@ class StudyRuns:
             if run.state == "finished":
                 return
             self.changed.add(run.identity)
+            # Of one step MLflow shows the latest point, and of one millisecond the largest: what comes later gets a later time.
+            now = run.last_ms = max(now, run.last_ms + 1)
             if kind == "started":
                 self._start(run, event)
             elif kind == "device":

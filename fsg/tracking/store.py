@@ -12,9 +12,9 @@ import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from fsg.errors import BackendUnavailable, FsgError
@@ -34,6 +34,8 @@ QUIET = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
+
+PAGE = 1000  # runs in one answer
 
 _CREATE = "import sys, mlflow; mlflow.MlflowClient(sys.argv[1]).search_experiments(max_results=1)"
 
@@ -78,6 +80,26 @@ def artifact_location(tracking_uri: str, folder: str) -> str | None:
 def is_server(tracking_uri: str) -> bool:
     """Whether the address is that of a running MLflow server."""
     return tracking_uri.startswith(("http://", "https://"))
+
+
+def every_run(client: MlflowClient, experiments: Sequence[str], query: str) -> list[Any]:
+    """The runs that ``query`` finds, each once, oldest first; a run that is made meanwhile may be among them.
+
+    A page of search_runs is an offset in a list that others change, newest first unless asked otherwise: what is made between two
+    pages would push a run onto the next page, where it is found a second time (MLflow 3.17).
+    """
+    found: dict[str, Any] = {}
+    token = None
+    while experiments:
+        page = client.search_runs(
+            list(experiments), query, max_results=PAGE, order_by=["attributes.start_time ASC"], page_token=token
+        )
+        for run in page:
+            found.setdefault(run.info.run_id, run)
+        token = page.token
+        if not token:
+            break
+    return list(found.values())
 
 
 def explain(error: BaseException) -> str:

@@ -338,3 +338,62 @@ def test_real_ledger_exports(uri, client, tmp_path):
     runs = runs_of(client)
     assert len(runs) == 7
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
+
+
+@pytest.mark.parametrize("start", [0, 1_900_000_000_000], ids=["older than all", "newer than all"])
+@pytest.mark.parametrize("moment", [1, 2, 3])
+def test_a_run_that_somebody_makes_while_the_runs_are_read_costs_no_other_run(uri, client, monkeypatch, moment, start):
+    events = study()
+    Exporter(uri, events[0]).export(events)
+    experiment = client.get_experiment_by_name("components").experiment_id
+    pages = iter(range(1, 100))
+    real = type(client).search_runs
+
+    def search_runs(self, *args, **options):
+        if next(pages) == moment:
+            tags = {"fsg.study_id": events[0]["study_id"], "fsg.level": "seed", "fsg.trial_key": "new"}
+            client.create_run(experiment, start_time=start, tags=tags)
+        return real(self, *args, **options)
+
+    monkeypatch.setattr("fsg.tracking.store.PAGE", 2)
+    monkeypatch.setattr(type(client), "search_runs", search_runs)
+    Exporter(uri, events[0]).export(events)
+    monkeypatch.undo()
+    assert count(client) == 7 + 1
+    assert count(client, ViewType.DELETED_ONLY) == 0
+
+
+def test_every_twin_goes_though_the_pages_shift_as_twins_are_deleted(uri, client, monkeypatch):
+    events = study()
+    first, second = Exporter(uri, events[0]), Exporter(uri, events[0])
+    first._store(), second._store()
+    first.export(events)
+    second.export(events)
+    assert count(client) == 14
+    monkeypatch.setattr("fsg.tracking.store.PAGE", 3)
+    Exporter(uri, events[0]).export(events)
+    assert (count(client), len(runs_of(client))) == (7, 7)
+
+
+def test_a_report_of_a_machine_whose_clock_is_behind_replaces_the_one_before(uri, client, monkeypatch):
+    events = study()
+    exporter = Exporter(uri, events[0])
+    exporter.export(events)
+    exporter.log_report([], "", [], {"ste": {"acc": 91.0}})
+    monkeypatch.setattr("fsg.tracking.exporter.time.time", lambda: 1_700_000_000.0)
+    exporter.log_report([], "", [], {"ste": {"acc": 88.0}})
+    assert runs_of(client)["ste"].data.metrics["acc"] == 88.0
+
+
+def test_an_epoch_that_ran_again_is_shown_by_its_newer_value_whatever_the_clock_said(uri, client):
+    events = study(arms=("ste",), seeds=(0,))
+    *before, last = events[:5]  # up to the second epoch
+    assert last["event"] == "epoch"
+    again = [
+        {**last, "time": last["time"] - behind, "metrics": {**last["metrics"], "val_accuracy": value}}
+        for behind, value in ((0, 50.0), (3600, 40.0))
+    ]
+    Exporter(uri, events[0]).export([*before, last, *again])
+    run = runs_of(client)["ste/seed0"]
+    assert run.data.metrics["val_accuracy"] == 40.0
+    assert len(client.get_metric_history(run.info.run_id, "val_accuracy")) == 4
