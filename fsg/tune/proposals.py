@@ -128,6 +128,7 @@ class Proposals:
         self._last: dict[str, dict[str, Any]] = {}  # key -> newest value of each metric
         self._values: dict[str, list[float] | None] = {}  # key -> what it was told; None if not as finished
         self._points: dict[str, Point] = {}  # key -> its point
+        self._violations: dict[str, Mapping[str, float]] = {}  # key -> of each constraint that it was told with
 
     def recall(self, outcomes: Mapping[str, Outcome]) -> list[tuple[str, Point]]:
         """After a restart: tell Optuna what the ledger knows, and return what is still to be run.
@@ -143,6 +144,7 @@ class Proposals:
             if frozen.state.is_finished():
                 if key is not None:
                     self._values[key] = list(frozen.values) if frozen.state == TrialState.COMPLETE else None
+                    self._violations[key] = frozen.constraints
                 continue
             if key is None:
                 self._tell(frozen._trial_id, TrialState.FAIL, reason="killed before it had its key")  # so it never ran
@@ -234,12 +236,8 @@ class Proposals:
         values = [(metrics or last).get(name) for name in self._metrics]
         if status == "finished" and all(value is not None for value in values):
             numbers = [float(value) for value in values if value is not None]
-            for text, violation in (violations or {}).items():
-                limited = min(float(violation), _WORST)
-                self._study._storage.set_trial_system_attr(
-                    trial, f"constraints:{text}", limited
-                )  # Trial.set_constraint
-            self._values[key] = numbers
+            self._constrain(trial, violations or {})
+            self._values[key], self._violations[key] = numbers, violations or {}
             self._tell(trial, TrialState.COMPLETE, numbers)
         elif status == "pruned" and last:
             self._tell(trial, TrialState.PRUNED, reason=reason)
@@ -280,6 +278,7 @@ class Proposals:
             if values is None:
                 self._tell(trial._trial_id, TrialState.FAIL)
             else:
+                self._constrain(trial._trial_id, self._violations.get(key, {}))
                 self._tell(trial._trial_id, TrialState.COMPLETE, values)
             return None
         trial.set_user_attr(KEY, key)
@@ -287,6 +286,16 @@ class Proposals:
         self._open[key] = trial._trial_id
         self._last[key] = {}
         return key
+
+    def _constrain(self, trial: int, violations: Mapping[str, float]) -> None:
+        """By how much a trial breaks each constraint, as Trial.set_constraint does, always in the order of the study file.
+
+        A finished trial without them counts as one that keeps them all, and GPSampler tells them apart by their order
+        (Optuna 5.0).
+        """
+        for text, violation in violations.items():
+            limited = min(float(violation), _WORST)
+            self._study._storage.set_trial_system_attr(trial, f"constraints:{text}", limited)
 
     def _tell(
         self, trial: int, state: TrialState, values: Sequence[float] | None = None, reason: str | None = None

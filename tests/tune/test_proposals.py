@@ -382,3 +382,26 @@ def test_what_a_power_failure_takes_from_the_journal_comes_back_from_the_ledger(
     trials = [t for t in told(journal) if KEY in t.user_attrs]
     assert sorted(t.user_attrs[KEY] for t in trials) == sorted(outcomes)
     assert {t.state for t in trials} == {STATE.COMPLETE}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2"])
+@pytest.mark.parametrize("restarted", [False, True], ids=["at once", "after a restart"])
+def test_a_repeated_point_that_breaks_a_constraint_is_told_that_it_does(sampler, restarted, tmp_path):
+    space = Space.model_validate(
+        {"gradient.length": {"randint": [1, 3]}, "gradient.gain": {"choice": ["bounded", "locked"]}}
+    )
+    searcher = proposals(sampler, tmp_path / "journal", space=space)
+    for number in range(6):
+        if restarted and number == 3:
+            searcher = proposals(sampler, tmp_path / "journal", space=space)
+            searcher.recall({})
+        key, point = searcher.ask()
+        searcher.report(key, {"epoch": 1, "val_accuracy": float(point["gradient.length"])})
+        broken = point["gradient.length"] - 2.5
+        searcher.end(key, "finished", violations={"step_ms < 20": broken, "gap < 9": -broken})
+    trials = told(searcher)
+    of = {t.user_attrs[KEY]: t.constraints for t in trials if KEY in t.user_attrs}
+    repeats = [t for t in trials if REPEATS in t.user_attrs]
+    assert repeats and all(t.constraints == of[t.user_attrs[REPEATS]] for t in repeats)
+    # GPSampler tells constraints apart by their order: findings/optuna_gp_constraint_order.sh
+    assert {tuple(t.constraints) for t in trials} == {("step_ms < 20", "gap < 9")}
