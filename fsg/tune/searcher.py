@@ -246,10 +246,13 @@ def with_absolute_paths(config: TrialConfig) -> TrialConfig:
 def _proposals(folder: StudyFolder, spec: SweepSpec, begun: int, room: Room | None) -> Proposals:
     search = spec.search
     header = folder.state().header
+    sampler = sampler_of(spec)
+    # A sampler that is made again must not repeat its first points; a Sobol sequence remembers where it stood, by its seed.
+    seed = search.seed if sampler == "qmc" else search.seed + begun
     name = "fsg" if search.storage is None else f"fsg-{spec.name}-{header['study_id'] if header else spec.digest()}"
     return Proposals(
         spec.space,
-        make_sampler(sampler_of(spec), search.seed + begun, spec.space, longest(spec)),
+        make_sampler(sampler, seed, spec.space, longest(spec)),
         search.storage or folder.search / "optuna.journal",
         spec.metric.name,
         spec.metric.mode,

@@ -297,3 +297,16 @@ def test_a_space_with_fewer_points_than_trials_says_why_it_ended(run):
 
 def test_a_search_that_had_all_its_trials_was_not_stopped(run):
     assert run().go().folder.state().stopped is None
+
+
+def test_a_resumed_sobol_search_tries_the_points_of_an_uninterrupted_one(tmp_path):
+    def points(name, stops):
+        (tmp_path / name).mkdir()
+        space = {"gradient.beta": {"uniform": [0.0, 1.0]}, "optimizer.lr": {"loguniform": [1e-4, 1e-1]}}
+        run = Run(tmp_path / name, SWEEP | {"space": space, "search": {"sampler": "qmc", "trials": 12}})
+        for stop in stops:
+            run.go(stop_after=stop, workers=1)
+        configs = [trial.config for trial in run.folder.state().trials.values()]
+        return [(config["gradient"]["beta"], config["optimizer"]["lr"]) for config in configs]
+
+    assert points("resumed", [13, 10**9]) == points("whole", [10**9])
