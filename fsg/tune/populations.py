@@ -81,7 +81,7 @@ def changes(
 class Perturb:
     """PBT: each value times 1.2 or 0.8 within its domain, or drawn anew with the probability ``resample``.
 
-    A choice is kept or drawn anew; a value on steps goes to the nearest one.
+    A choice is kept or drawn anew; a value on steps goes to the nearest other one in the same direction.
     """
 
     domains: Mapping[str, Domain]
@@ -111,7 +111,11 @@ class Perturb:
             return value
         assert domain.low is not None and domain.high is not None
         moved = min(max(value * factor, float(domain.low)), float(domain.high))
-        return min(domain.grid, key=lambda step: abs(float(step or 0) - moved)) if domain.grid else moved
+        if not domain.grid:
+            return moved
+        # Rounded, 0.8 and 1.2 times 1 or 2 are 1 and 2 again: of the steps in that direction the nearest, if there is one.
+        beyond = [step for step in domain.grid if (step - value) * (moved - value) > 0]
+        return min(beyond, key=lambda step: abs(float(step or 0) - moved), default=value)
 
 
 def _score(member: Member, epoch: int) -> float:
