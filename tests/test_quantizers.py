@@ -92,3 +92,10 @@ def test_all_layers_in_one_call_are_each_layer_alone_bit_for_bit(quantizer, dtyp
     together = quantizer(torch.cat([w.flatten() for w in layers]), AllLayers([w.shape for w in layers]))
     for part, alone in zip(together, zip(*(quantizer(w) for w in layers), strict=True), strict=True):
         assert torch.equal(part, torch.cat([x.flatten() for x in alone]))
+
+
+def test_the_gate_of_bwn_is_open_at_its_ends():
+    """Where clipping holds a latent weight; the derivative of torch.clamp is 0 there from torch 2.14 on."""
+    weight = torch.tensor([[-1.0, 1.0, 1.5, 0.5]], requires_grad=True)
+    straight_through(weight, BwnQuantizer()(weight)).sum().backward()
+    assert weight.grad.tolist() == [[1.0, 1.0, 0.0, 1.0]]

@@ -15,6 +15,7 @@ from fsg.errors import BackendUnavailable, ConfigError
 from fsg.yaml_source import did_you_mean
 
 CAPTURABLE = ("sgd", "adam", "adamw")
+_OF_THE_MACHINE = ("foreach", "fused", "capturable")  # options of how an optimizer computes, not of what
 
 
 def base_optimizer(config: OptimizerConfig, params: Iterable[torch.Tensor], capturable: bool = False) -> Optimizer:
@@ -76,6 +77,19 @@ def _with_empirical_fisher(optimizer: Optimizer) -> Optimizer:
 
     optimizer.step = step_with_fisher  # type: ignore[method-assign]
     return optimizer
+
+
+def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Go on from ``state``, computed as ``optimizer`` was made to compute: a trial captured on a GPU goes on on a CPU.
+
+    torch loads an optimizer's options with its moments, those of the machine too, and a CPU refuses a step with capturable=True
+    (torch 2.15). Set before loading, as they decide on which device the count of steps is kept.
+    """
+    groups = [
+        {**stored, **{name: own[name] for name in _OF_THE_MACHINE if name in own}}
+        for stored, own in zip(state["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    optimizer.load_state_dict({**state, "param_groups": groups})
 
 
 def set_options(optimizer: Optimizer, config: OptimizerConfig) -> None:

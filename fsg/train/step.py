@@ -26,7 +26,7 @@ from fsg.gradients import GradientEstimator, Signal, Update
 from fsg.layers import QuantLayer, join, using
 from fsg.ops.spans import Spans
 from fsg.quantizers import AllLayers, Quantizer
-from fsg.train.optim import Rates, base_optimizer, meta_optimizer
+from fsg.train.optim import Rates, base_optimizer, load_optimizer, meta_optimizer
 
 
 @dataclass
@@ -111,7 +111,7 @@ class FloatStep(TrainingStep):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The optimizer's."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
 
 
 class LookAheadStep(TrainingStep):
@@ -230,10 +230,10 @@ class LookAheadStep(TrainingStep):
         """As it was, on this model's device."""
         device = self.latent.device
         self.estimator.load_state_dict(state["estimator"])
-        self.latent_optimizer.load_state_dict(state["latent_optimizer"])
-        self.float_optimizer.load_state_dict(state["float_optimizer"])
+        load_optimizer(self.latent_optimizer, state["latent_optimizer"])
+        load_optimizer(self.float_optimizer, state["float_optimizer"])
         if self.meta_optimizer:
-            self.meta_optimizer.load_state_dict(state["meta_optimizer"])
+            load_optimizer(self.meta_optimizer, state["meta_optimizer"])
         signal = state["signal"]
         self.signal = Signal(**{name: value.to(device).clone() for name, value in signal.items()}) if signal else None
         self.flips.signs = state["signs"].to(device).clone() if state["signs"] is not None else None

@@ -1,5 +1,6 @@
 """What a CUDA graph of the step relies on; the replay itself where there is a GPU."""
 
+import copy
 import logging
 
 import pytest
@@ -96,3 +97,20 @@ def test_a_captured_trial_goes_on_from_its_state():
     first.run_epoch()
     second.load_state_dict(first.state_dict())
     assert second.run_epoch().metrics["train_loss"] == results[1].metrics["train_loss"]
+
+
+@pytest.mark.parametrize("gradient", ["ste", "fsg"])
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_a_trial_that_was_captured_on_a_gpu_goes_on_on_the_cpu_to_the_same_bit(name, gradient):
+    config = trial(optimizer={"name": name, "lr": 0.01, "momentum": 0.9 * (name == "sgd")}, gradient=gradient)
+    trainer, other = Trainer(config), Trainer(config)
+    trainer.run_epoch()
+    state = trainer.state_dict()
+    captured = copy.deepcopy(state)
+    for part, optimizer in captured["step"].items():
+        for group in (optimizer or {}).get("param_groups", []) if part.endswith("optimizer") else []:
+            group |= {"lr": torch.tensor(group["lr"]), "foreach": False}
+            group |= {"capturable": True} if "capturable" in group else {"fused": True}
+    other.load_state_dict(captured)
+    assert other.run_epoch().metrics["train_loss"] == trainer.run_epoch().metrics["train_loss"]
+    assert torch.equal(other.step.latent, trainer.step.latent)
