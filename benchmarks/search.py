@@ -52,7 +52,6 @@ from fsg.config import digest
 from fsg.cores import usable_cores
 from fsg.study.space import Space
 from fsg.tune.decisions import Halving
-from fsg.tune.distributions import distribution
 from fsg.tune.proposals import Proposals, make_sampler
 
 LONGEST, GRACE, FACTOR, WORKERS = 27, 1, 3, 4
@@ -184,7 +183,7 @@ class Rays:
     """Ray Tune's OptunaSearch and ASHA, called as its controller calls them."""
 
     def __init__(self, problem: Problem, seed: int) -> None:
-        space = {path: distribution(domain) for path, domain in problem.space.domains.items()}
+        space = {path: domain.to_optuna() for path, domain in problem.space.domains.items()}
         self.search = OptunaSearch(space, metric="loss", mode="min", seed=seed)
         self.asha = AsyncHyperBandScheduler(
             time_attr="epoch", metric="loss", mode="min", max_t=LONGEST, grace_period=GRACE, reduction_factor=FACTOR

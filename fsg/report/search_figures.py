@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from fsg.report.comparison import Provenance
 from fsg.report.figures import _FAINT, _INK, UNCLEAR, _style
 from fsg.report.top import TopConfiguration, TopConfigurations
+from fsg.study.domains import Domain
 from fsg.study.ledger import TrialRecord
-from fsg.study.space import Domain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,7 +101,7 @@ def schedules(top: TopConfigurations, records: Sequence[TrialRecord], domains: M
                 own = record.key == best
                 axes.step([e for e, _ in known] + [last], [*places, places[-1]], where="post",
                           color=BEST if own else UNCLEAR, lw=2.0 if own else 0.9, alpha=1.0 if own else 0.6)  # fmt: skip
-            if domain.kind.startswith("log"):
+            if domain.logarithmic:
                 axes.set_yscale("log")
                 axes.yaxis.set_major_formatter("{x:g}")
                 axes.yaxis.set_minor_formatter("")

@@ -14,12 +14,11 @@ from pydantic import Field
 
 from fsg.config import CHANGEABLE, Section
 from fsg.nearest import did_you_mean_path
+from fsg.study.domains import KINDS
 from fsg.yaml_source import Location
 
 if TYPE_CHECKING:
     from fsg.study.spec import SweepSpec
-
-CONTINUOUS = ("uniform", "loguniform")
 
 
 class _Population(Section):
@@ -71,8 +70,6 @@ def population_problems(spec: SweepSpec) -> Iterator[tuple[Location, str]]:
             yield place, f"{message}{hint} Allowed: {', '.join(CHANGEABLE)}."
         elif domain.when:
             yield place, f'"{path}" has a condition, but {name} changes all of its paths in every trial; remove it.'
-        elif name == "pb2" and domain.kind not in CONTINUOUS:
-            yield (
-                place,
-                f'"{path}" is a {domain.kind}; pb2 models {" and ".join(CONTINUOUS)} alone. Use pbt, or a range.',
-            )
+        elif name == "pb2" and not domain.continuous:
+            modelled = " and ".join(kind.kind for kind in KINDS.values() if kind.continuous)
+            yield place, f'"{path}" is a {domain.kind}; pb2 models {modelled} alone. Use pbt, or a range.'

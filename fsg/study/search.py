@@ -19,8 +19,9 @@ from fsg.nearest import did_you_mean, did_you_mean_path
 from fsg.redaction import has_password
 from fsg.scalars import Plain, holds, types_at
 from fsg.study.constraints import Constraint, equated, parse_constraint, values_of
+from fsg.study.domains import Scalar
 from fsg.study.population import is_population, population_problems
-from fsg.study.space import Scalar, Space
+from fsg.study.space import Space
 from fsg.yaml_source import Location, field_names
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ CONDITIONAL_SAMPLERS = ("tpe", "random", "grid", "curves", "auto")
 SEVERAL_OBJECTIVES = ("tpe", "gp", "nsga2", "random", "qmc", "grid", "auto")
 CURVES_MOST_PATHS, CURVES_MOST_TRIALS = 16, 300
 _FEASIBLE_DRAWS = 2_000
+MOST_LISTED = (
+    1_000_000  # points of a grid: 3 s, 0.2 GB; values of one path that Optuna's gp lays out at each proposal: 8 MB
+)
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 Problem = tuple[Location, str]
@@ -242,11 +246,21 @@ def _sampler_problems(spec: SweepSpec) -> Iterator[Problem]:
             place,
             f'"search.sampler" is {name}, which cannot search conditional paths ({conditional}); use {allowed}.',
         )
+    counts = {path: domain.count for path, domain in spec.space.domains.items()}
     if name == "grid":
-        for path, domain in spec.space.domains.items():
-            if domain.grid is None:
-                message = f'a grid has no end in a {domain.kind}; use quniform, randint or choice for "{path}".'
-                yield ("space", path), message
+        for path in (path for path, count in counts.items() if count is None):
+            kind = spec.space.root[path].kind
+            yield ("space", path), f'a grid has no end in a {kind}; use quniform, randint or choice for "{path}".'
+        if None not in counts.values() and spec.space.size > MOST_LISTED:
+            message = f"grid, and the space has {spec.space.size:,} points, more than the {MOST_LISTED:,} of a grid"
+            yield place, f'"search.sampler" is {message}; use larger steps, or the sampler qmc or random.'
+    if name == "gp":
+        for path, count in counts.items():
+            if count is not None and count > MOST_LISTED:
+                message = (
+                    f"gp, which lays out every value of {path}, {count:,} of them, and can do so with {MOST_LISTED:,}"
+                )
+                yield place, f'"search.sampler" is {message}; use curves or tpe, or a range without steps.'
     if name == "cmaes" and all(domain.choices for domain in spec.space.domains.values()):
         yield place, '"search.sampler" is cmaes, which searches numbers, and this space has choices alone; use tpe.'
     if spec.objectives and name not in SEVERAL_OBJECTIVES:

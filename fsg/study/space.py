@@ -9,115 +9,27 @@ turns what it drew into a trial. Proof: ``tests/study/test_space.py``.
 from __future__ import annotations
 
 import itertools
-import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, RootModel, model_serializer
+from pydantic import PlainSerializer, PlainValidator, RootModel
 
-from fsg.config import Section, TrialConfig, merge, nested, read_at
+from fsg.config import TrialConfig, merge, nested, read_at
 from fsg.errors import ConfigError
 from fsg.nearest import did_you_mean, did_you_mean_path
 from fsg.scalars import read_as, untyped
+from fsg.study.domains import KINDS, Domain, Scalar, parse_domain, same
 from fsg.yaml_source import field_names
 
-DomainKind = Literal["uniform", "loguniform", "quniform", "randint", "lograndint", "choice", "fixed"]
-Scalar = str | int | float | bool | None
-
-_BOUNDS = {
-    "uniform": ("low", "high"),
-    "loguniform": ("low", "high"),
-    "quniform": ("low", "high", "q"),
-    "randint": ("low", "high"),
-    "lograndint": ("low", "high"),
-}
-_WHOLE = ("randint", "lograndint")
 _NOT_SEARCHED = {"seed": "the seed of a sweep is given by its own key", "device": "the device decides no result"}
 _MOST_COMBINATIONS = 20_000  # about a second of checking; a space of 20 domains needs 2,000
 
 
-class Domain(Section):
-    """The values of one path: ``kind``, and what it needs of ``low``, ``high``, the step ``q`` and ``choices``.
-
-    Both ends belong to a range. A ``fixed`` domain has its value as the only choice. ``when``: for each other path, the
-    values under which this one is set at all; all must hold.
-    """
-
-    kind: DomainKind
-    low: int | float | None = None
-    high: int | float | None = None
-    q: int | float | None = None
-    choices: tuple[Scalar, ...] = ()
-    when: dict[str, tuple[Scalar, ...]] = Field(default_factory=dict)
-
-    @property
-    def extremes(self) -> tuple[Scalar, ...]:
-        """The values that a field must accept for the whole domain to fit: both ends, or every choice."""
-        if self.choices:
-            return self.choices
-        assert self.low is not None and self.high is not None
-        ends = (self.low, self.high)
-        return ends if self.kind in _WHOLE else tuple(float(end) for end in ends)
-
-    @property
-    def grid(self) -> tuple[Scalar, ...] | None:
-        """Every value, in order; None for a range without steps."""
-        if self.choices:
-            return self.choices
-        if self.kind in _WHOLE:
-            return tuple(range(int(self.low or 0), int(self.high or 0) + 1))
-        if self.kind != "quniform":
-            return None
-        assert self.low is not None and self.high is not None and self.q is not None
-        steps = round((self.high - self.low) / self.q)
-        return tuple(float(f"{self.low + n * self.q:.12g}") for n in range(steps + 1))
-
-    def holds(self, value: Any) -> bool:
-        """Whether ``value`` belongs to the domain."""
-        if self.choices:
-            return any(same(value, choice) for choice in self.choices)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return False
-        assert self.low is not None and self.high is not None
-        if not self.low <= value <= self.high or (self.kind in _WHOLE and not isinstance(value, int)):
-            return False
-        if self.q is None:
-            return True
-        steps = (value - self.low) / self.q
-        return abs(steps - round(steps)) < 1e-6
-
-    def draw(self, rng: random.Random) -> Scalar:
-        """A value drawn evenly (on its scale): for checking a space, not for searching it."""
-        values = self.grid if self.kind not in ("lograndint", "loguniform") else None
-        if values:
-            return rng.choice(values)
-        assert self.low is not None and self.high is not None
-        if self.kind == "uniform":
-            return rng.uniform(self.low, self.high)
-        value = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
-        value = min(max(value, self.low), self.high)
-        return round(value) if self.kind == "lograndint" else value
-
-    @model_serializer
-    def as_written(self) -> Any:
-        """The domain as a YAML has it."""
-        if self.kind == "fixed":
-            written: Any = {"fixed": self.choices[0]} if self.when else self.choices[0]
-        elif self.kind == "choice":
-            written = {"choice": list(self.choices)}
-        else:
-            written = {self.kind: [getattr(self, name) for name in _BOUNDS[self.kind]]}
-        if self.when:
-            written["when"] = {path: list(v) if len(v) != 1 else v[0] for path, v in self.when.items()}
-        return written
-
-
-def same(one: Any, other: Any) -> bool:
-    """Equal as values of a configuration: 1 and 1.0 are, 1 and true are not."""
-    return isinstance(one, bool) == isinstance(other, bool) and one == other
+def _written(domain: Domain) -> Any:
+    return domain.as_written()
 
 
 def _spelt(path: str, domain: Any) -> Any:
@@ -128,41 +40,15 @@ def _spelt(path: str, domain: Any) -> Any:
     for key, value in domain.items():
         if key == "when" and isinstance(value, Mapping):
             found[key] = {other: read_at(other, allowed) for other, allowed in value.items()}
-        elif key in _BOUNDS:
-            found[key] = read_as(value, tuple[int] if key in _WHOLE else tuple[int | float])
+        elif key in KINDS:
+            numbers = KINDS[key].numbers
+            found[key] = read_at(path, value) if numbers is None else read_as(value, tuple[numbers])  # type: ignore[valid-type]
         else:
-            found[key] = read_at(path, value) if key in ("choice", "fixed") else untyped(value)
+            found[key] = untyped(value)
     return found
 
 
-def parse_domain(value: Any) -> Domain:
-    """The domain written as ``value``; ValueError says what is wrong with it."""
-    if isinstance(value, Domain):
-        return value
-    if not isinstance(value, Mapping):
-        if not _is_scalar(value):
-            raise ValueError(f"is {value!r}, expected a fixed scalar or one domain, as in {{uniform: [0.1, 0.9]}}.")
-        return Domain(kind="fixed", choices=(value,))
-    when = _conditions(value["when"]) if "when" in value else {}
-    value = {key: inner for key, inner in value.items() if key != "when"}
-    kinds = [*_BOUNDS, "choice", "fixed"]
-    if len(value) != 1:
-        raise ValueError(f"expected exactly one domain of {', '.join(kinds)}, found {', '.join(value) or 'none'}.")
-    kind, arguments = next(iter(value.items()))
-    if kind not in kinds:
-        hint = did_you_mean(kind, kinds)
-        raise ValueError(f'unknown domain "{kind}".{hint} Allowed: {", ".join(kinds)}.')
-    if kind == "fixed":
-        if not _is_scalar(arguments):
-            raise ValueError(f"fixed is {arguments!r}, expected one finite number, text, true, false or null.")
-        return Domain(kind="fixed", choices=(arguments,), when=when)
-    if not isinstance(arguments, list | tuple):
-        raise ValueError(f"{kind} takes a list, found {arguments!r}.")
-    domain = _choice(arguments) if kind == "choice" else _range(kind, arguments)
-    return domain.model_copy(update={"when": when})
-
-
-class Space(RootModel[dict[str, Annotated[Domain, BeforeValidator(parse_domain)]]]):
+class Space(RootModel[dict[str, Annotated[Domain, PlainValidator(parse_domain), PlainSerializer(_written)]]]):
     """A search space over dotted paths, in the order they were written."""
 
     model_config = {"frozen": True}
@@ -175,7 +61,7 @@ class Space(RootModel[dict[str, Annotated[Domain, BeforeValidator(parse_domain)]
     @property
     def domains(self) -> dict[str, Domain]:
         """The domains a sampler draws from, a condition before what depends on it."""
-        return {path: self.root[path] for path in self.order if self.root[path].kind != "fixed"}
+        return {path: self.root[path] for path in self.order if self.root[path].searched}
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -185,7 +71,7 @@ class Space(RootModel[dict[str, Annotated[Domain, BeforeValidator(parse_domain)]
     @property
     def fixed(self) -> dict[str, Scalar]:
         """The values that are the same in every trial."""
-        return {path: d.choices[0] for path, d in self.root.items() if d.kind == "fixed" and not d.when}
+        return {path: d.choices[0] for path, d in self.root.items() if not (d.searched or d.when)}
 
     @property
     def conditional(self) -> bool:
@@ -208,7 +94,7 @@ class Space(RootModel[dict[str, Annotated[Domain, BeforeValidator(parse_domain)]
     def is_set(self, path: str, values: Mapping[str, Scalar]) -> bool:
         """Whether the conditions of ``path`` hold where the paths before it, searched and fixed, have ``values``."""
         return all(
-            self._named(other) in values and any(same(values[self._named(other)], value) for value in allowed)
+            self._named(other) in values and _among(values[self._named(other)], allowed)
             for other, allowed in self.root[path].when.items()
         )
 
@@ -221,7 +107,7 @@ class Space(RootModel[dict[str, Annotated[Domain, BeforeValidator(parse_domain)]
         for path in self.order:
             if self.is_set(path, found):
                 domain = self.root[path]
-                if domain.kind == "fixed":
+                if not domain.searched:
                     found[path] = domain.choices[0]
                 elif path in values:
                     found[path] = values[path]
@@ -236,19 +122,30 @@ class Space(RootModel[dict[str, Annotated[Domain, BeforeValidator(parse_domain)]
 
         ConfigError for any other set of paths, and for values that make no valid trial.
         """
-        return _trial(base, self.settings(values))
+        return trial_at(base, self.settings(values))
 
     def point_of(self, config: Mapping[str, Any]) -> dict[str, Scalar]:
         """The point at which a trial of this space has the configuration ``config`` (plain data).
 
         A path that it lacks, or whose value is outside the domain, is left out.
         """
+        found = self._held(config)
+        return {path: found[path] for path in self.paths if path in found}
+
+    def outside(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The searched paths that are set in ``config``, to values outside their domains, with these values."""
+        found = self._held(config)
+        values = {path: value_at(config, path) for path in self.paths if path not in found and self.is_set(path, found)}
+        return {path: value for path, value in values.items() if value is not None}
+
+    def _held(self, config: Mapping[str, Any]) -> dict[str, Scalar]:
+        """Every path, fixed ones too, whose condition holds in ``config`` and whose domain holds the value there."""
         found: dict[str, Scalar] = {}
         for path in self.order:
-            value = _value_at(config, path)
+            value = value_at(config, path)
             if self.is_set(path, found) and self.root[path].holds(value):
                 found[path] = value
-        return {path: found[path] for path in self.paths if path in found}
+        return found
 
     def draw(self, rng: random.Random) -> dict[str, Scalar]:
         """A random point: for checking a space, not for searching it."""
@@ -259,19 +156,28 @@ class Space(RootModel[dict[str, Annotated[Domain, BeforeValidator(parse_domain)]
         return {path: found[path] for path in self.paths if path in found}
 
     def grid(self) -> Iterator[dict[str, Scalar]]:
-        """Every point, the last path varying fastest. Only for a space whose every domain has a ``grid``."""
-        yield from self._grid({}, self.order)
+        """Every point, the last path varying fastest. Only for a space whose every domain has a ``count``."""
+        for found in self._walk(lambda path: self.root[path].grid(), self.order, {}):
+            yield {path: found[path] for path in self.paths if path in found}
 
-    def _grid(self, before: dict[str, Scalar], rest: tuple[str, ...]) -> Iterator[dict[str, Scalar]]:
-        if not rest:
-            yield {path: before[path] for path in self.paths if path in before}
-            return
-        path, *after = rest
-        if not self.is_set(path, before):
-            yield from self._grid(before, tuple(after))
-            return
-        for value in self.root[path].grid or ():
-            yield from self._grid(before | {path: value}, tuple(after))
+    @property
+    def size(self) -> int:
+        """How many points the grid has, counted without laying them out."""
+        return self._size(self.order, {})
+
+    def corners(self, through: Collection[str]) -> Iterator[dict[str, Scalar]]:
+        """Every path that is set and its value, for every value of the paths ``through``, of ranges both ends.
+
+        What these depend on takes each side of their conditions in turn; all other paths have their first values.
+        """
+        above: frozenset[str] = frozenset().union(*(self._above[path] for path in through if path in self.root))
+
+        def values(path: str) -> Iterable[Scalar]:
+            if path in through:
+                return self.root[path].extremes
+            return [alike[0] for alike in self._alike(path)] if path in above else self.root[path].extremes[:1]
+
+        yield from self._walk(values, self.order, {})
 
     def misfits(self, base: TrialConfig) -> list[tuple[str, str]]:
         """(path, what is wrong with it) for all that would make an invalid trial; empty for a sound space.
@@ -286,6 +192,34 @@ class Space(RootModel[dict[str, Annotated[Domain, BeforeValidator(parse_domain)]
             return found
         found = [(path, problem) for path in self.root if (problem := self._alone(base, path))]
         return found or self._together(base)
+
+    def _walk(
+        self, values: Callable[[str], Iterable[Scalar]], paths: tuple[str, ...], before: dict[str, Scalar]
+    ) -> Iterator[dict[str, Scalar]]:
+        """Every way to set ``paths`` beside ``before``, in order: each to one of its values where its condition holds."""
+        if not paths:
+            yield before
+            return
+        path, *after = paths
+        if not self.is_set(path, before):
+            yield from self._walk(values, tuple(after), before)
+            return
+        for value in values(path):
+            yield from self._walk(values, tuple(after), before | {path: value})
+
+    def _size(self, paths: tuple[str, ...], before: dict[str, Scalar]) -> int:
+        """In how many ways ``paths`` can be set beside ``before``."""
+        if not paths:
+            return 1
+        path, *after = paths
+        if not self.is_set(path, before):
+            return self._size(tuple(after), before)
+        if path in self._conditions_on:
+            alikes = self._alike(path)
+            return sum(len(alike) * self._size(tuple(after), before | {path: alike[0]}) for alike in alikes)
+        count = self.root[path].count
+        assert count is not None, f"{path} has no grid"
+        return count * self._size(tuple(after), before)
 
     def _named(self, path: str) -> str:
         """The path as the space writes it: ``quantizer`` and ``quantizer.name`` are one."""
@@ -308,29 +242,46 @@ class Space(RootModel[dict[str, Annotated[Domain, BeforeValidator(parse_domain)]
                     values = ", ".join(map(str, domain.choices))
                     hint = did_you_mean(str(value), map(str, domain.choices))
                     return f'its condition wants "{written}" to be {value!r}, which it never is: {values}.{hint}'
-        if path in self._cyclic:
+        if path in self._above[path]:
             return f"its conditions go round in a circle: {' -> '.join(self._circle(path))}; remove one."
         return None
 
     @cached_property
-    def _cyclic(self) -> frozenset[str]:
-        return frozenset(path for path in self.root if path in self._above(path))
-
-    def _above(self, path: str) -> set[str]:
-        """The paths that this one depends on, however far up."""
-        found: set[str] = set()
-        waiting = [path]
-        while waiting:
-            parents = {self._named(other) for other in self.root[waiting.pop()].when} & self.root.keys()
-            waiting += parents - found
-            found |= parents
+    def _above(self) -> dict[str, frozenset[str]]:
+        """By path, the paths that it depends on, however far up."""
+        found: dict[str, frozenset[str]] = {}
+        for path in self.root:
+            above: set[str] = set()
+            waiting = [path]
+            while waiting:
+                parents = {self._named(other) for other in self.root[waiting.pop()].when} & self.root.keys()
+                waiting += parents - above
+                above |= parents
+            found[path] = frozenset(above)
         return found
+
+    @cached_property
+    def _conditions_on(self) -> dict[str, list[tuple[str, tuple[Scalar, ...]]]]:
+        """By path, what depends on it: (other path, the values under which that is set)."""
+        found: dict[str, list[tuple[str, tuple[Scalar, ...]]]] = {}
+        for path, domain in self.root.items():
+            for other, allowed in domain.when.items():
+                found.setdefault(self._named(other), []).append((path, allowed))
+        return found
+
+    def _alike(self, path: str) -> list[list[Scalar]]:
+        """The choices of a path, together where no condition tells them apart."""
+        found: dict[tuple[bool, ...], list[Scalar]] = {}
+        for value in self.root[path].choices:
+            sides = (_among(value, allowed) for _, allowed in self._conditions_on.get(path, ()))
+            found.setdefault(tuple(sides), []).append(value)
+        return list(found.values())
 
     def _circle(self, path: str) -> list[str]:
         circle = [path]
         while len(circle) == 1 or circle[-1] != path:
             parents = [self._named(other) for other in self.root[circle[-1]].when]
-            circle.append(next(p for p in parents if p == path or (path in self._above(p) and p not in circle)))
+            circle.append(next(p for p in parents if p == path or (path in self._above[p] and p not in circle)))
         return circle
 
     def _alone(self, base: TrialConfig, path: str) -> str | None:
@@ -362,7 +313,7 @@ class Space(RootModel[dict[str, Annotated[Domain, BeforeValidator(parse_domain)]
         if values is None:
             return None
         try:
-            _trial(base, values)
+            trial_at(base, values)
         except ConfigError as error:
             return str(error)
         return None
@@ -372,40 +323,46 @@ class Space(RootModel[dict[str, Annotated[Domain, BeforeValidator(parse_domain)]
 
         None where the values exclude each other.
         """
-        forced, waiting = dict(varied), list(varied)
-        while waiting:
-            for other, allowed in self.root[waiting.pop()].when.items():
-                if self._named(other) not in forced:
-                    forced[self._named(other)] = allowed[0]
-                    waiting.append(self._named(other))
+        set_at_all = set(varied).union(*(self._above[path] for path in varied))
+        forced = {}
+        for path in set_at_all:
+            sides = [allowed for other, allowed in self._conditions_on.get(path, ()) if other in set_at_all]
+            values = (varied[path],) if path in varied else self.root[path].extremes
+            fitting = [value for value in values if all(_among(value, allowed) for allowed in sides)]
+            if not fitting:
+                return None
+            forced[path] = fitting[0]
         found: dict[str, Scalar] = {}
         for path in self.order:
             if self.is_set(path, found):
-                found[path] = forced.get(path, self.root[path].extremes[0])
-            elif path in forced:
-                return None
+                found[path] = forced[path] if path in forced else self.root[path].extremes[0]
         return found
 
     def with_each(self, base: TrialConfig) -> Iterator[tuple[str, Scalar, TrialConfig]]:
         """(path, value, a trial that has it) for each end and choice of each path; of a continuous range for its middle."""
         for path, domain in self.root.items():
             values = domain.extremes
-            if domain.kind in ("uniform", "loguniform"):
+            if domain.continuous:
                 values = (sum(float(end or 0) for end in values) / 2,)
             for value in values:
                 point = self._corner({path: value})
                 if point is not None:
                     with suppress(ConfigError):
-                        yield path, value, _trial(base, point)
+                        yield path, value, trial_at(base, point)
 
     def _hint(self, base: TrialConfig, path: str) -> str:
         """What to write instead where a range of floats was given for a whole number."""
-        value = _value_at(base.model_dump(), path)
-        whole = {"uniform": "randint", "quniform": "randint", "loguniform": "lograndint"}.get(self.root[path].kind)
+        value = value_at(base.model_dump(), path)
+        whole = self.root[path].whole
         return f" It takes whole numbers; use {whole}." if type(value) is int and whole else ""
 
 
-def _trial(base: TrialConfig, values: Mapping[str, Scalar]) -> TrialConfig:
+def _among(value: Scalar, allowed: tuple[Scalar, ...]) -> bool:
+    return any(same(value, one) for one in allowed)
+
+
+def trial_at(base: TrialConfig, values: Mapping[str, Scalar]) -> TrialConfig:
+    """``base`` with these values; ConfigError if they make no valid trial."""
     over: dict[str, Any] = {}
     for path in sorted(values, key=_depth):
         over = merge(over, nested(path, values[path]))
@@ -417,7 +374,7 @@ def _depth(path: str) -> int:
     return path.count(".") - path.endswith(".name")
 
 
-def _value_at(config: Mapping[str, Any], path: str) -> Any:
+def value_at(config: Mapping[str, Any], path: str) -> Any:
     """The value at a dotted path; of a section with kinds, its name. None where there is none."""
     value: Any = config
     for part in path.split("."):
@@ -435,66 +392,8 @@ def _path_problem(path: str) -> str | None:
     return f'the trial configuration has no "{path}".{hint}'
 
 
-def _choice(values: list[Any] | tuple[Any, ...]) -> Domain:
-    if not values:
-        raise ValueError("choice has no values; give at least one.")
-    for index, value in enumerate(values):
-        if not _is_scalar(value):
-            raise ValueError(f"choice holds {value!r}, expected a finite number, text, true, false or null.")
-        if any(type(value) is type(other) and value == other for other in values[:index]):
-            raise ValueError(f"choice holds {value!r} twice.")
-    return Domain(kind="choice", choices=tuple(values))
-
-
-def _conditions(value: Any) -> dict[str, tuple[Scalar, ...]]:
-    if not isinstance(value, Mapping) or not value:
-        raise ValueError(
-            f"when is {value!r}, expected other paths and their values, as in {{gradient.slow_net: mamba}}."
-        )
-    conditions = {}
-    for path, allowed in value.items():
-        values = tuple(allowed) if isinstance(allowed, list | tuple) else (allowed,)
-        if not values or not all(_is_scalar(v) for v in values):
-            raise ValueError(f"when: {path} is {allowed!r}, expected a value, or a list of them.")
-        conditions[str(path)] = values
-    return conditions
-
-
-def _range(kind: Any, values: list[Any] | tuple[Any, ...]) -> Domain:
-    names = _BOUNDS[kind]
-    if len(values) != len(names):
-        raise ValueError(f"{kind} takes [{', '.join(names)}], found {len(values)} values.")
-    for name, value in zip(names, values, strict=True):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{kind}: {name} is {value!r}, expected a finite number.")
-        if kind in _WHOLE and not isinstance(value, int):
-            raise ValueError(f"{kind}: {name} is {value!r}, expected a whole number.")
-    low, high = values[:2]
-    if low >= high:
-        raise ValueError(f"{kind}: low is {low!r} and high is {high!r}; low must be below high.")
-    if kind.startswith("log") and low <= 0:
-        raise ValueError(f"{kind}: low is {low!r}; a logarithmic range starts above 0.")
-    if kind == "quniform":
-        _check_step(low, high, values[2])
-    return Domain(kind=kind, **dict(zip(names, values, strict=True)))
-
-
-def _check_step(low: float, high: float, q: float) -> None:
-    if not 0 < q <= high - low:
-        raise ValueError(f"quniform: q is {q!r}; the step must be above 0 and at most high - low = {high - low!r}.")
-    steps = (high - low) / q
-    if abs(steps - round(steps)) > 1e-6:
-        raise ValueError(f"quniform: {q!r} steps from {low!r} never reach {high!r}; choose high = low + n q.")
-
-
-def _is_scalar(value: Any) -> bool:
-    return value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
-
-
 def describe(space: Space) -> Iterator[tuple[str, str]]:
     """(path, domain in one line) for a dry run: ``("optimizer.lr", "loguniform [0.0001, 0.1]")``."""
     for path, domain in space.root.items():
-        written = domain.as_written()
-        line = repr(domain.choices[0]) if domain.kind == "fixed" else f"{domain.kind} {written[domain.kind]}"
         conditions = (f"{other} is {' or '.join(map(str, allowed))}" for other, allowed in domain.when.items())
-        yield path, f"{line} when {' and '.join(conditions)}" if domain.when else line
+        yield path, f"{domain} when {' and '.join(conditions)}" if domain.when else str(domain)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Exponentiation, Kernel, Matern, WhiteKernel
 
-from fsg.study.space import Domain
+from fsg.study.domains import Domain
 from fsg.tune.populations import Feasible, Member, Point
 
 Array = NDArray[np.float64]
@@ -111,21 +111,7 @@ class UpperConfidence:
         return ConstantKernel(1.0, (0.05, 20.0)) * box * time + WhiteKernel(0.1, (1e-3, 2.0))
 
     def _row(self, point: Point) -> list[float]:
-        return [_place(domain, point[path]) for path, domain in self.domains.items()]
+        return [domain.encode(point[path]) for path, domain in self.domains.items()]
 
     def _point(self, row: Array) -> Point:
-        return {path: _value(domain, float(x)) for (path, domain), x in zip(self.domains.items(), row, strict=True)}
-
-
-def _place(domain: Domain, value: float) -> float:
-    assert domain.low is not None and domain.high is not None
-    if domain.kind == "loguniform":
-        return math.log(value / domain.low) / math.log(domain.high / domain.low)
-    return (value - domain.low) / (domain.high - domain.low)
-
-
-def _value(domain: Domain, place: float) -> float:
-    assert domain.low is not None and domain.high is not None
-    low, high = float(domain.low), float(domain.high)
-    value = low * (high / low) ** place if domain.kind == "loguniform" else low + (high - low) * place
-    return min(max(value, low), high)
+        return {path: domain.decode(float(x)) for (path, domain), x in zip(self.domains.items(), row, strict=True)}

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fsg.study.space import Domain, Space, same
+from fsg.study.domains import Domain
+from fsg.study.space import Space
 
 Array = NDArray[np.float64]
 UNSET_CHOICE, UNSET_RANGE = -1.0, 0.5
@@ -34,7 +35,7 @@ class Cube:
     def encode(self, point: Mapping[str, Any]) -> Array:
         """(P,) of one point."""
         return np.array(
-            [_place(domain, point[path]) if path in point else _unset(domain) for path, domain in self._each]
+            [domain.encode(point[path]) if path in point else _unset(domain) for path, domain in self._each]
         )
 
     def decode(self, row_P: Array) -> dict[str, Any]:
@@ -44,7 +45,7 @@ class Cube:
         for path in self.space.order:
             if self.space.is_set(path, found):
                 domain = self.space.root[path]
-                found[path] = _value(domain, places[path]) if path in places else domain.choices[0]
+                found[path] = domain.decode(places[path]) if path in places else domain.choices[0]
         return {path: found[path] for path in self.paths if path in found}
 
     def at(self, uniform_NP: Array) -> Array:
@@ -56,9 +57,9 @@ class Cube:
         """The rows of the nearest points: whole numbers and steps rounded, conditions kept."""
         rows = rows_NP.copy()
         for column, domain in enumerate(self.domains.values()):
-            if (domain.grid is not None and not domain.choices) or domain.kind == "lograndint":
+            if not (domain.continuous or domain.choices):
                 values = np.unique(rows[:, column])
-                snapped = np.array([_place(domain, _value(domain, float(v))) for v in values])
+                snapped = np.array([domain.encode(domain.decode(float(v))) for v in values])
                 rows[:, column] = snapped[np.searchsorted(values, rows[:, column])]
         if self.space.conditional:
             rows = np.array([self.encode(self.decode(row)) for row in rows])
@@ -79,25 +80,3 @@ class Cube:
 
 def _unset(domain: Domain) -> float:
     return UNSET_CHOICE if domain.choices else UNSET_RANGE
-
-
-def _place(domain: Domain, value: Any) -> float:
-    if domain.choices:
-        return float(next(n for n, choice in enumerate(domain.choices) if same(choice, value)))
-    assert domain.low is not None and domain.high is not None
-    if domain.kind.startswith("log"):
-        return math.log(value / domain.low) / math.log(domain.high / domain.low)
-    return float(value - domain.low) / (domain.high - domain.low)
-
-
-def _value(domain: Domain, place: float) -> Any:
-    if domain.choices:
-        return domain.choices[int(max(0.0, place))]
-    assert domain.low is not None and domain.high is not None
-    low, high = domain.low, domain.high
-    value = low * (high / low) ** place if domain.kind.startswith("log") else low + (high - low) * place
-    if domain.kind in ("randint", "lograndint"):
-        return min(max(round(value), int(low)), int(high))
-    if domain.q is not None:
-        value = float(f"{low + round((value - low) / domain.q) * domain.q:.12g}")
-    return min(max(float(value), float(low)), float(high))

@@ -26,7 +26,6 @@ from scipy.stats import qmc
 
 from fsg.study.space import Space
 from fsg.tune.cube import Array, Cube
-from fsg.tune.distributions import distribution
 from fsg.tune.gaussian import CurveModel, log_expected_improvement
 
 FIRST_FIT, NEXT_FITS, GROWN = 60, 15, 1.1  # steps of L-BFGS: the later fits begin where the last one ended
@@ -53,7 +52,7 @@ class CurveSampler(BaseSampler):
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Every searched path: those that are not set at a point are never asked for."""
-        return {path: distribution(domain) for path, domain in self._cube.domains.items()}
+        return {path: domain.to_optuna() for path, domain in self._cube.domains.items()}
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

@@ -24,7 +24,6 @@ from fsg.study.ledger import StudyState
 from fsg.study.population import is_population
 from fsg.study.spec import SweepSpec
 from fsg.tune.configurations import outcomes
-from fsg.tune.distributions import distribution
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,7 +95,7 @@ def as_optuna(spec: SweepSpec, state: StudyState, measure: SearchMetricSpec | Ob
                 state=end,
                 value=float(value) if end == TrialState.COMPLETE and value is not None else None,
                 params=dict(outcome.point),
-                distributions={path: distribution(domains[path]) for path in outcome.point},
+                distributions={path: domains[path].to_optuna() for path in outcome.point},
                 intermediate_values=steps,
             )
         )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from fsg.study.space import Domain
+from fsg.study.domains import Domain
 
 Point = Mapping[str, Any]
 Feasible = Callable[[Point], bool]
@@ -106,16 +106,7 @@ class Perturb:
     def _value(self, domain: Domain, value: Any, rng: random.Random) -> Any:
         if rng.random() < self.resample:
             return domain.draw(rng)
-        factor = rng.choice((0.8, 1.2))
-        if domain.choices:
-            return value
-        assert domain.low is not None and domain.high is not None
-        moved = min(max(value * factor, float(domain.low)), float(domain.high))
-        if not domain.grid:
-            return moved
-        # Rounded, 0.8 and 1.2 times 1 or 2 are 1 and 2 again: of the steps in that direction the nearest, if there is one.
-        beyond = [step for step in domain.grid if (step - value) * (moved - value) > 0]
-        return min(beyond, key=lambda step: abs(float(step or 0) - moved), default=value)
+        return domain.perturb(value, rng.choice((0.8, 1.2)))
 
 
 def _score(member: Member, epoch: int) -> float:

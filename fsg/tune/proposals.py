@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
@@ -26,9 +26,9 @@ from optuna.trial import Trial, TrialState
 from fsg.errors import BackendUnavailable, ConfigError
 from fsg.files import user_address
 from fsg.formats import FIRST, FORMAT, FORMAT_KEY, format_of
-from fsg.study.space import Domain, Space
+from fsg.study.domains import Domain
+from fsg.study.space import Space
 from fsg.tune.curve_sampler import CurveSampler
-from fsg.tune.distributions import distribution
 from fsg.tune.journal import FORMAT_ATTRIBUTE, open_journal
 
 KEY, REASON, REPEATS, START, SEEDS = "fsg_key", "reason", "repeats", "start_from", "seeds"
@@ -110,7 +110,7 @@ class Proposals:
         refused: Callable[[], None] | None = None,
     ) -> None:
         self._space = space
-        self._distributions = {path: distribution(domain) for path, domain in space.domains.items()}
+        self._distributions = {path: domain.to_optuna() for path, domain in space.domains.items()}
         self._metrics = [metric, *(objective for objective, _ in objectives)]
         self._key_of = key_of
         self.set_aside: list[str] = []  # what was found damaged in a journal, a sentence each
@@ -139,8 +139,9 @@ class Proposals:
         open_ones: list[tuple[str, Point]] = []
         for frozen in self._study.get_trials(deepcopy=False):
             key = frozen.user_attrs.get(KEY)
+            point = self._point_of(frozen.params)
             if key is not None:
-                self._points[key] = frozen.params
+                self._points[key] = point
             if frozen.state.is_finished():
                 if key is not None:
                     self._values[key] = list(frozen.values) if frozen.state == TrialState.COMPLETE else None
@@ -153,7 +154,7 @@ class Proposals:
             self._last[key] = {}
             outcome = outcomes.get(key)
             if outcome is None or outcome.status == "open":
-                open_ones.append((key, frozen.params))
+                open_ones.append((key, point))
             for metrics in outcome.epochs if outcome else ():
                 self.report(key, metrics)
             if outcome and outcome.status != "open":
@@ -262,8 +263,13 @@ class Proposals:
         for path in self._space.order:
             if self._space.is_set(path, settings):
                 domain = self._space.root[path]
-                settings[path] = domain.choices[0] if domain.kind == "fixed" else _suggest(trial, path, domain)
+                settings[path] = _suggest(trial, path, domain) if domain.searched else domain.choices[0]
         return {path: settings[path] for path in self._space.paths if path in settings}
+
+    def _point_of(self, params: Mapping[str, Any]) -> Point:
+        """The point that Optuna remembers as ``params``."""
+        root = self._space.root
+        return {path: root[path].from_optuna(value) if path in root else value for path, value in params.items()}
 
     def _accept(self, trial: Trial, point: Point) -> str | None:
         """The point's key if it is new and may be run; else the trial is told at once."""
@@ -320,12 +326,15 @@ class Proposals:
 
 
 def _suggest(trial: Trial, path: str, domain: Domain) -> Any:
-    found = distribution(domain)
+    found = domain.to_optuna()
     if isinstance(found, FloatDistribution):
-        return trial.suggest_float(path, found.low, found.high, step=found.step, log=found.log)
-    if isinstance(found, IntDistribution):
-        return trial.suggest_int(path, found.low, found.high, log=found.log)
-    return trial.suggest_categorical(path, list(domain.choices))
+        value: Any = trial.suggest_float(path, found.low, found.high, step=found.step, log=found.log)
+    elif isinstance(found, IntDistribution):
+        value = trial.suggest_int(path, found.low, found.high, step=found.step, log=found.log)
+    else:
+        assert isinstance(found, CategoricalDistribution)
+        value = trial.suggest_categorical(path, found.choices)
+    return domain.from_optuna(value)
 
 
 def _shuffled(space: Space, seed: int) -> Iterator[Point]:

@@ -17,8 +17,8 @@ from fsg.report.study_report import make_report
 from fsg.report.terminal import TerminalTable
 from fsg.report.top import top_configurations
 from fsg.report.top_tables import importance_grid, schedule_grid, seeds_grid, top_grid
+from fsg.study.domains import parse_domain
 from fsg.study.ledger import Exploit
-from fsg.study.space import parse_domain
 from fsg.study.spec import parse_study
 from fsg.yaml_source import YamlSource
 

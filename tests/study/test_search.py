@@ -151,6 +151,35 @@ def test_an_objective_is_a_metric_and_another_one(files, sweep_text, objectives,
     assert message in files.refused(sweep_text, *changes)
 
 
+WIDE = "optimizer.lr: {loguniform: [1e-4, 1e-1]}", "data.split_seed: {randint: [1, 4000000000]}"
+
+
+@pytest.mark.parametrize(
+    ("sampler", "message"),
+    [
+        (
+            "grid",
+            '"search.sampler" is grid, and the space has 64,000,000,000 points, more than the 1,000,000 of a grid; use',
+        ),
+        ("gp", '"search.sampler" is gp, which lays out every value of data.split_seed, 4,000,000,000 of them'),
+    ],
+)
+def test_more_values_than_can_be_laid_out_are_refused_with_their_number(files, sweep_text, sampler, message):
+    refused = files.refused(sweep_text, WIDE, ("{trials: 3}", f"{{trials: 3, sampler: {sampler}}}"))
+    assert refused.startswith("study.yaml:11: ") and message in refused
+    files.load(sweep_text, WIDE, ("{trials: 3}", "{trials: 3, sampler: tpe}"))
+
+
+def test_a_grid_is_counted_with_its_conditions(files, sweep_text):
+    narrow = (
+        WIDE[0],
+        "gradient.hgs: {choice: [true, false]}\n  data.split_seed: {randint: [1, 4000], when: {gradient.hgs: true}}",
+    )
+    assert files.load(sweep_text, narrow, ("{trials: 3}", "{trials: 3, sampler: grid}")).space.size == 16 * 4001
+    wide = narrow[0], narrow[1].replace("4000", "62501")
+    assert "1,000,032 points" in files.refused(sweep_text, wide, ("{trials: 3}", "{trials: 3, sampler: grid}"))
+
+
 def test_cmaes_searches_numbers(files, sweep_text):
     choices = ("optimizer.lr: {loguniform: [1e-4, 1e-1]}\n  gradient.length: {randint: [1, 8]}\n  ", "")
     message = files.refused(sweep_text, choices, ("{trials: 3}", "{trials: 3, sampler: cmaes}"))

@@ -9,7 +9,11 @@ from pydantic import ValidationError
 
 from fsg.config import parse_trial
 from fsg.errors import ConfigError
-from fsg.study.space import Domain, Space, describe, parse_domain
+from fsg.study.domains import parse_domain
+from fsg.study.domains.continuous import LogUniform, Uniform
+from fsg.study.domains.stepped import LogRandInt, QUniform, RandInt
+from fsg.study.domains.unordered import Choice, Fixed
+from fsg.study.space import Space, describe
 
 BASE = parse_trial({})
 
@@ -25,19 +29,19 @@ def problems(base=BASE, **domains):
 @pytest.mark.parametrize(
     ("written", "domain"),
     [
-        ({"uniform": [0, 1]}, Domain(kind="uniform", low=0, high=1)),
-        ({"loguniform": [1e-4, 0.1]}, Domain(kind="loguniform", low=1e-4, high=0.1)),
-        ({"quniform": [0.1, 0.9, 0.2]}, Domain(kind="quniform", low=0.1, high=0.9, q=0.2)),
-        ({"randint": [-1, 8]}, Domain(kind="randint", low=-1, high=8)),
-        ({"lograndint": [1, 64]}, Domain(kind="lograndint", low=1, high=64)),
-        ({"choice": ["a", 1, 1.5, True, None]}, Domain(kind="choice", choices=("a", 1, 1.5, True, None))),
-        ("adam", Domain(kind="fixed", choices=("adam",))),
-        (False, Domain(kind="fixed", choices=(False,))),
+        ({"uniform": [0, 1]}, Uniform(0, 1)),
+        ({"loguniform": [1e-4, 0.1]}, LogUniform(1e-4, 0.1)),
+        ({"quniform": [0.1, 0.9, 0.2]}, QUniform(0.1, 0.9, 0.2)),
+        ({"randint": [-1, 8]}, RandInt(-1, 8)),
+        ({"lograndint": [1, 64]}, LogRandInt(1, 64)),
+        ({"choice": ["a", 2, 1.5, True, None]}, Choice(("a", 2, 1.5, True, None))),
+        ("adam", Fixed("adam")),
+        (False, Fixed(False)),
     ],
 )
 def test_a_domain_is_read_and_written(written, domain):
     assert parse_domain(written) == domain
-    assert domain.model_dump() == written
+    assert domain.as_written() == written
     assert parse_domain(domain) is domain
 
 
@@ -59,6 +63,10 @@ def test_a_domain_is_read_and_written(written, domain):
         ({"lograndint": [-1, 1]}, "low is -1; a logarithmic range starts above 0"),
         ({"choice": []}, "choice has no values"),
         ({"choice": [1, 1]}, "choice holds 1 twice"),
+        ({"choice": [None, "a", None]}, "choice holds None twice"),
+        ({"choice": [1, 2, True]}, "choice holds 1 and true, which a search remembers as one value; keep one of them"),
+        ({"choice": [0, 0.0]}, "choice holds 0 and 0.0, which a search remembers as one value"),
+        ({"choice": [False, "a", 0.0]}, "choice holds false and 0.0, which"),
         ({"choice": [[1]]}, r"choice holds \[1\], expected a finite number, text"),
         ({"choice": [float("nan")]}, "choice holds nan"),
         ({"choice": "ab"}, "choice takes a list, found 'ab'"),
@@ -73,10 +81,6 @@ def test_a_domain_is_read_and_written(written, domain):
 def test_a_domain_that_cannot_be_is_refused(written, message):
     with pytest.raises(ValueError, match=message):
         parse_domain(written)
-
-
-def test_true_and_one_are_two_choices():
-    assert parse_domain({"choice": [1, True, 1.0]}).choices == (1, True, 1.0)
 
 
 def test_fixed_values_are_not_drawn():
@@ -295,6 +299,17 @@ def test_a_condition_that_cannot_be_is_refused(when, message):
     }
     found = dict(Space.model_validate(domains).misfits(BASE))
     assert message in found["gradient.lre"]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_values_that_meet_only_at_a_later_value_of_their_condition_are_held_together(order):
+    """Two epochs and three of warming up stand together where the quantizer is bwn, the second of those that have epochs."""
+    domains = [
+        ("epochs", {"choice": [9, 2], "when": {"quantizer": ["dorefa", "bwn"]}}),
+        ("schedule.warmup_epochs", {"choice": [0, 3], "when": {"quantizer": "bwn"}}),
+    ]
+    found = Space.model_validate(BY_KIND | dict(domains[::order])).misfits(BASE)
+    assert len(found) == 1 and "warm up for fewer" in found[0][1]
 
 
 @pytest.mark.parametrize("when", [None, {}, 3, ["gradient.hgs"], {"gradient.hgs": []}, {"gradient.hgs": {"a": 1}}])

@@ -398,6 +398,13 @@ REFUSED_SWEEPS = [
         "is [1], expected a fixed scalar or one domain",
     ),
     ("an unknown domain", ("loguniform", "loguniforn"), 7, 'unknown domain "loguniforn". Did you mean "loguniform"?'),
+    (
+        "choices that are one to a search",
+        ("schedule.name: cosine", "optimizer.weight_decay: {choice: [0, 0.0]}"),
+        10,
+        '"space.optimizer.weight_decay": choice holds 0 and 0.0, which a search remembers as one value; keep one of them.',
+    ),
+    ("one and true", ("[bounded, locked]", "[1, true]"), 9, "choice holds 1 and true, which a search remembers as one"),
     ("a domain without numbers", ("[1e-4, 1e-1]", "3"), 7, "loguniform takes a list, found 3."),
 ]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
-from fsg.study.space import parse_domain
+from fsg.study.domains import parse_domain
 from fsg.tune.bandit import Columns, UpperConfidence
 from fsg.tune.populations import Member
 

@@ -169,6 +169,17 @@ def test_equal_values_tell_nothing_of_what_mattered(sweep):
     assert "search_contour.png" not in names(path for _, path in write_insights(spec, folder.state(), folder.reports))
 
 
+def test_a_sweep_of_a_billion_values_gets_its_plots(sweep):
+    space = {
+        "data.split_seed": {"randint": [0, 2**53]},
+        "gradient.beta": {"quniform": [0.0, 1.0, 1e-9]},
+        "data.batch_size": {"lograndint": [2, 65536]},
+    }
+    folder, spec = sweep(30, space=space)
+    written = names(path for _, path in write_insights(spec, folder.state(), folder.reports))
+    assert written == [f"search_{name}.png" for name in ("contour", "history", "importances", "parallel", "slice")]
+
+
 def test_nothing_ended_nothing_written(sweep):
     folder, spec = sweep(0)
     assert write_insights(spec, folder.state(), folder.reports) == []

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsg.study.space import parse_domain
+from fsg.study.domains import parse_domain
 from fsg.tune.bandit import UpperConfidence
 from fsg.tune.populations import Member, Perturb, changes
 
