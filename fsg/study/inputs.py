@@ -1,29 +1,53 @@
-"""What the trials of a study read: their data sets, known before the first of them runs."""
+"""What the trials of a study read: their data sets, known before the first of them runs.
+
+Proof: ``tests/study/test_inputs.py``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from fsg.config import DataConfig
+from fsg.errors import ConfigError
 from fsg.files import user_path
 from fsg.study.design import arms_of
+from fsg.study.space import trial_at
 from fsg.study.spec import AblationSpec, SweepSpec
+from fsg.study.tuned import arm_sweeps
 
 SHIPPED = ("digits", "synthetic")  # come with the packages: always there
+_NAMING = ("data", "data.name", "data.root", "data.download")  # the paths that decide which data set is loaded
 
 
 def data_of(spec: AblationSpec | SweepSpec) -> list[DataConfig]:
     """Each data set that the trials load and that could be missing, once, its root as seen from this working directory.
 
-    Of a sweep: what its first point loads.
+    Of a sweep, and of the searches of a study that tunes its arms: what any of its points may load.
     """
     if isinstance(spec, SweepSpec):
-        first = {path: domain.extremes[0] for path, domain in spec.space.domains.items()}
-        configs = [spec.space.resolve(spec.base, first)]
+        configs = list(_searched(spec))
+    elif spec.retune is not None:
+        configs = [data for sweep in arm_sweeps(spec).values() for data in _searched(sweep)]
     else:
-        configs = list(arms_of(spec).values())
-    found = dict.fromkeys(config.data for config in configs if config.data.name not in SHIPPED)
+        configs = [config.data for config in arms_of(spec).values()]
+    found = dict.fromkeys(data for data in configs if data.name not in SHIPPED)
     return [data.model_copy(update={"root": str(absolute_root(data))}) for data in found]
+
+
+def _searched(spec: SweepSpec) -> Iterator[DataConfig]:
+    """Each data set of a search once, to be downloaded if any point asks for that."""
+    found: dict[tuple[str, str | None], DataConfig] = {}
+    for settings in spec.space.corners(_NAMING):
+        own = {path: value for path, value in settings.items() if path == "data" or path.startswith("data.")}
+        try:
+            data = trial_at(spec.base, own).data
+        except ConfigError:
+            continue  # a combination that no point has: the space was checked
+        known = found.setdefault((data.name, data.root), data)
+        if data.download and not known.download:
+            found[data.name, data.root] = data
+    yield from found.values()
 
 
 def absolute_root(data: DataConfig) -> Path:
