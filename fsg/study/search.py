@@ -21,7 +21,7 @@ from fsg.scalars import Plain, holds, types_at
 from fsg.study.constraints import Constraint, equated, parse_constraint, values_of
 from fsg.study.domains import Scalar
 from fsg.study.population import is_population, population_problems
-from fsg.study.space import Space
+from fsg.study.space import Space, value_at
 from fsg.yaml_source import Location, field_names
 
 if TYPE_CHECKING:
@@ -390,7 +390,7 @@ def start_point(spec: SweepSpec, start: StartPoint) -> dict[str, Scalar]:
             raise StartError(
                 path, f'"{path}" {why}.{did_you_mean_path(path, space.paths)} Searched: {", ".join(space.paths)}.'
             )
-    usual = space.point_of(spec.base.model_dump())
+    usual = spec.base.model_dump()
     found: dict[str, Scalar] = {}
     values: dict[str, Scalar] = {}
     for path in space.order:
@@ -399,13 +399,13 @@ def start_point(spec: SweepSpec, start: StartPoint) -> dict[str, Scalar]:
             if path in given:
                 raise StartError(path, f'"{path}" is given, but its condition does not hold at this point; remove it.')
             continue
-        if domain.kind == "fixed":
+        if not domain.searched:
             values[path] = domain.choices[0]
             continue
-        if path not in given and path not in usual:
-            raise StartError(path, f'"{path}" has no value, and the base has none inside its domain; give it one.')
-        value = given.get(path, usual.get(path))
+        value = given[path] if path in given else value_at(usual, path)
         if not domain.holds(value):
+            if path not in given:
+                raise StartError(path, f'"{path}" has no value, and the base has none inside its domain; give it one.')
             raise StartError(path, f'"{path}" is {value!r}, outside {domain.as_written()}.')
         found[path] = values[path] = value
     return found

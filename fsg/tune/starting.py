@@ -13,7 +13,6 @@ from typing import Any
 from fsg.config import TrialConfig, canonical_json
 from fsg.errors import ConfigError, StudyError
 from fsg.files import write_atomically
-from fsg.study.constraints import values_of
 from fsg.study.folder import StudyFolder, find_study
 from fsg.study.search import StartError, StartPoint, constraints_of, feasible, start_point
 from fsg.study.spec import SweepSpec
@@ -81,8 +80,6 @@ def _usable(spec: SweepSpec, configs: list[dict[str, Any]]) -> Iterator[str]:
 
 def _inside(spec: SweepSpec, config: dict[str, Any]) -> dict[str, Any]:
     """The values of the searched paths; StartError where one that the trial has is outside its domain."""
-    point = spec.space.point_of(config)
-    for path, value in values_of(config, {}, spec.space.paths).items():
-        if path not in point and not spec.space.root[path].when:
-            raise StartError(path, f'"{path}" is {value!r}, outside its domain.')
-    return point
+    for path, value in spec.space.outside(config).items():
+        raise StartError(path, f'"{path}" is {value!r}, outside its domain.')
+    return spec.space.point_of(config)

@@ -54,6 +54,12 @@ def test_a_start_point_takes_from_the_base_what_it_does_not_name(whole):
     }
 
 
+def test_a_start_point_in_another_branch_than_the_base_takes_what_the_base_has_there(files):
+    spec = files.load(WHOLE, ("base: {epochs: 9}", "base: {epochs: 9, gradient: {slow_net: fir, slow: {d_state: 2}}}"),
+                      ("gradient.slow_net: fir}", "gradient.slow_net: mamba}"))  # fmt: skip
+    assert start_point(spec, spec.start_from[0])["gradient.slow.d_state"] == 2
+
+
 def test_several_objectives_have_a_sampler_that_knows_them(files, sweep_text):
     changes = [
         ("scheduler: {name: asha, grace_epochs: 2}", ""),

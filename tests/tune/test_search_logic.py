@@ -241,6 +241,15 @@ def test_points_of_an_earlier_study_outside_this_space_are_passed_over(tmp_path)
     assert later.records[0].config["gradient"]["beta"] <= 0.4
 
 
+def test_points_of_an_earlier_study_outside_a_conditional_domain_are_passed_over(tmp_path):
+    branch = {"gradient.hgs": {"choice": [True]}, "gradient.beta": SWEEP["space"]["gradient.beta"]}
+    Run(tmp_path, SWEEP | {"name": "earlier", "space": branch}).go()
+    narrow = branch | {"gradient.beta": {"uniform": [0.0, 0.4], "when": {"gradient.hgs": True}}}
+    base = {"epochs": 4, "gradient": {"beta": 0.01}}
+    later = Run(tmp_path, SWEEP | {"base": base, "space": narrow, "start_from": [{"study": "earlier", "best": 1}]}).go()
+    assert 0.3 < later.records[0].config["gradient"]["beta"] <= 0.4, "the best of those inside, and not the base's"
+
+
 @pytest.mark.parametrize(
     ("start", "space", "message"),
     [
