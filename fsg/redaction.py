@@ -35,8 +35,9 @@ def is_secret(name: str) -> bool:
 def has_password(address: str) -> bool:
     """Whether an address holds a password in clear; ``${NAME}``, which is read from the environment, is none."""
     login = _LOGIN.search(address)
-    password = login[0].partition(":")[2].removesuffix("@") if login else ""
-    return bool(password) and not re.fullmatch(r"\$\{\w+\}", password)
+    found = [login[0].partition(":")[2].removesuffix("@")] if login else []
+    found += [item[0].partition("=")[2] for item in _QUERY.finditer(address)]
+    return any(secret and not re.fullmatch(r"\$\{\w+\}", secret) for secret in found)
 
 
 def _secrets() -> list[str]:

@@ -43,6 +43,8 @@ def test_value_of_a_secret_variable_shows_nowhere(monkeypatch):
         ("postgresql://me@db/x", False),
         ("postgresql://db/x", False),
         ("postgresql://me:pw${X}@db/x", True),
+        ("postgresql://db/x?user=me&password=pw", True),
+        ("postgresql://db/x?user=me&password=${PASSWORD}", False),
     ],
 )
 def test_a_password_written_into_an_address_is_told_from_one_read_from_the_environment(address, found):

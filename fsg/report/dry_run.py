@@ -15,7 +15,7 @@ from fsg.report.plain import add_row
 from fsg.report.progress import clock
 from fsg.study.design import aliases, arms_of, left_out
 from fsg.study.population import Pb2, Pbt
-from fsg.study.search import constraints_of, describe_budget, drawn
+from fsg.study.search import constraints_of, describe_budget, drawn, require
 from fsg.study.space import describe
 from fsg.study.spec import AblationSpec, SweepSpec
 from fsg.tune.devices import OF_CLUSTER
@@ -38,6 +38,8 @@ def describe_plan(spec: AblationSpec | SweepSpec, resources: Resources) -> Rende
 
     A sweep's trials are as long as PROBED of them, drawn at random from its space, are on average.
     """
+    if isinstance(spec, SweepSpec):
+        require(spec.search)
     import torch
     from rich.console import Group
     from rich.table import Table

@@ -6,6 +6,7 @@ Proof: ``tests/study/test_search.py``.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import random
 import re
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from fsg.config import ByPath, Section, TrialConfig, read_at
-from fsg.errors import ConfigError
+from fsg.database import sqlalchemy_address, with_environment
+from fsg.errors import BackendUnavailable, ConfigError, FsgError
 from fsg.nearest import did_you_mean, did_you_mean_path
 from fsg.redaction import has_password
 from fsg.scalars import Plain, holds, types_at
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 BITS = "bits"  # an objective that is no metric: bits per quantised weight
 CONDITIONAL_SAMPLERS = ("tpe", "random", "grid", "curves", "auto")
+# Optuna imports cmaes from there, and searches the acquisition of a Gaussian process from several starts at once by greenlet:
+# without it one after the other, which takes twice as long and rounds to other proposals.
+SAMPLER_NEEDS = {"cmaes": "cmaes", "gp": "greenlet"}
 SEVERAL_OBJECTIVES = ("tpe", "gp", "nsga2", "random", "qmc", "grid", "auto")
 CURVES_MOST_PATHS, CURVES_MOST_TRIALS = 16, 300
 _FEASIBLE_DRAWS = 2_000
@@ -181,6 +186,26 @@ def problems(spec: SweepSpec, metrics: tuple[str, ...]) -> Iterator[Problem]:
     yield from found
     if not found:
         yield from _start_problems(spec)
+
+
+def require(search: SearchSpec) -> None:
+    """BackendUnavailable or ConfigError where the sampler's package or the database's driver is missing on this machine."""
+    package = SAMPLER_NEEDS.get(search.sampler)
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise BackendUnavailable(
+            f"search.sampler: {search.sampler} needs the package {package}, which is not installed: pip install {package}."
+        )
+    database_of(search)
+
+
+def database_of(search: SearchSpec) -> str | None:
+    """The database that remembers the points, as SQLAlchemy opens it; None for the journal in the study's folder."""
+    if search.storage is None:
+        return None
+    try:
+        return sqlalchemy_address(with_environment(search.storage))
+    except FsgError as error:
+        raise type(error)(f"search.storage: {error}") from None
 
 
 def longest(spec: SweepSpec) -> int:

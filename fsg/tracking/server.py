@@ -20,9 +20,10 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from types import TracebackType
 
+from fsg.database import sqlite_path
 from fsg.errors import BackendUnavailable, StudyError
 from fsg.redaction import redact
-from fsg.tracking.store import QUIET, is_server, sqlite_path
+from fsg.tracking.store import QUIET, is_server, store_address
 
 HOST = "127.0.0.1"
 # The child that starts the server holds one end of a pipe and ends the whole group when the other end closes: then we are
@@ -86,15 +87,16 @@ class TrackingServer:
 def serve(tracking_uri: str, port: int | None = None, timeout: float = START_SECONDS) -> TrackingServer:
     """Start MLflow's server on the store at ``tracking_uri`` and wait until it answers; an http address is used as it is.
 
-    ``port`` None takes a free one. StudyError when the store does not exist, BackendUnavailable when the port is taken
-    or the server does not come up within ``timeout`` seconds.
+    ``port`` None takes a free one. StudyError when the store does not exist, BackendUnavailable when the port is taken or
+    the server does not come up within ``timeout`` seconds.
     """
     if is_server(tracking_uri):
         return TrackingServer(_without_login(tracking_uri))
     path = sqlite_path(tracking_uri)
     if path is not None and not path.exists():
         raise StudyError(f"{path}: no MLflow store yet. Run a study first, or make it again with: fsg sync STUDY")
-    environment = {"MLFLOW_BACKEND_STORE_URI": tracking_uri if path is None else f"sqlite:///{path}"}
+    address = store_address(tracking_uri)
+    environment = {"MLFLOW_BACKEND_STORE_URI": address}
     if path is not None:
         environment["MLFLOW_ARTIFACTS_DESTINATION"] = str(path.parent / "mlartifacts")
     return launch(HOST, port, ["--workers", "1"], environment, timeout)

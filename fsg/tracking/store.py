@@ -15,10 +15,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
+from fsg.database import sqlalchemy_address, sqlite_path
 from fsg.errors import BackendUnavailable, FsgError
-from fsg.files import user_path
 from fsg.redaction import redact
 
 if TYPE_CHECKING:
@@ -43,13 +42,13 @@ _CREATE = "import sys, mlflow; mlflow.MlflowClient(sys.argv[1]).search_experimen
 def open_client(tracking_uri: str) -> MlflowClient:
     """A client of the store at ``tracking_uri``; a SQLite file that does not exist yet is made, with its schema."""
     quieten()
-    path = sqlite_path(tracking_uri)
+    address = store_address(tracking_uri)
+    path = sqlite_path(address)
     if path is not None:
         _create_sqlite(path)
-        tracking_uri = f"sqlite:///{path}"
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri)
+    return MlflowClient(address)
 
 
 def quieten() -> None:
@@ -64,22 +63,28 @@ def quieten() -> None:
         logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
 
 
-def sqlite_path(tracking_uri: str) -> Path | None:
-    """The file of a ``sqlite:///`` address as an absolute path, or None for any other store."""
-    if not tracking_uri.startswith("sqlite:///"):
-        return None
-    return user_path(unquote(tracking_uri.removeprefix("sqlite:///").partition("?")[0])).absolute()
+def is_server(tracking_uri: str) -> bool:
+    """Whether the address is that of a running MLflow server, which opens its store itself."""
+    return tracking_uri.startswith(("http://", "https://", "databricks"))
+
+
+def store_address(tracking_uri: str) -> str:
+    """What MLflow is given for an address that a person wrote: a server's as it is, a database's with its driver named.
+
+    ConfigError or BackendUnavailable for a database that cannot be used.
+    """
+    if is_server(tracking_uri):
+        return tracking_uri
+    path = sqlite_path(tracking_uri)
+    if path is not None:
+        return f"sqlite:///{path}"  # a query after it would be part of the name to MLflow
+    return sqlalchemy_address(tracking_uri)
 
 
 def artifact_location(tracking_uri: str, folder: str) -> str | None:
     """Where a new experiment keeps its files: beside a SQLite file; anywhere else, where its server says (None)."""
     path = sqlite_path(tracking_uri)
     return None if path is None else (path.parent / "mlartifacts" / folder).as_uri()
-
-
-def is_server(tracking_uri: str) -> bool:
-    """Whether the address is that of a running MLflow server."""
-    return tracking_uri.startswith(("http://", "https://"))
 
 
 def every_run(client: MlflowClient, experiments: Sequence[str], query: str) -> list[Any]:

@@ -17,11 +17,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from fsg.database import sqlalchemy_address, sqlite_path
 from fsg.errors import BackendUnavailable, ConfigError
 from fsg.files import user_address, user_path
 from fsg.redaction import redact
 from fsg.tracking.server import START_SECONDS, TrackingServer, launch
-from fsg.tracking.store import sqlite_path
 from fsg.yaml_source import read_yaml, validated
 
 ADMIN_PASSWORD = "MLFLOW_AUTH_ADMIN_PASSWORD"
@@ -111,7 +111,7 @@ def serve_team(team: TeamServer, timeout: float = START_SECONDS) -> TrackingServ
     missing = [f"{name} ({NEEDS[name]})" for name in team.needs if importlib.util.find_spec(name) is None]
     if missing:
         raise BackendUnavailable(f'The server needs {", ".join(missing)}: pip install "fsg[server]"')
-    store, path = team.store.replace("postgresql:", "postgresql+psycopg2:", 1), sqlite_path(team.store)
+    store, path = sqlalchemy_address(team.store), sqlite_path(team.store)
     users = store if path is None else f"sqlite:///{path.with_name(path.stem + '-users.db')}"
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)

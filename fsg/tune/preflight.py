@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from fsg.errors import BackendUnavailable
 from fsg.study.design import arms_of
 from fsg.study.inputs import data_of
+from fsg.study.search import require
 from fsg.study.spec import AblationSpec, SweepSpec
 from fsg.tune.cluster import grown, joined
 from fsg.tune.nodes import refuse_unfit_nodes, write_problem
@@ -27,8 +28,10 @@ def fit(spec: AblationSpec | SweepSpec, resources: Resources, storage: Path) -> 
     """Joined to the cluster that ``resources`` names, if it names one, while the context lasts.
 
     BackendUnavailable, a line a problem, where a GPU is asked for and there is none, the storage is full, a node is unfit;
-    DataError where data are missing.
+    DataError where data are missing; what the search needs and has not (``fsg.study.search.require``).
     """
+    if isinstance(spec, SweepSpec):
+        require(spec.search)
     cuda = asks_for_cuda(spec)
     if resources.address is None:
         _refuse(gpu_problem(cuda, resources.gpus_per_trial, _gpus_here(cuda, resources)))

@@ -8,7 +8,6 @@ restart. (Ray's own OptunaSearch tells a stopped trial as COMPLETE with its trun
 from __future__ import annotations
 
 import logging
-import os
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,8 +23,8 @@ from optuna.study import StudyDirection
 from optuna.trial import Trial, TrialState
 
 from fsg.errors import BackendUnavailable, ConfigError
-from fsg.files import user_address
 from fsg.formats import FIRST, FORMAT, FORMAT_KEY, format_of
+from fsg.redaction import redact
 from fsg.study.domains import Domain
 from fsg.study.space import Space
 from fsg.tune.curve_sampler import CurveSampler
@@ -64,7 +63,7 @@ class Outcome:
 def make_sampler(name: str, seed: int, space: Space, longest: int = 1) -> BaseSampler:
     """The sampler of that name (not ``auto``). A grid is gone through by ``Proposals``: here it is a random one.
 
-    ``longest``: epochs of the longest trial. BackendUnavailable if the sampler needs a package that is not installed.
+    ``longest``: epochs of the longest trial. Its package must be installed (``fsg.study.search.require``).
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -77,7 +76,6 @@ def make_sampler(name: str, seed: int, space: Space, longest: int = 1) -> BaseSa
             case "gp":
                 return GPSampler(seed=seed, warn_independent_sampling=False)
             case "cmaes":
-                _need("cmaes", name)
                 return CmaEsSampler(seed=seed, warn_independent_sampling=False)
             case "qmc":
                 return QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
@@ -351,25 +349,15 @@ def _quietly_open(
     directions: list[Direction] = ["maximize" if mode == "max" else "minimize" for mode in modes]
     if storage is None:
         return optuna.create_study(sampler=sampler, directions=directions)
-    memory = user_address(os.path.expandvars(storage)) if isinstance(storage, str) else storage
     try:
         return optuna.create_study(
-            storage=memory, study_name=name, sampler=sampler, directions=directions, load_if_exists=True
+            storage=storage, study_name=name, sampler=sampler, directions=directions, load_if_exists=True
         )
     except Exception as error:
         if not isinstance(storage, str):
             raise
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BackendUnavailable(
-            f"search.storage: {storage} cannot be used ({first}). Check the address and that its driver is installed, "
+            f"search.storage: {redact(storage)} cannot be used ({first}). Check the address, "
             "or leave search.storage out for a journal in the study's folder."
         ) from None
-
-
-def _need(package: str, sampler: str) -> None:
-    import importlib.util
-
-    if importlib.util.find_spec(package) is None:
-        raise BackendUnavailable(
-            f"search.sampler: {sampler} needs the package {package}, which is not installed: pip install {package}."
-        )

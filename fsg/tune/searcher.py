@@ -14,7 +14,7 @@ from fsg.files import user_path
 from fsg.study.design import PlannedTrial
 from fsg.study.folder import StudyFolder
 from fsg.study.ledger import Ledger, TrialRecord
-from fsg.study.search import longest, sampler_of
+from fsg.study.search import database_of, longest, require, sampler_of
 from fsg.study.spec import SweepSpec
 from fsg.tune.budget import FollowingMeter, Meter, reached
 from fsg.tune.configurations import Configuration, configuration, following, group, outcome, recalled
@@ -245,6 +245,7 @@ def with_absolute_paths(config: TrialConfig) -> TrialConfig:
 
 def _proposals(folder: StudyFolder, spec: SweepSpec, begun: int, room: Room | None) -> Proposals:
     search = spec.search
+    require(search)
     header = folder.state().header
     sampler = sampler_of(spec)
     # A sampler that is made again must not repeat its first points; a Sobol sequence remembers where it stood, by its seed.
@@ -253,7 +254,7 @@ def _proposals(folder: StudyFolder, spec: SweepSpec, begun: int, room: Room | No
     return Proposals(
         spec.space,
         make_sampler(sampler, seed, spec.space, longest(spec)),
-        search.storage or folder.search / "optuna.journal",
+        database_of(search) or folder.search / "optuna.journal",
         spec.metric.name,
         spec.metric.mode,
         key_of=lambda point: configuration(spec, point).key,

@@ -2,7 +2,20 @@
 
 import pytest
 
-from fsg.study.search import Hyperband, Median, constraints_of, longest, sampler_of, seconds, start_point
+from fsg.errors import BackendUnavailable, ConfigError
+from fsg.study.search import (
+    SAMPLER_NEEDS,
+    Hyperband,
+    Median,
+    SearchSpec,
+    constraints_of,
+    database_of,
+    longest,
+    require,
+    sampler_of,
+    seconds,
+    start_point,
+)
 from fsg.study.spec import load_study, to_yaml
 
 WHOLE = """\
@@ -205,3 +218,27 @@ def test_auto_is_the_model_of_curves_where_the_search_is_small(files, changes, s
     """Not where a constraint is on a metric, of which it knows nothing."""
     small = WHOLE.replace("  - step_ms < 50\n", "")
     assert sampler_of(files.load(small, *changes)) == sampler
+
+
+@pytest.mark.parametrize("sampler", SAMPLER_NEEDS)
+def test_a_sampler_whose_package_is_missing_says_which(sampler, monkeypatch):
+    require(SearchSpec(sampler=sampler, trials=1))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        BackendUnavailable, match=f"sampler: {sampler} needs the package {SAMPLER_NEEDS[sampler]}, which"
+    ):
+        require(SearchSpec(sampler=sampler, trials=1))
+
+
+def test_the_database_of_a_search_is_read_in_one_place_and_refused_by_its_key(monkeypatch):
+    monkeypatch.setenv("DB_PASSWORD", "pw")
+    monkeypatch.delenv("NOT_SET", raising=False)
+    assert database_of(SearchSpec(trials=1)) is None
+    search = SearchSpec(trials=1, storage="postgresql://me:${DB_PASSWORD}@db/x")
+    assert database_of(search) == "postgresql+psycopg2://me:pw@db/x"
+    for storage, said in [
+        ("postgresql://me:${NOT_SET}@db/x", r"^search\.storage: .* no variable NOT_SET"),
+        ("carrier://db/x", r"^search\.storage: carrier://db/x is no address of a database"),
+    ]:
+        with pytest.raises(ConfigError, match=said):
+            require(SearchSpec(trials=1, storage=storage))

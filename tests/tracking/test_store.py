@@ -4,13 +4,11 @@ import logging
 import subprocess
 import sys
 
-from fsg.tracking.store import artifact_location, sqlite_path
+from fsg.tracking.store import artifact_location
 from fsg.tracking.view import rounded
 
 
-def test_sqlite_address_names_a_file_and_artifacts_stand_beside_it(tmp_path):
-    assert sqlite_path(f"sqlite:///{tmp_path}/a%20b.db") == tmp_path / "a b.db"
-    assert sqlite_path("http://host") is None
+def test_artifacts_stand_beside_a_sqlite_file(tmp_path):
     assert artifact_location(f"sqlite:///{tmp_path}/m.db", "study") == (tmp_path / "mlartifacts/study").as_uri()
     assert artifact_location("http://host", "study") is None
 

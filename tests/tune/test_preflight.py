@@ -1,10 +1,15 @@
 """What a study asks of GPUs, held against what there is. Real machines and clusters: tests/cli, tests/clusters."""
 
+import importlib.util
+
 import pytest
 import yaml
 
+from fsg.errors import FsgError
+from fsg.report.dry_run import describe_plan
 from fsg.study.spec import load_study
-from fsg.tune.preflight import asks_for_cuda, gpu_problem
+from fsg.tune.preflight import asks_for_cuda, fit, gpu_problem
+from fsg.tune.runner import Resources
 
 ABLATION = {
     "name": "small", "seeds": [0], "metric": {"name": "val_accuracy", "mode": "max"}, "analysis": {"interval": None},
@@ -49,3 +54,24 @@ def test_the_part_of_a_study_that_asks_for_cuda_is_named(loaded):
 def test_trials_that_would_find_no_gpu_are_told_from_those_that_would(asked, said):
     problem = gpu_problem(*asked)
     assert (problem is None) if said is None else problem.startswith(said)
+
+
+@pytest.mark.parametrize(
+    "look", [fit, lambda spec, resources, _: describe_plan(spec, resources)], ids=["run", "dry run"]
+)
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        ({"storage": "postgresql://me:${FSG_NOT_SET}@db/x"}, "search.storage: .* no variable FSG_NOT_SET"),
+        ({"storage": "oracle+cx_oracle://db/x"}, "search.storage: .* needs the Python package cx_Oracle"),
+        ({"sampler": "gp"}, "search.sampler: gp needs the package greenlet"),
+    ],
+)
+def test_a_search_that_lacks_something_here_is_refused_by_run_and_dry_run(
+    look, search, said, loaded, tmp_path, monkeypatch
+):
+    real = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *a: None if name == "greenlet" else real(name, *a))
+    spec = loaded(SWEEP | {"base": {"epochs": 2}, "search": {"trials": 3} | search})
+    with pytest.raises(FsgError, match=said), look(spec, Resources(), tmp_path):
+        pass
