@@ -73,7 +73,7 @@ def write_atomically(path: str | Path, data: bytes) -> None:
 def keep_aside(path: str | Path, why: str, data: bytes) -> Path:
     """Keep ``data`` beside ``path`` as ``<name>.<why>-<n>``, on disk when this returns; nothing is replaced."""
     path = Path(path)
-    aside = _free_name(path, why)
+    aside = free_name(path, why)
     write_atomically(aside, data)
     return aside
 
@@ -81,12 +81,13 @@ def keep_aside(path: str | Path, why: str, data: bytes) -> Path:
 def set_aside(path: str | Path, why: str) -> Path:
     """Rename ``path`` to ``<name>.<why>-<n>``; nothing is replaced."""
     path = Path(path)
-    aside = path.rename(_free_name(path, why))
+    aside = path.rename(free_name(path, why))
     sync_folder(path.parent)
     return aside
 
 
-def _free_name(path: Path, why: str) -> Path:
+def free_name(path: Path, why: str) -> Path:
+    """``<name>.<why>-<n>`` beside ``path``, with the first n from 1 on that is not there yet."""
     number = 1
     while (aside := path.with_name(f"{path.name}.{why}-{number}")).exists():
         number += 1

@@ -42,6 +42,13 @@ Storage = Annotated[
 Tracking = Annotated[
     str | None, typer.Option(help=f"MLflow store or server. Default: $MLFLOW_TRACKING_URI, else {DEFAULT_TRACKING}.")
 ]
+UpgradeStore = Annotated[
+    bool,
+    typer.Option(
+        "--upgrade-store",
+        help="Convert an MLflow store that an older MLflow made, after a backup beside it; the older one cannot read it then.",
+    ),
+]
 Cpus = Annotated[float, typer.Option(min=0.01, help="CPU cores per trial; fractions allowed.")]
 Gpus = Annotated[
     str,
@@ -75,7 +82,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Only the report, once all 
 Json = Annotated[
     bool, typer.Option("--json", help="Nothing but one JSON object a line: each start and end of a trial.")
 ]
-_STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
+_STORES = ("sqlite", "postgres", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 
 
 def resources_of(cpus: float, gpus: str, address: str | None) -> Resources:
@@ -109,9 +116,13 @@ def absolute_address(uri: str) -> str:
     return sqlite + str(Path(uri.removeprefix(sqlite)).absolute()) if uri.startswith(sqlite) else uri
 
 
-def tracking_of(uri: str | None, study: Path | None = None) -> str:
-    """The MLflow store: as named, or the environment's, or that of the last run of the study in this folder, or the default."""
+def tracking_of(uri: str | None, upgrade_store: bool, study: Path | None = None) -> str:
+    """The MLflow store: as named, or the environment's, or that of the last run of the study in this folder, or the default.
+
+    Refused where MLflow would convert it unasked.
+    """
     from fsg.errors import ConfigError
+    from fsg.tracking.store import make_ready
 
     if study is not None and not uri and not os.environ.get("MLFLOW_TRACKING_URI"):
         from fsg.study.surroundings import surroundings_of
@@ -125,7 +136,13 @@ def tracking_of(uri: str | None, study: Path | None = None) -> str:
             f'{where} is "{redact(named)}", expected a database or a server that MLflow can use, '
             f"as in {DEFAULT_TRACKING} or http://127.0.0.1:5000. MLflow keeps no runs in plain folders any more."
         )
+    make_ready(named, upgrade_store, say_aside)
     return named
+
+
+def say_aside(sentence: str) -> None:
+    """On stderr: --json leaves nothing but JSON on stdout."""
+    typer.echo(sentence, err=True)
 
 
 def console_of(hushed: bool = False) -> Console:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fsg.cli.options import FILE, Storage, Tracking, console_of, tracking_of
+from fsg.cli.options import FILE, Storage, Tracking, UpgradeStore, console_of, say_aside, tracking_of
 from fsg.cli.places import local, open_study
 from fsg.cli.studies import Study, complete, no_study
 from fsg.redaction import redact
@@ -77,6 +77,7 @@ def sync(
     study: Study = None,
     storage: Storage = "studies",
     tracking_uri: Tracking = None,
+    upgrade_store: UpgradeStore = False,
 ) -> None:
     """Bring the copy in MLflow up to date with the ledger, or make it again where it was deleted."""
     if study is None:
@@ -84,7 +85,7 @@ def sync(
     from fsg.report.study_report import make_report
 
     folder = open_study(study, storage)
-    exporter = _exporter(tracking_of(tracking_uri, folder.path), folder)
+    exporter = _exporter(tracking_of(tracking_uri, upgrade_store, folder.path), folder)
     written = _bring_up_to_date(exporter, folder)
     report = make_report(folder.spec(), folder.state())
     exporter.log_report(report.rows, report.markdown, report.write(folder.reports), report.arm_metrics, report.seeds)
@@ -98,6 +99,7 @@ def ui(
     ] = None,
     storage: Storage = "studies",
     tracking_uri: Tracking = None,
+    upgrade_store: UpgradeStore = False,
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port on loopback; a free one if left out.")
     ] = None,
@@ -122,17 +124,17 @@ def ui(
                 f"--server {server} says which store and port; leave STUDY, --tracking-uri and --port out."
             )
         _starting(team.store)
-        _stay(serve_team(team), f"log in as {team.login.admin}; MLflow")
+        _stay(serve_team(team, upgrade_store=upgrade_store, say=say_aside), f"log in as {team.login.admin}; MLflow")
         return
     if study is None:
-        uri = tracking_of(tracking_uri)
+        uri = tracking_of(tracking_uri, upgrade_store)
         _starting(uri)
         from fsg.tracking import serve
 
         _stay(serve(uri, port), "MLflow")
         return
     folder = open_study(study, storage)
-    uri = tracking_of(tracking_uri, folder.path)
+    uri = tracking_of(tracking_uri, upgrade_store, folder.path)
     _starting(uri)
     from fsg.tracking import serve
 

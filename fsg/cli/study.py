@@ -24,6 +24,7 @@ from fsg.cli.options import (
     Set,
     Storage,
     Tracking,
+    UpgradeStore,
     absolute_address,
     console_of,
     output_of,
@@ -50,6 +51,7 @@ def ablate(
     dry_run: DryRun = False,
     storage: Storage = "studies",
     tracking_uri: Tracking = None,
+    upgrade_store: UpgradeStore = False,
     cpus_per_trial: Cpus = 1,
     gpus_per_trial: Gpus = "0",
     address: Address = None,
@@ -60,7 +62,19 @@ def ablate(
 ) -> None:
     """Run an ablation: every arm with every seed, then the comparison table."""
     output, resources = output_of(quiet, json), resources_of(cpus_per_trial, gpus_per_trial, address)
-    _start(spec, "ablation", set_, dry_run, storage, tracking_uri, resources, output, allow_failed, accept_changes)
+    _start(
+        spec,
+        "ablation",
+        set_,
+        dry_run,
+        storage,
+        tracking_uri,
+        upgrade_store,
+        resources,
+        output,
+        allow_failed,
+        accept_changes,
+    )
 
 
 def sweep(
@@ -69,6 +83,7 @@ def sweep(
     dry_run: DryRun = False,
     storage: Storage = "studies",
     tracking_uri: Tracking = None,
+    upgrade_store: UpgradeStore = False,
     cpus_per_trial: Cpus = 1,
     gpus_per_trial: Gpus = "0",
     address: Address = None,
@@ -78,7 +93,7 @@ def sweep(
 ) -> None:
     """Search a space for the best configuration."""
     output, resources = output_of(quiet, json), resources_of(cpus_per_trial, gpus_per_trial, address)
-    _start(spec, "sweep", set_, dry_run, storage, tracking_uri, resources, output, allow_failed)
+    _start(spec, "sweep", set_, dry_run, storage, tracking_uri, upgrade_store, resources, output, allow_failed)
 
 
 def resume(
@@ -88,6 +103,7 @@ def resume(
     ] = None,
     storage: Storage = "studies",
     tracking_uri: Tracking = None,
+    upgrade_store: UpgradeStore = False,
     cpus_per_trial: Cpus = 1,
     gpus_per_trial: Gpus = "0",
     address: Address = None,
@@ -107,7 +123,7 @@ def resume(
     from fsg.tune.preflight import fit
 
     folder.refuse_newer()
-    spec, uri = folder.spec(), tracking_of(tracking_uri and absolute_address(tracking_uri), folder.path)
+    spec, uri = folder.spec(), tracking_of(tracking_uri and absolute_address(tracking_uri), upgrade_store, folder.path)
     folder = _where_it_ran(folder)
     _say_environment(output, uri, tracking_uri is not None, address)
     with fit(spec, resources, folder.path.parent), driving(folder.path, console_of(hushed=output == "json")) as lock:
@@ -134,6 +150,7 @@ def _start(
     dry_run: bool,
     storage: str,
     tracking_uri: str | None,
+    upgrade_store: bool,
     resources: Resources,
     output: Output,
     allow_failed: bool,
@@ -155,6 +172,7 @@ def _start(
         share += [f"--{output}"] if output != "text" else []
         share += [word for setting in settings for word in ("--set", setting)]
         share += ["--allow-failed"] if allow_failed else []
+        share += ["--upgrade-store"] if upgrade_store else []
         submit("sweep" if kind == "sweep" else "ablate", path, spec.name, storage, tracking_uri, share, address)
         return
     if isinstance(spec, AblationSpec):
@@ -164,7 +182,7 @@ def _start(
 
         console_of().print(describe_plan(spec, resources))
         return
-    uri = tracking_of(tracking_uri, local(storage) / spec.name)
+    uri = tracking_of(tracking_uri, upgrade_store, local(storage) / spec.name)
     from fsg.tune.preflight import fit
 
     place = local(storage)

@@ -23,6 +23,7 @@ from types import TracebackType
 from fsg.database import sqlite_path
 from fsg.errors import BackendUnavailable, StudyError
 from fsg.redaction import redact
+from fsg.tracking.schema import refuse_unless_current
 from fsg.tracking.store import QUIET, is_server, store_address
 
 HOST = "127.0.0.1"
@@ -87,8 +88,8 @@ class TrackingServer:
 def serve(tracking_uri: str, port: int | None = None, timeout: float = START_SECONDS) -> TrackingServer:
     """Start MLflow's server on the store at ``tracking_uri`` and wait until it answers; an http address is used as it is.
 
-    ``port`` None takes a free one. StudyError when the store does not exist, BackendUnavailable when the port is taken or
-    the server does not come up within ``timeout`` seconds.
+    ``port`` None takes a free one. StudyError when the store does not exist, BackendUnavailable when MLflow would convert it,
+    the port is taken or the server does not come up within ``timeout`` seconds.
     """
     if is_server(tracking_uri):
         return TrackingServer(_without_login(tracking_uri))
@@ -96,6 +97,7 @@ def serve(tracking_uri: str, port: int | None = None, timeout: float = START_SEC
     if path is not None and not path.exists():
         raise StudyError(f"{path}: no MLflow store yet. Run a study first, or make it again with: fsg sync STUDY")
     address = store_address(tracking_uri)
+    refuse_unless_current(address)
     environment = {"MLFLOW_BACKEND_STORE_URI": address}
     if path is not None:
         environment["MLFLOW_ARTIFACTS_DESTINATION"] = str(path.parent / "mlartifacts")

@@ -12,13 +12,15 @@ import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsg.database import sqlalchemy_address, sqlite_path
 from fsg.errors import BackendUnavailable, FsgError
 from fsg.redaction import redact
+from fsg.tracking.schema import NoAnswer, refuse_unless_current, upgrade
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,9 +42,14 @@ _CREATE = "import sys, mlflow; mlflow.MlflowClient(sys.argv[1]).search_experimen
 
 
 def open_client(tracking_uri: str) -> MlflowClient:
-    """A client of the store at ``tracking_uri``; a SQLite file that does not exist yet is made, with its schema."""
+    """A client of the store at ``tracking_uri``; a SQLite file that does not exist yet is made, with its schema.
+
+    BackendUnavailable for a store that MLflow would convert, or cannot read.
+    """
     quieten()
     address = store_address(tracking_uri)
+    if not is_server(address):
+        refuse_unless_current(address)
     path = sqlite_path(address)
     if path is not None:
         _create_sqlite(path)
@@ -105,6 +112,20 @@ def every_run(client: MlflowClient, experiments: Sequence[str], query: str) -> l
         if not token:
             break
     return list(found.values())
+
+
+def make_ready(tracking_uri: str, upgrade_store: bool, say: Callable[[str], None]) -> None:
+    """Before a command uses a store: convert an older one if the user says so, and refuse what MLflow would convert or not read.
+
+    What was done goes to ``say``. A database that does not answer is no reason to refuse: the ledger keeps what it misses.
+    """
+    address = store_address(tracking_uri)
+    if is_server(address):
+        return
+    with suppress(NoAnswer):
+        if upgrade_store:
+            upgrade(address, say)
+        refuse_unless_current(address)
 
 
 def explain(error: BaseException) -> str:

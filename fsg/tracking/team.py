@@ -11,6 +11,7 @@ import importlib.util
 import os
 import re
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Annotated, Literal
@@ -21,6 +22,7 @@ from fsg.database import sqlalchemy_address, sqlite_path
 from fsg.errors import BackendUnavailable, ConfigError
 from fsg.files import user_address, user_path
 from fsg.redaction import redact
+from fsg.tracking.schema import RUNS, USERS, refuse_unless_current, upgrade
 from fsg.tracking.server import START_SECONDS, TrackingServer, launch
 from fsg.yaml_source import read_yaml, validated
 
@@ -102,11 +104,18 @@ def load_team_server(path: str | Path) -> TeamServer:
     return validated(TeamServer, read_yaml(path))
 
 
-def serve_team(team: TeamServer, timeout: float = START_SECONDS) -> TrackingServer:
+def serve_team(
+    team: TeamServer,
+    timeout: float = START_SECONDS,
+    upgrade_store: bool = False,
+    say: Callable[[str], None] = print,
+) -> TrackingServer:
     """Start the server and wait until it answers.
 
-    ConfigError without a first password, BackendUnavailable where a package is missing, the port is taken or the server
-    does not come up; the end of its log is shown without passwords.
+    Databases of an older MLflow are converted if ``upgrade_store`` says so; what is done goes to ``say``.
+
+    ConfigError without a first password, BackendUnavailable where a package is missing, MLflow would convert a database, the
+    port is taken or the server does not come up; the end of its log is shown without passwords.
     """
     missing = [f"{name} ({NEEDS[name]})" for name in team.needs if importlib.util.find_spec(name) is None]
     if missing:
@@ -119,6 +128,10 @@ def serve_team(team: TeamServer, timeout: float = START_SECONDS) -> TrackingServ
             raise ConfigError(
                 f"${ADMIN_PASSWORD} is not set: the first start makes the user {team.login.admin} with that password."
             )
+    for address, migrations in ((store, RUNS), (users, USERS)):
+        if upgrade_store:
+            upgrade(address, say, migrations)
+        refuse_unless_current(address, migrations)
     with NamedTemporaryFile("w", prefix="fsg-mlflow-", suffix=".ini", delete=False) as login:  # mode 0600
         login.write(
             "; Users live beside the runs: in a file of their own, or in the same database.\n"

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from cli_texts import ABLATION
 from command_line import run_main
 
 
@@ -51,3 +52,25 @@ def nothing_starts(monkeypatch):
     monkeypatch.setattr("fsg.tune.runner.run_study", started)
     monkeypatch.setattr("fsg.tracking.FollowingExporter", started)
     monkeypatch.setattr("fsg.train.Trainer", started)
+
+
+@pytest.fixture
+def half_done(tmp_path):
+    """A study, "small", whose first trial has trained for an epoch."""
+    from fsg.study.design import plan
+    from fsg.study.folder import StudyFolder
+    from fsg.study.header import begin
+    from fsg.study.ledger import Ledger
+    from fsg.study.spec import load_study
+
+    (tmp_path / "study.yaml").write_text(ABLATION)
+    spec = load_study(tmp_path / "study.yaml")
+    folder = StudyFolder.create_or_open(spec, tmp_path / "studies")
+    ledger = Ledger(folder.ledger_path)
+    begin(ledger, spec)
+    first, *_ = planned = plan(spec)
+    ledger.append_all(("planned", trial.event()) for trial in planned)
+    ledger.append("started", key=first.key, attempt=1, node="here", device="cpu")
+    ledger.append("epoch", key=first.key, metrics={"epoch": 1, "val_accuracy": 50.0})
+    ledger.close()
+    return folder

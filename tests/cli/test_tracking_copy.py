@@ -5,39 +5,18 @@ import subprocess
 import sys
 
 import pytest
-from cli_texts import ABLATION
 from command_line import python_environment
 
-from fsg.study.design import plan
-from fsg.study.folder import StudyFolder
-from fsg.study.header import begin
-from fsg.study.ledger import Ledger
 from fsg.study.lock import StudyLock
-from fsg.study.spec import load_study
 from fsg.tracking.store import open_client
 
+pytestmark = pytest.mark.usefixtures("with_store")
 DRIVER_THAT_IS_KILLED = """
 import os, sys
 from fsg.study.lock import StudyLock
 with StudyLock(sys.argv[1]):
     os.kill(os.getpid(), 9)
 """
-
-
-@pytest.fixture
-def half_done(tmp_path, with_store):
-    """A study whose first trial has trained for an epoch."""
-    (tmp_path / "study.yaml").write_text(ABLATION)
-    spec = load_study(tmp_path / "study.yaml")
-    folder = StudyFolder.create_or_open(spec, tmp_path / "studies")
-    ledger = Ledger(folder.ledger_path)
-    begin(ledger, spec)
-    first, *_ = planned = plan(spec)
-    ledger.append_all(("planned", trial.event()) for trial in planned)
-    ledger.append("started", key=first.key, attempt=1, node="here", device="cpu")
-    ledger.append("epoch", key=first.key, metrics={"epoch": 1, "val_accuracy": 50.0})
-    ledger.close()
-    return folder
 
 
 @pytest.fixture

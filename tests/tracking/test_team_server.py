@@ -2,14 +2,8 @@
 
 import base64
 import os
-import pwd
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -18,13 +12,13 @@ import psutil
 import pytest
 import yaml
 from fake_studies import runs_of, study
+from real_servers import ADMIN, DATABASE, KEY, free_port
 
 from fsg.errors import BackendUnavailable, ConfigError, FsgError
 from fsg.tracking import Exporter, FollowingExporter
 from fsg.tracking.store import open_client
 from fsg.tracking.team import load_team_server, serve_team
 
-ADMIN, DATABASE, KEY = "the-admins-password-1", "the-databases-password-2", "the-stores-key-3"
 SECRETS = (ADMIN, DATABASE, KEY)
 SHIPPED = sorted((Path(__file__).parents[2] / "clusters").glob("mlflow-*.yaml"))
 SQLITE = {"store": "sqlite:////tmp/mlflow.db", "artifacts": "/tmp/artifacts"}
@@ -34,12 +28,6 @@ def described(folder, **fields):
     file = folder / "server.yaml"
     file.write_text(yaml.safe_dump(SQLITE | fields))
     return file
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 # The file --------------------------------------------------------------------------------------------------------------
@@ -93,63 +81,6 @@ def test_the_first_start_wants_a_password_for_the_administrator(tmp_path, monkey
 
 
 # Real servers ----------------------------------------------------------------------------------------------------------
-@pytest.fixture(scope="module")
-def environment():
-    """Secrets as a user would set them, gone after this module."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_AUTH_ADMIN_PASSWORD", ADMIN)
-        patch.setenv("AWS_ACCESS_KEY_ID", "writer")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", KEY)
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        yield patch
-
-
-@pytest.fixture(scope="module")
-def postgres(environment):
-    """The address, without its password, of an empty database of a PostgreSQL of our own."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    programs = found[-1].parent if found else Path(shutil.which("pg_ctl") or "/none/pg_ctl").resolve().parent
-    if not (programs / "initdb").exists() or not (programs / "postgres").exists():
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    user = {}
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        try:
-            account = pwd.getpwnam("postgres")
-        except KeyError:
-            pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
-        user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-    folder = Path(tempfile.mkdtemp(prefix="fsg-postgres-"))
-    (folder / "password").write_text(DATABASE)
-    if user:
-        for path in (folder, folder / "password"):
-            os.chown(path, user["user"], user["group"])
-    port = free_port()
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder, **user}
-    made = [programs / "initdb", "-D", folder / "data", "-U", "fsg", "-A", "scram-sha-256", "-E", "UTF8", "--no-sync"]
-    subprocess.run([*made, f"--pwfile={folder / 'password'}"], check=True, **quiet)
-    settings = [f"unix_socket_directories={folder}", "listen_addresses=127.0.0.1", f"port={port}", "fsync=off"]
-    options = [word for setting in settings for word in ("-c", setting)]
-    running = subprocess.Popen([programs / "postgres", "-D", folder / "data", *options], **quiet)
-    environment.setenv("PGPASSWORD", DATABASE)
-    try:
-        import psycopg2
-
-        end = time.monotonic() + 30
-        while True:
-            try:
-                psycopg2.connect(host="127.0.0.1", port=port, user="fsg", dbname="postgres").close()
-                break
-            except psycopg2.OperationalError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.1)
-        yield f"postgresql://fsg@127.0.0.1:{port}/postgres"
-    finally:
-        running.send_signal(signal.SIGINT)  # at once: SIGTERM would wait for whoever is connected
-        running.wait(30)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 @pytest.fixture(scope="module")
 def bucket(environment):
     """An S3 store on loopback: (its address, a client of it), with the bucket "runs"."""
