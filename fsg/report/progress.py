@@ -129,7 +129,7 @@ class Progress:
             counts["retried"] = self.retried
             running = [f"{self._label(key)} {epoch}/{self.epochs_per_trial}" for key, epoch in self.running.items()]
         waiting = max(0, self.trials - self.done - len(running))
-        coming = f"no more: {self.stopped}" if self.stopped else f"{'at most ' * self.at_most}{waiting} left"
+        coming = "none to come" if self.stopped else f"{'at most ' * self.at_most}{waiting} left"
         elapsed, left = time.monotonic() - self._began, self.seconds_left()
         ended = "".join(f" · {n} {name}" for name, n in counts.items() if n)
         lines = [

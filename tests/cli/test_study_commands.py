@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from command_line import run_main
 from fsg.study.folder import StudyFolder
 
 MINUTES_APART = 60_000
+QUESTION = "Is beta in [0, 1] better than [/0, 2] :smile: <b>?"  # rich would take the second for the end of a style
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +21,7 @@ def ablated(tmp_path_factory, shared_ray, migrated_store):
     """A folder after ``fsg ablate study.yaml``: (folder, what was said)."""
     folder = tmp_path_factory.mktemp("ablated")
     shutil.copy(migrated_store, folder / "mlflow.db")
-    (folder / "study.yaml").write_text(ABLATION)
+    (folder / "study.yaml").write_text(ABLATION.replace("Does a learnt gradient beat a plain one?", f'"{QUESTION}"'))
     with pytest.MonkeyPatch.context() as patch:
         said = run_main(patch, folder, "ablate", "study.yaml")
     return folder, said
@@ -66,6 +68,12 @@ def test_the_study_folder_holds_spec_ledger_checkpoints_and_report(ablated):
     assert [t.status for t in state.trials.values()] == ["finished"] * 4
     assert {p.name for p in study.checkpoints.iterdir()} == set(state.trials)
     assert "learnt" in (study.reports / "comparison.md").read_text()
+
+
+def test_the_question_is_printed_as_it_was_written(ablated):
+    folder, said = ablated
+    assert said.out.startswith(f"{QUESTION}\n4 trials of 2 epochs")
+    assert escape(QUESTION) in (folder / "studies" / "small" / "reports" / "report.html").read_text()
 
 
 def test_study_arm_and_seed_runs_nest_in_mlflow(runs):
@@ -158,6 +166,24 @@ def test_a_sweep_ends_with_its_best_trials(fsg, files, with_store, shared_ray, t
         for run in client.search_runs([client.get_experiment_by_name("search").experiment_id])
     ]
     assert (levels.count("study"), levels.count("seed")) == (1, 3)
+
+
+def test_a_sweep_of_a_space_with_fewer_points_than_trials_says_why_it_ended(
+    fsg, files, with_store, shared_ray, tmp_path
+):
+    space = (
+        "space:\n  optimizer.lr: {loguniform: [1e-4, 1e-1]}\n  quantizer.bits: {randint: [1, 2]}\nsearch: {trials: 3}\n"
+    )
+    few = "space: {optimizer.lr: {choice: [0.01, 0.02]}}\nsearch: {sampler: grid, trials: 3}\n"
+    files(SWEEP, (space, few), ("epochs: 4", "epochs: 1"), ("scheduler: {name: asha, grace_epochs: 1}\n", ""))
+    said = fsg("sweep", "study.yaml")
+    why = "the space is exhausted: every point of its grid has been run or must not be"
+    assert said.code == 0
+    assert f"No further trial is begun: {why}." in said.out
+    assert f"Ended early, with 2 of 3 configurations: {why}." in said.out
+    told = json.loads(fsg("sweep", "study.yaml", "--json").out.splitlines()[-1])
+    assert (told["event"], told["done"], told["trials"], told["stopped"]) == ("complete", 2, 3, why)
+    assert f"stopped: {why}" in fsg("status", "search").out
 
 
 def test_a_study_of_which_nothing_finished_says_so(fsg, files, with_store, shared_ray, tmp_path):
