@@ -18,7 +18,7 @@ from pydantic import BaseModel, RootModel, ValidationError
 from fsg.errors import ConfigError
 from fsg.files import user_path
 from fsg.nearest import did_you_mean, likeness, nearest, nearest_path, suggestion
-from fsg.scalars import Plain, read_as, tags, types_at, untyped
+from fsg.scalars import Plain, holds, read_as, tags, types_at, untyped
 
 Location = tuple[str | int, ...]
 ModelType = TypeVar("ModelType", bound=BaseModel)
@@ -277,14 +277,15 @@ def _explain(item: dict[str, Any], place: Location, holders: list[type[BaseModel
         expected = context.get("expected_tags", context.get("expected", ""))
         names = [n.strip(" '") for n in expected.replace(" or ", ",").split(",")]
         value = context.get("tag", found)
-        return f'"{path}" is {_short(value)}, allowed: {", ".join(names)}.{did_you_mean(str(value), names)}'
+        advice = did_you_mean(str(value), names) or _for_none(value, place, model)
+        return f'"{path}" is {_short(value)}, allowed: {", ".join(names)}.{advice}'
     if kind == "union_tag_not_found":
         key = context.get("discriminator", "name").strip("'")
         return f'"{path}" needs a "{key}" that says which kind it is.'
     if kind == "value_error":
         message = str(context.get("error", item["msg"]))
         return f'"{path}": {message}' if path else message
-    advice = _how_to_write(kind, found)
+    advice = _for_none(found, place, model) or _how_to_write(kind, found)
     return f'"{path}" is {_short(found)}: {item["msg"][:1].lower()}{item["msg"][1:]}.{advice}'
 
 
@@ -314,6 +315,12 @@ def _kinds_with(model: type[BaseModel], place: Location) -> list[str]:
     *sections, key = map(str, place)
     holders = [inner for annotation in types_at(model, sections) for inner in _models_in(annotation)]
     return [str(name) for each in holders if key in each.model_fields for name in tags(each, "name")]
+
+
+def _for_none(found: Any, place: Location, model: type[BaseModel]) -> str:
+    """How to spell that there is none, where a word for it was found in a field that may be left empty."""
+    optional = holds(None, *types_at(model, [str(part) for part in place]))
+    return " For none write null." if optional and str(found).lower() in ("none", "off", "no", "nil") else ""
 
 
 _NUMBERS = ("int_type", "int_parsing", "int_from_float", "float_type", "float_parsing")

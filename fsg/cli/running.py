@@ -172,7 +172,7 @@ def _run_trials(
     if not complete:
         say(console, f"Stopped. Go on with: fsg resume {name or folder.called}")
         raise typer.Exit(130)
-    return exporter.exporter, behind
+    return exporter.exporter, behind and behind.replace("fsg sync STUDY", f"fsg sync {name or folder.called}")
 
 
 def _note_versions(ledger: Ledger, spec: AblationSpec | SweepSpec, state: StudyState, manner: _Manner) -> None:

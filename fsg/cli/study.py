@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -164,7 +165,9 @@ def _start(
     spec = load_study(path, settings)
     if spec.kind != kind:
         other = "sweep" if spec.kind == "sweep" else "ablate"
-        raise StudyError(f"{path}: this is a study of kind {spec.kind}; run it with: fsg {other} {path}")
+        raise StudyError(
+            f"{path}: this is a study of kind {spec.kind}; run it with: fsg {other} {shlex.quote(str(path))}"
+        )
     if address is not None and address.startswith(DISTANT) and not dry_run:
         from fsg.cli.jobs import submit
 

@@ -85,9 +85,9 @@ def test_a_tracking_store_is_in_the_home_folder(fsg, files, home, tmp_path, monk
     from fsg.cli.options import tracking_of
     from fsg.tracking.store import artifact_location, sqlite_path
 
-    assert tracking_of("sqlite:///~/runs.db") == f"sqlite:///{home}/runs.db"
+    assert tracking_of("sqlite:///~/runs.db", False) == f"sqlite:///{home}/runs.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///~/env.db")
-    assert tracking_of(None) == f"sqlite:///{home}/env.db"
+    assert tracking_of(None, False) == f"sqlite:///{home}/env.db"
     assert sqlite_path("sqlite:///~/runs.db") == home / "runs.db"
     assert artifact_location("sqlite:///~/runs.db", "x") == f"file://{home}/mlartifacts/x"
 
