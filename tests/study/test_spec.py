@@ -162,18 +162,8 @@ REFUSED_ABLATIONS = [
     ),
     ("no name", ("name: small", ""), 1, '"name" is missing.'),
     ("a name that is a path", ("name: small", "name: ../x"), 1, "\"name\" is '../x': string should match pattern"),
-    (
-        "no interval by a word",
-        ("interval: 0.9", "interval: none"),
-        12,
-        "input should be a valid number. For none write null.",
-    ),
-    (
-        "no fairness by a word",
-        ("analysis:", "fairness: {equal: off}\nanalysis:"),
-        11,
-        "epochs, time, flops. For none write null.",
-    ),
+    ("no interval by a word", ("interval: 0.9", "interval: none"), 13, "a valid number. For none write null."),
+    ("no fairness by a word", ("analysis:", "fairness: {equal: off}\nanalysis:"), 12, "flops. For none write null."),
     ("a name that is nothing", ("name: small", "name: ~"), 1, '"name" is None: input should be a valid string. Leave'),
     (
         "base of a wrong type",
