@@ -84,6 +84,7 @@ def test_a_driver_that_is_stopped_still_holds_its_study(tmp_path):
 def other():
     """A process that has nothing to do with any study, begun now."""
     process = subprocess.Popen(["sleep", "60"])
+    time.sleep(0.05)  # the kernel tells when a process began to a hundredth of a second
     yield process
     process.kill()
     process.wait()

@@ -406,7 +406,12 @@ REFUSED_SWEEPS = [
         10,
         '"space.optimizer.weight_decay": choice holds 0 and 0.0, which a search remembers as one value; keep one of them.',
     ),
-    ("one and true", ("[bounded, locked]", "[1, true]"), 9, "choice holds 1 and true, which a search remembers as one"),
+    (
+        "one and true",
+        ("[bounded, locked]", "[1, true]"),
+        9,
+        "\"gradient.gain\" is '1', allowed: bounded, locked, free.",
+    ),
     ("a domain without numbers", ("[1e-4, 1e-1]", "3"), 7, "loguniform takes a list, found 3."),
 ]
 

@@ -111,7 +111,7 @@ def test_a_population_follows_a_rate_that_should_fall(explore):
 @pytest.mark.parametrize("spec", [{"randint": [1, 8]}, {"lograndint": [1, 64]}, {"quniform": [0.1, 0.5, 0.1]}])
 def test_a_value_on_steps_moves_by_a_step_at_least_up_and_down_and_stays_only_at_an_end(spec):
     domain = parse_domain(spec)
-    steps = list(domain.grid)
+    steps = list(domain.grid())
     explore = Perturb({"path": domain}, resample=0.0)
     for place, value in enumerate(steps):
         seen = {explore._value(domain, value, random.Random(seed)) for seed in range(40)}
