@@ -126,8 +126,8 @@ def resume(
     folder.refuse_newer()
     spec, uri = folder.spec(), tracking_of(tracking_uri and absolute_address(tracking_uri), upgrade_store, folder.path)
     folder = _where_it_ran(folder)
-    _say_environment(output, uri, tracking_uri is not None, address)
     with fit(spec, resources, folder.path.parent), driving(folder.path, console_of(hushed=output == "json")) as lock:
+        _say_environment(output, uri, tracking_uri is not None, address)
         run(folder, spec, uri, resources, output, lock, allow_failed)
 
 
@@ -190,10 +190,10 @@ def _start(
 
     place = local(storage)
     StudyFolder(place / spec.name).refuse_newer()
-    _say_environment(output, uri, tracking_uri is not None, address)
     with fit(spec, resources, place), driving(place / spec.name, console_of(hushed=output == "json")) as lock:
         folder = begin_study(spec, storage, accept_changes)
         spec = spec.in_format(folder.spec().format)
+        _say_environment(output, uri, tracking_uri is not None, address)
         run(folder, spec, uri, resources, output, lock, allow_failed)
 
 
