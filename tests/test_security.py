@@ -94,7 +94,7 @@ from fsg.report.study_report import make_report
 from fsg.train.checkpoint import CheckpointStore
 folder = StudyFolder(Path(sys.argv[1]))
 report = make_report(folder.spec(), folder.state())
-assert CheckpointStore(folder.checkpoints / "k" / "last.pt").load() == {"epoch": 1}
+assert CheckpointStore(folder.checkpoints / "k" / "last.pt").load() == {"format": 2, "epoch": 1}
 import optuna
 from fsg.tune.journal import open_journal
 optuna.logging.set_verbosity(optuna.logging.ERROR)

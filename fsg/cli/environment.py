@@ -53,9 +53,10 @@ def environment_line(tracking: str, tracking_given: bool, address: str | None) -
 
 def _ours() -> Mapping[str, str]:
     """What every driver sets for itself, as it may be inherited from one."""
+    from fsg.tracking.store import QUIET
     from fsg.tune.cluster import ONE_MACHINE, RAY_ENVIRONMENT
 
-    return {"MLFLOW_DISABLE_TELEMETRY": "true", **RAY_ENVIRONMENT, **ONE_MACHINE}
+    return {**QUIET, **RAY_ENVIRONMENT, **ONE_MACHINE}
 
 
 def _shown(name: str, value: str) -> str:

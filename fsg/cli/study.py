@@ -126,8 +126,9 @@ def resume(
     folder.refuse_newer()
     spec, uri = folder.spec(), tracking_of(tracking_uri and absolute_address(tracking_uri), upgrade_store, folder.path)
     folder = _where_it_ran(folder)
+    environment = environment_line(uri, tracking_uri is not None, address)  # before ours are in it
     with fit(spec, resources, folder.path.parent), driving(folder.path, console_of(hushed=output == "json")) as lock:
-        _say_environment(output, uri, tracking_uri is not None, address)
+        _say_environment(output, environment)
         run(folder, spec, uri, resources, output, lock, allow_failed)
 
 
@@ -190,15 +191,15 @@ def _start(
 
     place = local(storage)
     StudyFolder(place / spec.name).refuse_newer()
+    environment = environment_line(uri, tracking_uri is not None, address)  # before ours are in it
     with fit(spec, resources, place), driving(place / spec.name, console_of(hushed=output == "json")) as lock:
         folder = begin_study(spec, storage, accept_changes)
         spec = spec.in_format(folder.spec().format)
-        _say_environment(output, uri, tracking_uri is not None, address)
+        _say_environment(output, environment)
         run(folder, spec, uri, resources, output, lock, allow_failed)
 
 
-def _say_environment(output: Output, uri: str, given: bool, address: str | None) -> None:
-    line = environment_line(uri, given, address)
+def _say_environment(output: Output, line: str | None) -> None:
     if line is not None and output == "text":
         console_of().print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
 

@@ -88,7 +88,7 @@ def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
     """Write ``state`` (tensors, numbers, strings, lists, dicts) with its format to ``path``, atomically."""
     path = Path(path)
     buffer = io.BytesIO()
-    torch.save({FORMAT_KEY: FORMAT, **state}, buffer)
+    torch.save({FORMAT_KEY: FORMAT, **state} if isinstance(state, dict) else state, buffer)
     payload = buffer.getvalue()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, hashlib.sha256(payload).digest() + payload)

@@ -1,6 +1,5 @@
 """One rule for paths: ``~`` is the home folder wherever a user gives one, in a file, an option or a database's address."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -102,14 +101,10 @@ def test_a_team_server_keeps_its_runs_in_the_home_folder(home, tmp_path):
 
 
 def test_a_search_is_remembered_in_the_home_folder(home):
-    from optuna.samplers import RandomSampler
+    from fsg.study.search import SearchSpec, database_of
 
-    from fsg.study.space import Space
-    from fsg.tune.proposals import Proposals
-
-    space = Space.model_validate({"optimizer.lr": {"loguniform": [1e-4, 1e-1]}})
-    Proposals(space, RandomSampler(), "sqlite:///~/optuna.db", "val_loss", "min", str)
-    assert (home / "optuna.db").is_file()
+    search = SearchSpec(trials=2, storage="sqlite:///~/optuna.db")
+    assert database_of(search) == f"sqlite:///{home}/optuna.db"
 
 
 def test_a_trial_and_its_checkpoint_are_in_the_home_folder(fsg, home, tmp_path):
@@ -135,11 +130,10 @@ def test_pretrained_weights_are_in_the_home_folder(command, fsg, files, home):
 
 
 def test_a_worker_gets_whole_paths(home):
-    from fsg.tune.trainable import tune_config
+    from fsg.tune.searcher import with_absolute_paths
 
-    config = TrialConfig(model={"pretrained": "~/x.pt"}, data={"root": "~/images"})
-    trial = json.loads(tune_config("k", config, Path("c"))["trial"])
-    assert (trial["model"]["pretrained"], trial["data"]["root"]) == (f"{home}/x.pt", f"{home}/images")
+    trial = with_absolute_paths(TrialConfig(model={"pretrained": "~/x.pt"}, data={"root": "~/images"}))
+    assert (trial.model.pretrained, trial.data.root) == (f"{home}/x.pt", f"{home}/images")
 
 
 @pytest.mark.parametrize("name", ["cifar10", "image_folder"])

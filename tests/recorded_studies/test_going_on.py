@@ -19,6 +19,10 @@ def numbers(metrics):
     return {name: value for name, value in metrics.items() if name not in TIMES}
 
 
+def trained(metrics):
+    return {name: value for name, value in numbers(metrics).items() if not name.startswith(("val_", "test_"))}
+
+
 def uninterrupted(record):
     trainer = Trainer(parse_trial(record.config | {"device": "cpu"}))
     return [numbers(result.metrics) for result in trainer]
@@ -88,7 +92,8 @@ def test_a_study_that_was_cut_off_is_resumed_by_ray_to_its_end(study_of, fsg, sh
         known = before.trials[key].epochs
         assert record.epochs[: len(known)] == known, "an epoch that was recorded ran again to another result"
         if same_machine(before):
-            assert [numbers(m) for m in record.epochs] == uninterrupted(record)
+            # Since 0.1.0 the moments of BatchNorm are exact, so what is evaluated reads otherwise; what is trained is the same.
+            assert [trained(m) for m in record.epochs] == [trained(m) for m in uninterrupted(record)]
     paths = [event["path"] for event in folder.events() if event["event"] == "checkpoint"]
     assert all(path.startswith("checkpoints/") for path in paths[-2:]), "a path of this machine is in the ledger"
     assert "fsg 0.1.0, now" in said.out and "its table says which seeds ran under what" in said.out
