@@ -6,6 +6,7 @@ import random
 import optuna
 import pytest
 import yaml
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
 from fsg.report.study_report import make_report
 from fsg.study.folder import StudyFolder
@@ -100,6 +101,15 @@ def test_what_was_stopped_counts_as_none_of_the_best(sweep):
     study = as_optuna(spec, folder.state(), spec.metric)
     (shares,) = importance(study, spec).values()
     assert next(iter(shares)) == "gradient.beta"
+    known = optuna.create_study(direction="maximize")
+    known.add_trials(
+        optuna.trial.create_trial(
+            value=-1e6 if trial.value is None else trial.value, params=trial.params, distributions=trial.distributions
+        )
+        for trial in study.trials
+    )
+    best = PedAnovaImportanceEvaluator(target_quantile=14.5 / 60)  # a quarter of all, none of them stopped
+    assert shares == pytest.approx(get_param_importances(known, evaluator=best, params=list(shares)))
     whole = optuna.create_study(direction="maximize")
     whole.add_trials(trial for trial in study.trials if trial.state.name == "COMPLETE")
     (alone,) = importance(whole, spec).values()
