@@ -1,7 +1,8 @@
 """Text of a user is printed as it was written, by every rendering: questions, names, units, reasons, paths, whatever is in them.
 
 Each rendering is read back by a reader of its language, and what it shows is what was given. Control characters are left out:
-YAML refuses them. ``FSG_FUZZ=100`` looks longer.
+YAML refuses them; signs without a width of their own too, such as combining marks: rich leaves a lone one out of a cell.
+``FSG_FUZZ=100`` looks longer.
 """
 
 import ast
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from matplotlib.text import Text as Drawn
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -47,7 +49,7 @@ NASTY = [
     "▲", "–", "−", "±", "≈", "×", "…", "·", "'", '"', "é", "漢", "😀", "x", " ", "  ", "\n", "\t",
 ]  # fmt: skip
 TEXT = st.lists(
-    st.sampled_from(NASTY) | st.characters(exclude_categories=["Cc", "Cs", "Cf", "Zs", "Zl", "Zp", "Co", "Cn"]),
+    st.sampled_from(NASTY) | st.characters(exclude_categories=["C", "Z"]).filter(cell_len),
     max_size=8,
 ).map("".join)
 WORDS = TEXT.filter(lambda text: text.strip())
@@ -63,7 +65,7 @@ def grids(draw):
     """A table whose every text is nasty: (grid, its headers, rows, notes, as one line each)."""
     headers = draw(st.lists(WORDS, min_size=1, max_size=3))
     cell = st.builds(
-        Cell, TEXT, spread=st.just("") | WORDS, mark=st.sampled_from(["", "*", "≈", "▲"]), best=st.booleans()
+        Cell, TEXT, spread=st.just("") | LINE, mark=st.sampled_from(["", "*", "≈", "▲"]), best=st.booleans()
     )
     rows = draw(st.lists(st.tuples(*(cell for _ in headers)), max_size=2))
     return Grid(
