@@ -51,3 +51,8 @@ def test_a_name_that_most_sections_have_tells_nothing():
 def test_what_every_kind_of_a_section_has_is_meant_before_what_some_have():
     assert KNOWN.index("optimizer.lr") < KNOWN.index("gradient.lr")
     assert nearest_path("lr", ["gradient.lr", "optimizer.lr"]) == "gradient.lr", "the first of several as short"
+
+
+def test_of_names_spelt_about_alike_that_of_the_same_section_is_meant():
+    assert nearest_path("data.roots", ["model.roots_", "data.root_x"]) == "data.root_x"
+    assert nearest_path("data.roots", ["model.roots_", "data.batch"]) == "model.roots_"

@@ -3,6 +3,7 @@
 import pytest
 
 from fsg.errors import ConfigError
+from fsg.study.folder import StudyFolder
 from fsg.study.spec import load_study, to_yaml
 
 AVERAGED = "evaluate.ema_weights is 0, so no weights are averaged"
@@ -90,5 +91,6 @@ def test_a_study_that_began_under_an_older_fsg_can_still_be_read(files, ablation
     recorded = load_study(files.path, recorded=True)
     files.path.write_bytes(to_yaml(recorded))
     assert load_study(files.path, recorded=True) == recorded
+    assert StudyFolder.create_or_open(recorded, files.path.parent).spec() == recorded
     with pytest.raises(ConfigError, match='which arm "ste" cannot report'):
         load_study(files.path)
