@@ -337,10 +337,9 @@ class TrialConfig(Section):
         whole = self.model_dump() if self._format == FIRST else self.portable()
         if self._format > FIRST:
             whole["data"] |= {"download": False} | ({} if self.data.name == "image_folder" else {"root": None})
-        without = {*NO_RESULT} | (
-            set() if self.cuda_graph else {"cuda_graph"}
-        )  # captured or not, on a CPU it says nothing
-        return sparse({key: value for key, value in whole.items() if key not in without}, TrialConfig)
+        if not self.cuda_graph:
+            del whole["cuda_graph"]  # as in the first release, which had it absent where it is off
+        return sparse({key: value for key, value in whole.items() if key not in NO_RESULT}, TrialConfig)
 
     def portable(self) -> dict[str, Any]:
         """The resolved tree as plain data, with the name alone of what lies somewhere on this machine."""
@@ -380,9 +379,8 @@ def parse_trial(
     What ``data`` leaves out is as the format had it by default.
     """
     try:
-        return TrialConfig.model_validate(data if format == FORMAT else completed(data, TrialConfig, format)).in_format(
-            format
-        )
+        full = data if format == FORMAT else completed(data, TrialConfig, format)
+        return TrialConfig.model_validate(full).in_format(format)
     except ValidationError as error:
         raise refusal(error, TrialConfig, source, prefix, subject) from None
 

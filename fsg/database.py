@@ -27,6 +27,12 @@ def sqlite_path(address: str) -> Path | None:
     return None if found is None else user_path(unquote(found[1])).absolute()
 
 
+def absolute_address(address: str) -> str:
+    """``address`` as it can be opened from any folder: of a SQLite file the whole path, of anything else the same."""
+    path = sqlite_path(address)
+    return address if path is None else f"sqlite:///{path}"
+
+
 def sqlalchemy_address(address: str) -> str:
     """``address`` with its driver named, and a SQLite file's path absolute: what every use of a database opens.
 

@@ -16,6 +16,10 @@ class ConfigError(FsgError):
     exit_code = 2
 
 
+class UnknownName(ConfigError):
+    """A configuration has a key, or a kind of something, that this version does not know."""
+
+
 class StudyError(FsgError):
     """A study is missing, is another one than asked for, or its design cannot answer its question."""
 

@@ -16,12 +16,6 @@ def user_path(path: str | Path) -> Path:
     return Path(path)
 
 
-def user_address(address: str) -> str:
-    """A database's address that a user gave: the ``~`` of ``sqlite:///~/runs.db`` is the home folder."""
-    scheme, mark, rest = address.partition(":///")
-    return f"{scheme}{mark}{user_path(rest)}" if mark and rest.startswith("~") else address
-
-
 def size_of(path: Path) -> int:
     """Bytes of a file; 0 where there is none."""
     with suppress(OSError):

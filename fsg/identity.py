@@ -18,9 +18,9 @@ from pydantic import BaseModel, RootModel
 
 Tree = Mapping[str, Mapping[str, Any]]  # class -> field -> default
 
-# A default that changed: (class, field) -> {format since which it is another: the default until then}. A change makes a
-# new format; whoever reads an older one fills in what it meant.
-CHANGED_DEFAULTS: Mapping[tuple[str, str], Mapping[int, Any]] = {}
+# A default that changed: (class, field) -> {format since which it is another: (what it was, what it is since)}. A change makes
+# a new format; whoever reads an older one fills in what it meant.
+CHANGED_DEFAULTS: Mapping[tuple[str, str], Mapping[int, tuple[Any, Any]]] = {}
 
 
 def sparse(data: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
@@ -86,10 +86,11 @@ def unrecorded_changes(*roots: type[BaseModel]) -> list[str]:
     for name, fields in defaults(*roots).items():
         frozen = {**whole.get(name, {}), **since.get(name, {})}
         for field, now in fields.items():
-            before = CHANGED_DEFAULTS.get((name, field))
-            if field in frozen and now != frozen[field] and before is None:
+            changes = CHANGED_DEFAULTS.get((name, field), {})
+            known = changes[max(changes)][1] if changes else frozen.get(field)
+            if field in frozen and now != known:
                 sentences.append(
-                    f"{name}.{field} had the default {frozen[field]!r} and has {now!r}: "
+                    f"{name}.{field} had the default {known!r} and has {now!r}: "
                     "say in CHANGED_DEFAULTS since which format."
                 )
     return sentences
@@ -146,7 +147,7 @@ def _default_of(model: type[BaseModel], field: str, format: int) -> Any:
     changes = CHANGED_DEFAULTS.get((model.__name__, field), {})
     for since in sorted(changes):
         if format < since:
-            return changes[since]
+            return changes[since][0]
     info = model.model_fields[field]
     if info.is_required():
         return _NONE

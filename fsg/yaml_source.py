@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import yaml
 from pydantic import BaseModel, RootModel, ValidationError
 
-from fsg.errors import ConfigError
+from fsg.errors import ConfigError, UnknownName
 from fsg.files import user_path
 from fsg.nearest import did_you_mean, likeness, nearest, nearest_path, suggestion
 from fsg.scalars import Plain, holds, read_as, tags, types_at, untyped
@@ -114,7 +114,7 @@ def refusal(
     prefix: Location = (),
     subject: str = "",
 ) -> ConfigError:
-    """The ConfigError that says what ``model`` refused, one line for each thing refused.
+    """The ConfigError that says what ``model`` refused, one line for each thing refused; UnknownName where a name is among them.
 
     ``prefix`` is where in ``source`` the validated data stands; ``subject`` opens the message: ``arm "no_lre": ``.
     """
@@ -125,7 +125,9 @@ def refusal(
         kind = (item["ctx"]["discriminator"].strip("'"),) if item["type"] == "union_tag_invalid" else ()
         where = f"{source.where((*prefix, *place, *kind))}: " if source else ""
         lines.append(f"{where}{subject}{_explain(dict(item), place, holders, model)}")
-    return ConfigError("\n".join(dict.fromkeys(lines)))
+    kinds = {item["type"] for item in error.errors(include_url=False)}
+    refused = UnknownName if kinds & {"extra_forbidden", "union_tag_invalid", "literal_error"} else ConfigError
+    return refused("\n".join(dict.fromkeys(lines)))
 
 
 def field_names(model: type[BaseModel]) -> list[str]:

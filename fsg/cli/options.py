@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fsg.files import user_address, user_path
+from fsg.database import absolute_address
+from fsg.files import user_path
 from fsg.redaction import redact
 from fsg.remote import is_url
 from fsg.report.plain import plain_console
@@ -110,12 +111,6 @@ def output_of(quiet: bool, json: bool) -> Output:
     return "json" if json else "quiet" if quiet else "text"
 
 
-def absolute_address(uri: str) -> str:
-    """The address of a store, the file of a SQLite one as seen from any folder."""
-    sqlite = "sqlite:///"
-    return sqlite + str(Path(uri.removeprefix(sqlite)).absolute()) if uri.startswith(sqlite) else uri
-
-
 def tracking_of(uri: str | None, upgrade_store: bool, study: Path | None = None) -> str:
     """The MLflow store: as named, or the environment's, or that of the last run of the study in this folder, or the default.
 
@@ -129,7 +124,8 @@ def tracking_of(uri: str | None, upgrade_store: bool, study: Path | None = None)
 
         uri = surroundings_of(study).tracking_uri
 
-    named = user_address(uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING)
+    chosen = uri or os.environ.get("MLFLOW_TRACKING_URI")
+    named = absolute_address(chosen) if chosen else DEFAULT_TRACKING
     if named.partition("://")[0].partition("+")[0] not in _STORES or "://" not in named:
         where = "--tracking-uri" if uri else "$MLFLOW_TRACKING_URI"
         raise ConfigError(

@@ -13,6 +13,7 @@ import typer
 from fsg.cli.driving import driving
 from fsg.cli.options import DEFAULT_TRACKING, console_of
 from fsg.cli.places import copied
+from fsg.database import absolute_address
 from fsg.errors import FsgError
 from fsg.redaction import redact
 from fsg.report.plain import say
@@ -187,7 +188,7 @@ def _note_versions(ledger: Ledger, spec: AblationSpec | SweepSpec, state: StudyS
     now = installed_versions()
     here = manner.resources.address is None  # of a cluster's nodes it is not known yet
     if sentence := change(state, now, device_of(manner.resources) if here else None):
-        manner.console.print(sentence, style="yellow", highlight=False, soft_wrap=True)
+        say(manner.console, sentence, "yellow")
     if now != state.versions:
         ledger.append("versions", versions=now)
 
@@ -224,7 +225,7 @@ def _opening(folder: StudyFolder, spec: AblationSpec | SweepSpec, trials: int, d
 
 def _closing(exporter: Exporter | None, uri: str, spec: AblationSpec | SweepSpec, folder: StudyFolder) -> str:
     what = "trials" if spec.kind == "sweep" else "arms"
-    known = uri in (DEFAULT_TRACKING, os.environ.get("MLFLOW_TRACKING_URI"))
+    known = uri in (DEFAULT_TRACKING, absolute_address(os.environ.get("MLFLOW_TRACKING_URI", "")))
     store = "" if known else f" --tracking-uri {redact(uri)}"
     if uri.startswith(("http://", "https://")) and exporter is not None:
         with suppress(FsgError):  # it has gone away meanwhile: fsg ui will say so

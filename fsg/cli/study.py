@@ -26,7 +26,6 @@ from fsg.cli.options import (
     Storage,
     Tracking,
     UpgradeStore,
-    absolute_address,
     console_of,
     output_of,
     resources_of,
@@ -35,6 +34,7 @@ from fsg.cli.options import (
 from fsg.cli.places import begin_study, fetched, local, open_study
 from fsg.cli.running import run
 from fsg.cli.studies import complete, no_study
+from fsg.database import absolute_address
 from fsg.errors import FsgError
 from fsg.files import user_path
 
@@ -124,8 +124,9 @@ def resume(
     from fsg.tune.preflight import fit
 
     folder.refuse_newer()
-    spec, uri = folder.spec(), tracking_of(tracking_uri and absolute_address(tracking_uri), upgrade_store, folder.path)
+    spec, given = folder.spec(), tracking_uri and absolute_address(tracking_uri)
     folder = _where_it_ran(folder)
+    uri = tracking_of(given, upgrade_store, folder.path)
     environment = environment_line(uri, tracking_uri is not None, address)  # before ours are in it
     with fit(spec, resources, folder.path.parent), driving(folder.path, console_of(hushed=output == "json")) as lock:
         _say_environment(output, environment)
@@ -200,6 +201,7 @@ def _start(
 
 
 def _say_environment(output: Output, line: str | None) -> None:
+    """Once the study may begin: a refusal is one message."""
     if line is not None and output == "text":
         console_of().print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
 

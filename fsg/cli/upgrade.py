@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from fsg.cli.options import Storage, console_of
+from fsg.cli.studies import Study, no_study
 
 
 def upgrade(
-    study: Annotated[str, typer.Argument(help="Name or path of a study.")],
+    study: Study = None,
     write: Annotated[bool, typer.Option("--write", help="Do it; the original is kept beside it.")] = False,
     storage: Storage = "studies",
 ) -> None:
@@ -20,6 +21,8 @@ def upgrade(
     from fsg.study.folder import find_study
     from fsg.study.upgrade import apply, upgrade_of
 
+    if study is None:
+        raise no_study("upgrade", storage)
     folder = find_study(study, storage)
     found = upgrade_of(folder)
     if found is None:
@@ -28,7 +31,7 @@ def upgrade(
     for sentence in found.sentences():
         typer.echo(sentence)
     if not write:
-        typer.echo(f"Nothing was changed. To do it: fsg upgrade {study} --write")
+        typer.echo(f"Nothing was changed. To do it: fsg upgrade {folder.called} --write")
         return
     from fsg.tune.journal import rekey
 
@@ -37,5 +40,5 @@ def upgrade(
     typer.echo(f"Done. The original is kept as {kept}.")
     if found.keys:
         typer.echo(
-            f"MLflow knows the trials by their old keys; to have them anew, delete the experiment and: fsg sync {study}"
+            f"MLflow knows the trials by their old keys; to have them anew, delete the experiment and: fsg sync {folder.called}"
         )

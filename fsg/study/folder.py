@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fsg.config import canonical_json
-from fsg.errors import ConfigError, StudyError
+from fsg.errors import ConfigError, StudyError, UnknownName
 from fsg.files import user_path, write_atomically
 from fsg.formats import newer
 from fsg.study.design import plan
@@ -127,12 +127,12 @@ class StudyFolder:
     def spec(self) -> AblationSpec | SweepSpec:
         """The study as it began. ConfigError if its file is damaged, or was changed by hand.
 
-        NewerFormat where fsg wrote it, and it is whole, but this version does not understand it.
+        NewerFormat where fsg wrote it, and it is whole, but names what this version does not know.
         """
         check_seal(self.spec_path, self._own_table())
         try:
             return load_study(self.spec_path, recorded=True)
-        except ConfigError as error:
+        except UnknownName as error:
             if is_sealed(self.spec_path):
                 raise newer(str(self.spec_path), str(error).removeprefix(f"{self.spec_path}:")) from None
             raise

@@ -33,7 +33,7 @@ LEFT_OUT = (
     NOTE,
     "driver.json",
     SURROUNDINGS,
-)  # snapshots that can be lost, and what holds on this machine alone
+)  # snapshots that can be lost; the rest holds on this machine alone
 
 
 class Mirror:

@@ -10,6 +10,7 @@ import importlib.util
 import random
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -17,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from fsg.config import ByPath, Section, TrialConfig, read_at
 from fsg.database import sqlalchemy_address, with_environment
 from fsg.errors import BackendUnavailable, ConfigError, FsgError
+from fsg.formats import FIRST
 from fsg.nearest import did_you_mean, did_you_mean_path
 from fsg.redaction import has_password
 from fsg.scalars import Plain, holds, types_at
@@ -178,6 +180,7 @@ def describe_budget(budget: BudgetSpec) -> str:
 # What cannot be -------------------------------------------------------------------------------------------------------
 def problems(spec: SweepSpec, metrics: tuple[str, ...]) -> Iterator[Problem]:
     """(place, reason) of all that makes this sweep impossible, its space being sound. ``metrics``: those of an epoch."""
+    yield from _root_problems(spec)
     yield from _scheduler_problems(spec)
     yield from population_problems(spec)
     yield from _sampler_problems(spec)
@@ -186,6 +189,17 @@ def problems(spec: SweepSpec, metrics: tuple[str, ...]) -> Iterator[Problem]:
     yield from found
     if not found:
         yield from _start_problems(spec)
+
+
+def _root_problems(spec: SweepSpec) -> Iterator[Problem]:
+    """Folders of images are told apart by their names, so that a study can be moved (``TrialConfig.identity``)."""
+    roots = spec.space.root.get("data.root")
+    named = [Path(root).name for root in (roots.choices if roots else ()) if isinstance(root, str)]
+    if spec.format > FIRST and (twice := next((name for name in named if named.count(name) > 1), None)):
+        yield (
+            ("space", "data.root"),
+            f'"data.root" has two folders named "{twice}"; rename one: trials know a folder by its name.',
+        )
 
 
 def require(search: SearchSpec) -> None:

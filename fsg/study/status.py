@@ -76,7 +76,7 @@ def overview_of(folder: StudyFolder) -> dict[str, Any]:
     return found | {
         "kind": spec.kind,
         "question": spec.question,
-        "done": sum(trial.status in ("finished", "pruned", "failed") for trial in trials),
+        "done": sum(trial.over for trial in trials),
         "trials": max(planned_trials(spec), len(trials)),
         "last_event": events[-1]["time"] if events else None,
     }

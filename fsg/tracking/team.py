@@ -18,9 +18,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from fsg.database import sqlalchemy_address, sqlite_path
+from fsg.database import absolute_address, sqlalchemy_address, sqlite_path
 from fsg.errors import BackendUnavailable, ConfigError
-from fsg.files import user_address, user_path
+from fsg.files import user_path
 from fsg.redaction import redact
 from fsg.tracking.schema import RUNS, USERS, refuse_unless_current, upgrade
 from fsg.tracking.server import START_SECONDS, TrackingServer, launch
@@ -58,7 +58,7 @@ class TeamServer(BaseModel):
     @field_validator("store")
     @classmethod
     def _known_store(cls, store: str) -> str:
-        store = user_address(store)
+        store = absolute_address(store) if store.startswith("sqlite:///~") else store
         if not store.startswith(("sqlite:////", "postgresql://")):
             raise ValueError(
                 f'is "{redact(store)}", expected sqlite:////ABSOLUTE/PATH.db or postgresql://USER@HOST/DATABASE.'

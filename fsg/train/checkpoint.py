@@ -78,7 +78,7 @@ class CheckpointStore:
     def _load(self, path: Path) -> dict[str, Any] | None:
         if path.exists():
             try:
-                return known(load_checkpoint(path), path)
+                return of_a_trial(load_checkpoint(path), path)
             except CheckpointCorrupt as error:
                 self.damaged.append((set_aside(path, "damaged"), str(error)))
         return None
@@ -108,7 +108,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     return state
 
 
-def known(state: dict[str, Any], path: Path) -> dict[str, Any]:
+def of_a_trial(state: dict[str, Any], path: Path) -> dict[str, Any]:
     """``state``, the content of ``path``, if it is a trial's, in a format that is known here.
 
     NewerFormat for a higher format; StudyError where it names none and is not as the first format was.

@@ -21,9 +21,12 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from fsg.files import is_full, keep_aside, set_aside, size_of, write_atomically
-from fsg.formats import FORMAT, FORMAT_KEY, format_of
+from fsg.formats import FIRST, FORMAT, FORMAT_KEY, format_of
 
-FORMAT_ATTRIBUTE = "fsg_format"
+FORMAT_ATTRIBUTE = (
+    "fsg_format"  # of the study; of a trial: its configuration's key, or that of the one which it repeats
+)
+KEY, REPEATS = "fsg_key", "repeats"
 
 
 class Journal(JournalStorage):
@@ -105,10 +108,8 @@ def refuse_newer(path: Path) -> None:
     """NewerFormat if a whole line of the journal at ``path`` says that its format is not known here."""
     for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], start=1):
         if FORMAT_ATTRIBUTE.encode() in line and problem_in(line) is None:
-            attributes = json.loads(line).get("user_attr") or {}
-            format_of(
-                {FORMAT_KEY: attributes[FORMAT_ATTRIBUTE]} if FORMAT_ATTRIBUTE in attributes else {}, f"{path}:{number}"
-            )
+            found = (json.loads(line).get("user_attr") or {}).get(FORMAT_ATTRIBUTE, FIRST)
+            format_of({FORMAT_KEY: found}, f"{path}:{number}")
 
 
 def problem_in(data: bytes) -> str | None:
@@ -130,7 +131,7 @@ def rekey(path: Path, keys: Mapping[str, str]) -> None:
     for log in logs:
         log.pop("crc")
         attributes = log.get("user_attr") or {}
-        for name in ("fsg_key", "repeats"):
+        for name in (KEY, REPEATS):
             if name in attributes:
                 attributes[name] = keys.get(attributes[name], attributes[name])
     if logs and not any(FORMAT_ATTRIBUTE in (log.get("user_attr") or {}) for log in logs):

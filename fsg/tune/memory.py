@@ -9,7 +9,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from fsg.tune.proposals import KEY
+from fsg.tune.journal import KEY
 
 
 def told(journal: Path) -> list[tuple[str | None, str]]:

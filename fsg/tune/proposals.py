@@ -28,9 +28,9 @@ from fsg.redaction import redact
 from fsg.study.domains import Domain
 from fsg.study.space import Space
 from fsg.tune.curve_sampler import CurveSampler
-from fsg.tune.journal import FORMAT_ATTRIBUTE, open_journal
+from fsg.tune.journal import FORMAT_ATTRIBUTE, KEY, REPEATS, open_journal
 
-KEY, REASON, REPEATS, START, SEEDS = "fsg_key", "reason", "repeats", "start_from", "seeds"
+REASON, START, SEEDS = "reason", "start_from", "seeds"
 Point = Mapping[str, Any]
 Direction = Literal["maximize", "minimize"]
 Status = Literal["open", "finished", "pruned", "failed"]

@@ -109,6 +109,6 @@ def report_of(result: Mapping[str, Any] | None) -> EpochReport | TrialEnd | None
     return found
 
 
-def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+def finite_or_none(metrics: Mapping[str, float]) -> dict[str, float | None]:
     """Metrics as JSON can hold them: None for what is not finite."""
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}

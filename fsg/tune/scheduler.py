@@ -32,12 +32,15 @@ def make_rule(spec: SweepSpec) -> Rule:
 def make_scheduler(
     spec: SweepSpec, records: Mapping[str, TrialRecord], expected: Expected | None = None
 ) -> RuleScheduler:
-    """The scheduler of a sweep. It judges as one that saw the ``records`` that ended, by ``expected`` ends if it can."""
+    """The scheduler of a sweep. It judges as one that saw all epochs of the ``records``, by ``expected`` ends if it can.
+
+    Of a trial that has not ended it has yet to hear the last one: a worker that takes it up reports that once more.
+    """
     rule = make_rule(spec)
     scheduler = RuleScheduler(rule, spec.scheduler.name, spec.metric.name, spec.metric.mode)
     for key, record in records.items():
-        if record.status in ("finished", "pruned") and record.seed == spec.seed:
-            for metrics in record.epochs:
+        if record.seed == spec.seed:
+            for metrics in record.epochs if record.over else record.epochs[:-1]:
                 scheduler.judge(key, metrics)
     for halving in rule.halvings if isinstance(rule, Brackets) else [rule]:
         if isinstance(halving, Halving):

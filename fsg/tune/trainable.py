@@ -17,7 +17,7 @@ from ray import tune
 from fsg.errors import CheckpointCorrupt, TrialDiverged, TrialPreempted
 from fsg.tune.devices import device_name
 from fsg.tune.nodes import refuse_other_software
-from fsg.tune.reports import ASSIGNMENT, EpochReport, TrialAssignment, TrialEnd, as_result, finite
+from fsg.tune.reports import ASSIGNMENT, EpochReport, TrialAssignment, TrialEnd, as_result, finite_or_none
 from fsg.tune.retry import as_ended
 from fsg.tune.worker import Leaving, Stacks, follow_raylet
 
@@ -116,8 +116,8 @@ class FsgTrainable(tune.Trainable):
         damaged, self.checkpoints.damaged = tuple((str(p), why) for p, why in self.checkpoints.damaged), []
         return EpochReport(
             result.epoch,
-            finite(result.metrics),
-            {name: finite(values) for name, values in result.layers.items()},
+            finite_or_none(result.metrics),
+            {name: finite_or_none(values) for name, values in result.layers.items()},
             self.checkpoints.path,
             "running" if result.epoch < self.until else "finished" if self.trainer.finished else "paused",
             peak_memory(self.trainer.device, self.alone),

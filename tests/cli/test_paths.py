@@ -8,7 +8,8 @@ import yaml
 from cli_texts import ABLATION
 
 from fsg.config import DataConfig, TrialConfig, load_trial
-from fsg.files import user_address, user_path
+from fsg.database import absolute_address
+from fsg.files import user_path
 from fsg.study.folder import StudyFolder, find_study
 from fsg.study.spec import load_study
 
@@ -49,14 +50,14 @@ def test_a_path_is_what_a_shell_would_make_of_it(given, meant, home):
     ("given", "meant"),
     [
         ("sqlite:///~/runs.db", "sqlite:///{home}/runs.db"),
-        ("sqlite:///runs.db", "sqlite:///runs.db"),
+        ("sqlite:///runs.db", "sqlite:///{here}/runs.db"),
         ("sqlite:////x/~/runs.db", "sqlite:////x/~/runs.db"),
         ("http://host/~me", "http://host/~me"),
         ("postgresql://me@host/db", "postgresql://me@host/db"),
     ],
 )
 def test_an_address_of_a_file_follows_the_same_rule(given, meant, home):
-    assert user_address(given) == meant.format(home=home)
+    assert absolute_address(given) == meant.format(home=home, here=Path.cwd())
 
 
 @pytest.mark.parametrize("storage", ["--storage=~/st", "--storage=~/st/", "--storage=~/x/../st"])

@@ -154,11 +154,14 @@ def test_a_default_that_changes_is_named_until_the_table_says_since_when(later):
 from fsg import identity
 from fsg.config import TrialConfig, parse_trial
 print(identity.unrecorded_changes(TrialConfig))
-identity.CHANGED_DEFAULTS = {("TrialConfig", "epochs"): {3: 15}}
+identity.CHANGED_DEFAULTS = {("TrialConfig", "epochs"): {3: (15, 20)}}
+print(identity.unrecorded_changes(TrialConfig))
+identity.CHANGED_DEFAULTS = {("TrialConfig", "epochs"): {3: (15, 16)}}
 print(identity.unrecorded_changes(TrialConfig), parse_trial({}, format=1).epochs, parse_trial({}, format=3).epochs)
 """
-    first, second = run(code.replace("format=3", "format=2").replace("{3: 15}", "{2: 15}")).stdout.splitlines()
+    first, again, second = run(code.replace("format=3", "format=2").replace("{3: (", "{2: (")).stdout.splitlines()
     assert first == "['TrialConfig.epochs had the default 15 and has 16: say in CHANGED_DEFAULTS since which format.']"
+    assert again == first.replace("default 15", "default 20"), "a second change went unnoticed"
     assert second == "[] 15 16"
 
 
@@ -175,8 +178,6 @@ def test_a_study_keeps_the_defaults_of_its_format(later, release, request, tmp_p
     place = recorded(request, release, tmp_path)
     assert run(READ, place).returncode != 0, "the default is no part of what an arm means"
     path = copy / "identity.py"
-    path.write_text(
-        path.read_text().replace("Mapping[int, Any]] = {}", 'Mapping[int, Any]] = {("Ema", "beta"): {2: 0.5}}')
-    )
+    path.write_text(path.read_text().replace("Any]]] = {}", 'Any]]] = {("Ema", "beta"): {2: (0.5, 0.9)}}'))
     done = run(READ, place)
     assert done.returncode == 0, done.stderr

@@ -116,3 +116,12 @@ def test_a_journal_of_a_later_fsg_is_refused_and_not_set_aside(study_of):
     with pytest.raises(NewerFormat, match=r"optuna.journal:2: made by a newer fsg \(format 99\)"):
         open_journal(path)
     assert path.read_bytes() == before and [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_value_that_this_version_refuses_is_not_called_a_newer_one(study_of, fsg):
+    """An older fsg took it; nothing is gained by an upgrade."""
+    folder = study_of("sweep")
+    text = folder.spec_path.read_bytes().partition(b"\n")[2].replace(b"- 32\n", b"- 64\n")
+    folder.spec_path.write_bytes(sealed(text))
+    said = fsg("compare", "sweep")
+    assert said.code == 2 and "choice holds 64 twice" in said.err and "newer" not in said.err

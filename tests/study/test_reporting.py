@@ -82,7 +82,7 @@ def test_a_point_that_cannot_report_the_metric_is_named(text, message, files):
     ],
 )
 def test_what_trials_do_report_can_be_asked_for(text, files):
-    files.load(text)
+    assert files.load(text).name
 
 
 def test_a_study_that_began_under_an_older_fsg_can_still_be_read(files, ablation_text):

@@ -49,6 +49,16 @@ def whole(files):
     return files.load(WHOLE)
 
 
+def test_two_folders_of_images_of_one_name_are_refused(files, sweep_text):
+    space = (
+        "  schedule.name: cosine",
+        "  data.name: image_folder\n  data.root: {choice: [/a/cats, /b/cats/, /b/dogs]}",
+    )
+    said = files.refused(sweep_text, space)
+    assert '"data.root" has two folders named "cats"; rename one' in said and said.startswith("study.yaml:11:")
+    files.load(sweep_text, (space[0], space[1].replace("/b/cats/, ", "")))
+
+
 def test_everything_a_sweep_may_say_is_read_and_written(whole, tmp_path):
     assert whole.seeds == (0, 1, 2)
     assert whole.scheduler == Hyperband(grace_epochs=1, reduction_factor=3)

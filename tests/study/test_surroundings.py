@@ -39,6 +39,16 @@ def test_what_is_not_there_is_not_told(study, tmp_path):
     assert surroundings_of(study) == Surroundings()
 
 
+def test_the_home_folder_is_meant_and_a_disk_that_refuses_is_no_matter(study, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "a"))
+    remember_surroundings(study, "sqlite:///~/mlflow.db")
+    assert surroundings_of(study).tracking_uri == f"sqlite:///{tmp_path}/a/mlflow.db"
+    (study / FILE).unlink()
+    (study / FILE).mkdir()
+    remember_surroundings(study, "sqlite:///mlflow.db")
+    assert surroundings_of(study) == Surroundings()
+
+
 def test_a_server_is_remembered_and_a_password_never(study):
     remember_surroundings(study, "http://127.0.0.1:5000")
     assert surroundings_of(study).tracking_uri == "http://127.0.0.1:5000"

@@ -12,7 +12,7 @@ from fsg.errors import StudyError
 from fsg.study.ledger import Ledger, fold
 from fsg.tune.devices import OF_CLUSTER
 from fsg.tune.recorder import Recorder, StartRecorder
-from fsg.tune.reports import ASSIGNMENT, EpochReport, TrialAssignment, TrialEnd, as_result, finite
+from fsg.tune.reports import ASSIGNMENT, EpochReport, TrialAssignment, TrialEnd, as_result, finite_or_none
 
 KEY = "0123456789ab"
 
@@ -203,4 +203,8 @@ def test_every_attempt_is_counted_over_restarts(tmp_path):
 
 
 def test_metrics_that_are_no_number_are_null_in_the_ledger():
-    assert finite({"loss": float("nan"), "gain": float("-inf"), "epoch": 2}) == {"loss": None, "gain": None, "epoch": 2}
+    assert finite_or_none({"loss": float("nan"), "gain": float("-inf"), "epoch": 2}) == {
+        "loss": None,
+        "gain": None,
+        "epoch": 2,
+    }

@@ -62,6 +62,18 @@ def test_a_trial_to_be_resumed_is_not_judged_against_itself(spec):
     assert told(make_scheduler(spec(), records), [70.0]) == [TrialScheduler.CONTINUE]
 
 
+@pytest.mark.parametrize("status", ["running", "failed"])
+def test_asha_remembers_over_a_restart_the_rungs_of_trials_that_ran_and_failed(spec, status):
+    records = {"a": past(status, 80.0, 85.0)}
+    assert told(make_scheduler(spec(), records), [65.0]) == [TrialScheduler.STOP], "its first rung was forgotten"
+    scheduler = make_scheduler(
+        spec(), {"a": past("running", 80.0, 85.0), "b": past("finished", 90.0, 95.0, 95.0, 95.0)}
+    )
+    assert told(scheduler, [80.0, 85.0], "a") == [TrialScheduler.CONTINUE, TrialScheduler.STOP], (
+        "the last epoch is judged"
+    )
+
+
 def test_asha_passes_over_values_that_were_not_finite(spec):
     scheduler = make_scheduler(spec(), {"a": past("finished", None, 80.0)})
     assert told(scheduler, [None]) == [TrialScheduler.CONTINUE]
