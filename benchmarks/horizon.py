@@ -29,7 +29,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.record import table, write
-from fsg.config import Fsg, TrialConfig
+from fsg.catalogue.gradients import Fsg
+from fsg.config import TrialConfig
 from fsg.gradients import make_estimator
 from fsg.gradients.fsg import FastSlowEstimator
 from fsg.layers import quantized_layers

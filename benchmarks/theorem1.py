@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.record import FIGURES, table, write
-from fsg.config import Ema, Fsg, GradientConfig, Ste
+from fsg.catalogue.gradients import Ema, Fsg, GradientConfig, Ste
 from fsg.gradients import Signal, make_estimator
 from fsg.ops.spans import Spans
 from fsg.stats.paired import mean_interval

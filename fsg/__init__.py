@@ -13,13 +13,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fsg.catalogue.data import DataSection
+    from fsg.catalogue.optimizers import OptimizerSection
     from fsg.config import TrialConfig, load_trial
+    from fsg.parts import register
+    from fsg.section import Section
     from fsg.train import EpochResult, Trainer
 
 __version__ = "0.2.0.dev0"
-__all__ = ["EpochResult", "Trainer", "TrialConfig", "load_trial"]
+__all__ = [
+    "DataSection",
+    "EpochResult",
+    "OptimizerSection",
+    "Section",
+    "Trainer",
+    "TrialConfig",
+    "load_trial",
+    "register",
+]
 
-_HOME = {"EpochResult": "fsg.train", "Trainer": "fsg.train", "TrialConfig": "fsg.config", "load_trial": "fsg.config"}
+_HOME = {
+    "DataSection": "fsg.catalogue.data",
+    "EpochResult": "fsg.train",
+    "OptimizerSection": "fsg.catalogue.optimizers",
+    "Section": "fsg.section",
+    "Trainer": "fsg.train",
+    "TrialConfig": "fsg.config",
+    "load_trial": "fsg.config",
+    "register": "fsg.parts",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,241 +10,28 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
+from fsg.catalogue.data import DataConfig
+from fsg.catalogue.gradients import Fsg, GradientConfig
+from fsg.catalogue.models import ModelConfig
+from fsg.catalogue.optimizers import OptimizerConfig
+from fsg.catalogue.quantizers import Dorefa, QuantizerConfig
+from fsg.catalogue.schedules import ScheduleConfig
 from fsg.errors import ConfigError
+from fsg.files import user_path
 from fsg.formats import FIRST, FORMAT
 from fsg.identity import completed, sparse
+from fsg.parts import Source, find_part, has_part, held_by, part_of
+from fsg.plugins import PluginRef, activate, load_installed, load_plugin, load_texts, text_of
 from fsg.scalars import Spelt, read_as, untyped
+from fsg.section import ByName, Section
 from fsg.yaml_source import Location, YamlSource, parse_value, read_yaml, refusal
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(gt=0, le=100)]
-Width = Annotated[int, Field(ge=1, le=4096)]
-
-
-class Section(BaseModel):
-    """A part of the tree: immutable, and no key it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-def _by_name(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
-
-
-ByName = BeforeValidator(_by_name)
-
-
-# Model ----------------------------------------------------------------------------------------------------------------
-class ModelConfig(Section):
-    """The network. ``activations: sign`` binarises them too (straight-through, clipped to |x| <= 1).
-
-    ``pretrained`` is a checkpoint of float weights, or of a trial of ours, with this network's key names.
-    """
-
-    name: Literal["digits_cnn", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110"] = "digits_cnn"
-    activations: Literal["float", "sign"] = "float"
-    pretrained: str | None = None
-
-
-# Quantizer ------------------------------------------------------------------------------------------------------------
-class Dorefa(Section):
-    """W~ = tanh W / (2 max|tanh W|) + 1/2, rounded to k bits."""
-
-    name: Literal["dorefa"] = "dorefa"
-    bits: Annotated[int, Field(ge=1, le=8)] = 1
-
-
-class Bwn(Section):
-    """alpha sign(W), with alpha = mean|W| of the layer (``bwn``) or of each output channel (``bwn_channel``).
-
-    ``bwn_reference`` has no alpha and sign(0) = 0, as the reference code.
-    """
-
-    name: Literal["bwn", "bwn_channel", "bwn_reference"] = "bwn"
-
-
-class FloatWeights(Section):
-    """No quantiser: float weights, for pre-training."""
-
-    name: Literal["none"] = "none"
-
-
-QuantizerConfig = Annotated[Dorefa | Bwn | FloatWeights, Field(discriminator="name"), ByName]
-
-
-# Gradient estimator ---------------------------------------------------------------------------------------------------
-Gain = Literal["bounded", "locked", "free"]
-
-
-Update = Literal["mix", "reference"]
-MetaSchedule = Literal["base", "constant", "step", "cosine", "linear"]
-
-
-class FastNetConfig(Section):
-    """F, the MLP of one weight: ``hidden`` units, and the rate of its Adam."""
-
-    hidden: Width = 16
-    lr: Rate = 1e-3
-
-
-class SlowNetConfig(Section):
-    """S over the history: its sizes, and the rate of its Adam. An LSTM has ``d_inner`` units; a FIR filter has no sizes.
-
-    ``backend`` computes Mamba's scan; it changes no result beyond rounding.
-    """
-
-    d_inner: Width = 8
-    d_state: Annotated[int, Field(ge=1, le=256)] = 4
-    d_conv: Annotated[int, Field(ge=1, le=64)] = 4
-    lr: Rate = 1e-3
-    backend: Literal["auto", "reference", "cpu", "triton", "mamba_ssm"] = "auto"
-
-
-class Ste(Section):
-    """The straight-through estimator: d = c g. Nothing learnt."""
-
-    name: Literal["ste"] = "ste"
-
-
-class Ema(Section):
-    """Sham control: a moving average of g, nothing learnt. What momentum alone gives."""
-
-    name: Literal["ema"] = "ema"
-    beta: Share = 0.5
-
-
-class Scalar(Section):
-    """Sham control: one learnt positive factor per layer. What a learnt step size alone gives."""
-
-    name: Literal["scalar"] = "scalar"
-    lr: Rate = 1e-3
-    gain: Gain = "bounded"
-
-
-class MetaQuant(Section):
-    """MetaQuant's estimators: ``multi_fc`` m = g F(W~), ``fc_grad`` m = FC(g), ``lstm_fc`` m = g FC(LSTM(W~)).
-
-    ``update: reference`` steps as the reference code does (docs/method.md).
-    """
-
-    name: Literal["multi_fc", "fc_grad", "lstm_fc"] = "multi_fc"
-    fast: FastNetConfig = FastNetConfig()
-    gain: Gain = "bounded"
-    update: Update = "mix"
-    meta_schedule: MetaSchedule = "base"
-
-
-class Gate(Section):
-    """A learned gate on each weight's step; its sham, with the gates permuted within a layer; its untrained rival."""
-
-    name: Literal["gate", "gate_permuted"] = "gate"
-    length: Annotated[int, Field(ge=2, le=1024)] = 5
-    hidden: Width = 16
-    lr: Rate = 1e-3
-    meta_schedule: MetaSchedule = "base"
-
-
-class HandGate(Section):
-    """An untrained gate: k ~ exp(-3 |W| / RMS W) where step and gradient agree, mean 1 in every layer."""
-
-    name: Literal["hand_gate"] = "hand_gate"
-
-
-class Fsg(Section):
-    """Fast and slow generation: m = beta slow + (1 - beta) fast, and its three switches.
-
-    ``layout``: each weight its own short sequence, or a layer one long one. ``normalization``: gradients divided by the
-    layer's RMS before the slow-net, or raw. ``init: ste`` starts where m = g. ``update: reference`` is for parity with
-    the reference code alone.
-    """
-
-    name: Literal["fsg"] = "fsg"
-    hgs: bool = True
-    fsg: bool = True
-    lre: bool = True
-    beta: Share = 0.5
-    length: Annotated[int, Field(ge=1, le=1024)] = 5
-    fast: FastNetConfig = FastNetConfig()
-    slow: SlowNetConfig = SlowNetConfig()
-    slow_net: Literal["mamba", "lstm", "fir"] = "mamba"
-    lre_size: Annotated[int, Field(ge=1, le=64)] = 1
-    layout: Literal["per_weight", "flattened"] = "per_weight"
-    normalization: Literal["rms", "none"] = "rms"
-    init: Literal["ste", "random"] = "ste"
-    gain: Gain = "bounded"
-    update: Update = "mix"
-    meta_schedule: MetaSchedule = "base"
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Fsg:
-        if self.layout == "flattened" and self.slow_net == "fir":
-            raise ValueError(
-                "slow_net fir filters each weight's own history; use layout: per_weight, or slow_net: mamba."
-            )
-        if self.update == "reference":
-            wanted: dict[str, Any] = {"layout": "flattened", "normalization": "none", "gain": "free", "init": "random"}
-            wanted |= {"slow_net": "mamba", "hgs": True, "fsg": True, "lre": True, "lre_size": 1}
-            wrong = [f"{key}: {json.dumps(value)}" for key, value in wanted.items() if getattr(self, key) != value]
-            if wrong:
-                raise ValueError(f"update: reference is the reference code as it is; it needs {', '.join(wrong)}.")
-        return self
-
-    @property
-    def history_length(self) -> int:
-        """L as the switch leaves it: without Historical Gradient Storage only the newest gradient is seen."""
-        return self.length if self.hgs else 1
-
-
-GradientConfig = Annotated[Ste | Ema | Scalar | MetaQuant | Fsg | Gate | HandGate, Field(discriminator="name"), ByName]
-
-
-# Optimizer and schedule -----------------------------------------------------------------------------------------------
-class OptimizerConfig(Section):
-    """The base optimizer, of latent weights, biases and BatchNorm alike.
-
-    Beside sgd, adam and adamw: any optimizer of the ``pytorch-optimizer`` package by its name there (the extra
-    ``optimizers``).
-    """
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")] = "adam"
-    lr: Rate = 1e-2
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
-
-    @model_validator(mode="after")
-    def _momentum_is_for_sgd(self) -> OptimizerConfig:
-        if self.momentum and self.name != "sgd":
-            raise ValueError(f"momentum is {self.momentum}, but {self.name} takes none here; leave it out or use sgd.")
-        return self
-
-
-class ScheduleConfig(Section):
-    """The learning rate over training, as a factor of ``optimizer.lr``; the meta-optimizers follow the same factor."""
-
-    name: Literal["constant", "step", "cosine", "linear"] = "cosine"
-    warmup_epochs: Annotated[int, Field(ge=0)] = 0
-    step_epochs: Annotated[int, Field(ge=1)] = 30
-    step_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
-
-
-# Data -----------------------------------------------------------------------------------------------------------------
-class DataConfig(Section):
-    """Images and their split. ``split_seed`` is apart from the trial's seed: every seed is tested on the same."""
-
-    name: Literal["digits", "cifar10", "cifar100", "image_folder", "synthetic"] = "digits"
-    root: str | None = None
-    download: bool = False
-    image_size: Annotated[int, Field(ge=4, le=512)] = 32
-    batch_size: Annotated[int, Field(ge=2, le=65536)] = 64
-    validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    augment: bool = True
 
 
 # Evaluation -----------------------------------------------------------------------------------------------------------
@@ -259,13 +46,30 @@ class EvaluateConfig(Section):
     ema_weights: Annotated[float, Field(ge=0, lt=1)] = 0.9
 
 
+def as_tuple(value: Any) -> Any:
+    """A YAML list as the tuple that a frozen model holds."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _optimizer(value: Any) -> Any:
+    """The section that an optimizer's name calls for: a guest's, or the one that takes any other name."""
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, Mapping):
+        return value
+    name = value.get("name")
+    guest = find_part("optimizer", name).config if isinstance(name, str) and has_part("optimizer", name) else None
+    return (guest or OptimizerConfig).model_validate(value)
+
+
 class TrialConfig(Section):
     """Everything that decides the outcome of one trial, in the format of the study that it belongs to."""
 
+    # The annotations are of fsg's own parts; ``held_by`` adds those of guests.
     model: Annotated[ModelConfig, ByName] = ModelConfig()
-    quantizer: QuantizerConfig = Dorefa()
-    gradient: GradientConfig = Fsg()
-    optimizer: Annotated[OptimizerConfig, ByName] = OptimizerConfig()
+    quantizer: Annotated[QuantizerConfig, ByName] = Dorefa()
+    gradient: Annotated[GradientConfig, ByName] = Fsg()
+    optimizer: Annotated[OptimizerConfig, BeforeValidator(_optimizer)] = OptimizerConfig()
     schedule: Annotated[ScheduleConfig, ByName] = ScheduleConfig()
     data: Annotated[DataConfig, ByName] = DataConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
@@ -277,6 +81,7 @@ class TrialConfig(Section):
     checkpoint_every_steps: Annotated[int, Field(ge=0)] = 0
     cuda_graph: bool = False
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    plugins: Annotated[tuple[PluginRef, ...], BeforeValidator(as_tuple)] = ()
     _format: int = PrivateAttr(default=FORMAT)
 
     @model_validator(mode="before")
@@ -285,13 +90,12 @@ class TrialConfig(Section):
         """A section of several kinds that names none is of the default kind."""
         if not isinstance(data, Mapping):
             return data
-        kinds = {"quantizer": "dorefa", "gradient": "fsg"}
-        filled = {k: {"name": kinds[k], **v} for k, v in data.items() if k in kinds and isinstance(v, Mapping)}
+        filled = {k: {"name": kind, **data[k]} for k, kind in DEFAULT_NAMES.items() if isinstance(data.get(k), Mapping)}
         return {**data, **filled}
 
     @model_validator(mode="after")
     def _fits_together(self) -> TrialConfig:
-        if self.schedule.warmup_epochs >= self.epochs:
+        if getattr(self.schedule, "warmup_epochs", 0) >= self.epochs:
             raise ValueError(
                 f"schedule.warmup_epochs is {self.schedule.warmup_epochs}, but training has {self.epochs} epochs; "
                 "warm up for fewer."
@@ -299,7 +103,7 @@ class TrialConfig(Section):
         if self.data.name == "image_folder" and self.data.root is None:
             raise ValueError("data.name is image_folder, so data.root must name the folder.")
         if getattr(self.gradient, "update", "mix") == "reference":
-            if isinstance(self.quantizer, FloatWeights):
+            if part_of("quantizer", self.quantizer).fact("bits", self.quantizer) is None:
                 raise ValueError("gradient.update is reference, but quantizer none has no gradient to generate.")
             if self.optimizer.name not in ("sgd", "adam"):
                 raise ValueError(
@@ -336,18 +140,53 @@ class TrialConfig(Section):
         """
         whole = self.model_dump() if self._format == FIRST else self.portable()
         if self._format > FIRST:
-            whole["data"] |= {"download": False} | ({} if self.data.name == "image_folder" else {"root": None})
+            by_folder = part_of("data", self.data).fact("by_folder")
+            whole["data"] |= {"download": False} | ({} if by_folder else {"root": None})
         if not self.cuda_graph:
             del whole["cuda_graph"]  # as in the first release, which had it absent where it is off
-        return sparse({key: value for key, value in whole.items() if key not in NO_RESULT}, TrialConfig)
+        del whole["plugins"]
+        kept = sparse({key: value for key, value in whole.items() if key not in NO_RESULT}, TrialConfig)
+        foreign = {ref.file: ref.sha256 for ref in self.plugins} | {each.name: each.digest for each in self._guests()}
+        return kept | ({"plugins": foreign} if foreign else {})
+
+    def _guests(self) -> list[Source]:
+        """Whose parts it names, beside those of its plug-ins: installed packages, and the running program."""
+        named = [(kind, getattr(self, kind).name) for kind in SECTIONS]
+        sources = [find_part(kind, name).source for kind, name in named if has_part(kind, name)]
+        return [each for each in sources if each is not None and each.how != "file"]
+
+    def __reduce__(self) -> Any:
+        """With the text of its plug-ins, which another process must execute before it can know what they registered."""
+        foreign = self._guests()
+        if not self.plugins and not foreign:
+            return super().__reduce__()
+        if session := next((each for each in foreign if each.how == "session"), None):
+            raise ConfigError(
+                f"a part that {session.name} registers is known to this program alone, and a trial of it is to run in another "
+                "process; put it into a file and name that in plugins, or run the study with engine=LocalEngine()."
+            )
+        texts = [(ref.file, text_of(ref)) for ref in self.plugins]
+        return _unpickled, (self.model_dump(), self._format, texts)
 
     def portable(self) -> dict[str, Any]:
         """The resolved tree as plain data, with the name alone of what lies somewhere on this machine."""
         whole = self.model_dump()
         for section, key in (("data", "root"), ("model", "pretrained")):
-            if whole[section][key] is not None:
+            if whole[section].get(key) is not None:
                 whole[section][key] = Path(whole[section][key]).name
         return whole
+
+
+# The sections that name parts: a guest's is admitted to them, too, when it registers (fsg/parts.py).
+SECTIONS = ("model", "quantizer", "gradient", "optimizer", "schedule", "data")
+for _kind in SECTIONS:
+    held_by(_kind, TrialConfig, _kind)
+
+
+def _unpickled(data: dict[str, Any], format: int, texts: list[tuple[str, str]]) -> TrialConfig:
+    load_installed()
+    load_texts(texts)
+    return TrialConfig.model_validate(data).in_format(format)
 
 
 # What decides no result.
@@ -378,6 +217,8 @@ def parse_trial(
 
     What ``data`` leaves out is as the format had it by default.
     """
+    if PLUGINS in data:
+        _activated(data[PLUGINS])
     try:
         full = data if format == FORMAT else completed(data, TrialConfig, format)
         return TrialConfig.model_validate(full).in_format(format)
@@ -385,12 +226,55 @@ def parse_trial(
         raise refusal(error, TrialConfig, source, prefix, subject) from None
 
 
-def load_trial(path: str | Path | None, settings: Iterable[str] = ()) -> TrialConfig:
-    """A trial from a YAML file (None: all defaults), with ``a.b=value`` settings laid over it."""
+def _activated(refs: Any) -> None:
+    """Of a record: let its names mean what they meant when it was written."""
+    with suppress(ValidationError, TypeError):
+        activate([PluginRef.model_validate(each) for each in refs])
+
+
+def load_trial(
+    path: str | Path | None, settings: Iterable[str] = (), plugins: Iterable[str | Path] = ()
+) -> TrialConfig:
+    """A trial from a YAML file (None: all defaults), with ``a.b=value`` settings laid over it.
+
+    ``plugins``: files that register parts, beside those that the file names under ``plugins``, relative to itself.
+    """
     settings = list(settings)
     nowhere = YamlSource(Path(), {}, {(): " ".join(f"--set {setting}" for setting in settings)})
     source = read_yaml(path) if path is not None else nowhere
-    return parse_trial(*overlaid(source.typed(TrialConfig), source, settings))
+    refs = with_plugins(source, plugins)
+    data = {key: value for key, value in source.typed(TrialConfig).items() if key != PLUGINS}
+    return parse_trial(*overlaid(data | ({PLUGINS: refs} if refs else {}), source, settings))
+
+
+PLUGINS = "plugins"
+
+
+def with_plugins(source: YamlSource, more: Iterable[str | Path] = ()) -> list[dict[str, str]]:
+    """Load the plug-ins that a file names under ``plugins``, relative to itself, and ``more``; as a trial knows them.
+
+    Installed packages too. ConfigError with file and line.
+    """
+    load_installed()
+    refs: dict[str, PluginRef] = {}
+    named = source.data.get(PLUGINS) or []
+    if isinstance(named, str):
+        named = [named]
+    if not isinstance(named, list) or not all(isinstance(each, str) for each in named):
+        raise source.error((PLUGINS,), f'"{PLUGINS}" is {named!r}, expected paths of Python files, as in [my_nets.py].')
+    for index, each in enumerate(named):
+        try:
+            ref = load_plugin(source.path.parent / user_path(each))
+        except ConfigError as error:
+            raise ConfigError(f"{error}\n  It is named at {source.where((PLUGINS, index))}.") from None
+        if ref.file in refs:
+            raise source.error((PLUGINS, index), f'two plug-ins are named "{ref.file}"; rename one.')
+        refs[ref.file] = ref
+    for path in more:
+        ref = load_plugin(path)
+        if refs.setdefault(ref.file, ref) != ref:
+            raise ConfigError(f'--plugin {path}: the study names another plug-in "{ref.file}"; rename one.')
+    return [ref.model_dump() for ref in refs.values()]
 
 
 def overlaid(

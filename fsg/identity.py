@@ -26,7 +26,7 @@ CHANGED_DEFAULTS: Mapping[tuple[str, str], Mapping[int, tuple[Any, Any]]] = {}
 def sparse(data: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
     """``data``, a dump of ``model``, without the fields that a later release added and that have their first default."""
     whole, since = _frozen()
-    name = model.__name__
+    name = _known_as(model)
     kept: dict[str, Any] = {}
     for field, value in data.items():
         always = field in whole.get(name, {}) or (field in _DISCRIMINATORS and field in model.model_fields)
@@ -45,10 +45,10 @@ def sparse(data: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
 
 def completed(data: Mapping[str, Any], model: type[BaseModel], format: int) -> dict[str, Any]:
     """``data`` of that format with the fields that later releases added or gave another default, as it would have had them."""
-    first = _frozen()[0].get(model.__name__, {})
+    first = _frozen()[0].get(_known_as(model), {})
     full = dict(data)
     for field in model.model_fields.keys() - full.keys():
-        changed = format < max(CHANGED_DEFAULTS.get((model.__name__, field), ()), default=0)
+        changed = format < max(CHANGED_DEFAULTS.get((_known_as(model), field), ()), default=0)
         if (changed or field not in first) and (default := _default_of(model, field, format)) is not _NONE:
             full[field] = default
     return {
@@ -64,7 +64,8 @@ def child_model(model: type[BaseModel], field: str, value: Any) -> type[BaseMode
     members = _members(model, field)
     if len(members) == 1:
         return next(iter(members.values()))
-    return next((members[value[key]] for key in _DISCRIMINATORS if value.get(key) in members), None)
+    named = next((members[value[key]] for key in _DISCRIMINATORS if value.get(key) in members), None)
+    return named or members.get(_ANY_NAME)
 
 
 def defaults(*roots: type[BaseModel]) -> dict[str, dict[str, Any]]:
@@ -73,8 +74,8 @@ def defaults(*roots: type[BaseModel]) -> dict[str, dict[str, Any]]:
     waiting = list(roots)
     while waiting:
         model = waiting.pop(0)
-        if model.__name__ not in found:
-            found[model.__name__] = {field: _default(model, field) for field in model.model_fields}
+        if _known_as(model) not in found:
+            found[_known_as(model)] = {field: _default(model, field) for field in model.model_fields}
             waiting += [child for field in model.model_fields for child in _members(model, field).values()]
     return found
 
@@ -96,8 +97,19 @@ def unrecorded_changes(*roots: type[BaseModel]) -> list[str]:
     return sentences
 
 
+def forget_members() -> None:
+    """Look again at what fields can hold: a part was registered."""
+    _members.cache_clear()
+
+
 _DISCRIMINATORS = ("name", "kind")
+_ANY_NAME = object()  # the key of a section whose name is any text
 _NONE = object()  # a field without a default
+
+
+def _known_as(model: type[BaseModel]) -> str:
+    """The name of a section in the frozen defaults; a guest's is none of ours, whatever it is called."""
+    return model.__name__ if model.__module__.startswith("fsg.") else f"{model.__module__}.{model.__name__}"
 
 
 @functools.cache
@@ -121,7 +133,7 @@ def _members(model: type[BaseModel], field: str) -> dict[Any, type[BaseModel]]:
     for member in models:
         key = next((k for k in _DISCRIMINATORS if k in member.model_fields), None)
         names = get_args(member.model_fields[key].annotation) if key and len(models) > 1 else ()
-        found |= dict.fromkeys(names or (member.__name__,), member)
+        found |= dict.fromkeys(names or (_ANY_NAME if key else member.__name__,), member)
     return found
 
 
@@ -144,7 +156,7 @@ def _default(model: type[BaseModel], field: str) -> Any:
 
 def _default_of(model: type[BaseModel], field: str, format: int) -> Any:
     """A field's default in that format, as data for the model; _NONE where it has none."""
-    changes = CHANGED_DEFAULTS.get((model.__name__, field), {})
+    changes = CHANGED_DEFAULTS.get((_known_as(model), field), {})
     for since in sorted(changes):
         if format < since:
             return changes[since][0]

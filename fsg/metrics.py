@@ -5,12 +5,17 @@ Proof: ``tests/test_metrics.py``, which trains one trial of each kind and looks.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Callable
+from typing import Annotated
 
-from fsg.config import FloatWeights, Gate, HandGate, Ste, TrialConfig
+from pydantic import AfterValidator
+from pydantic_core import PydanticKnownError
+
+from fsg.config import TrialConfig
+from fsg.parts import Part, guests, part_of
 
 # What a trial reports every epoch, and what it adds with its last one (fsg/train/loop.py).
-EpochMetric = Literal[
+EPOCH_METRICS = (
     "train_loss",
     "train_accuracy",
     "val_loss",
@@ -23,17 +28,50 @@ EpochMetric = Literal[
     "uphill",
     "step_ms",
     "images_per_s",
-]
-FinalMetric = Literal["test_accuracy", "test_accuracy_last10", "test_accuracy_ema", "test_loss"]
-EPOCH_METRICS: tuple[str, ...] = get_args(EpochMetric)
-FINAL_METRICS: tuple[str, ...] = get_args(FinalMetric)
+)
+FINAL_METRICS = ("test_accuracy", "test_accuracy_last10", "test_accuracy_ema", "test_loss")
 _GENERATED = ("gain", "cosine", "uphill")  # of the generated direction, beside the straight-through one
 _AVERAGED = ("val_accuracy_ema", "test_accuracy_ema")
 
 
+def epoch_metrics() -> tuple[str, ...]:
+    """What can be asked of every epoch: fsg's own metrics, and those that guests register."""
+    return (*EPOCH_METRICS, *(f"val_{each.name}" for each in guests("metric")))
+
+
+def final_metrics() -> tuple[str, ...]:
+    """What can be asked of the last epoch beside that."""
+    return (*FINAL_METRICS, *(f"test_{each.name}" for each in guests("metric")))
+
+
+def guest_metrics(config: TrialConfig) -> list[Part]:
+    """The metrics of guests that a trial computes: those of its plug-ins, of installed packages, and of this program."""
+    own = {(ref.file, ref.sha256) for ref in config.plugins}
+    return [
+        each
+        for each in guests("metric")
+        if each.source and (each.source.how != "file" or (each.source.name, each.source.digest) in own)
+    ]
+
+
+def _one_of(known: Callable[[], tuple[str, ...]]) -> AfterValidator:
+    def check(name: str) -> str:
+        if name not in known():
+            listed = [f"'{each}'" for each in known()]
+            expected = " or ".join([", ".join(listed[:-1]), listed[-1]])
+            raise PydanticKnownError("literal_error", {"expected": expected})
+        return name
+
+    return AfterValidator(check)
+
+
+EpochMetric = Annotated[str, _one_of(epoch_metrics)]
+AnyMetric = Annotated[str, _one_of(lambda: (*epoch_metrics(), *final_metrics()))]
+
+
 def metrics_of(config: TrialConfig) -> set[str]:
     """The metrics by which a trial of this configuration can be judged."""
-    return {*EPOCH_METRICS, *FINAL_METRICS} - unreported(config).keys()
+    return {*epoch_metrics(), *final_metrics()} - unreported(config).keys()
 
 
 def unreported(config: TrialConfig) -> dict[str, str]:
@@ -41,11 +79,7 @@ def unreported(config: TrialConfig) -> dict[str, str]:
     found: dict[str, str] = {}
     if config.evaluate.ema_weights == 0:
         found |= dict.fromkeys(_AVERAGED, "evaluate.ema_weights is 0, so no weights are averaged")
-    if isinstance(config.gradient, Ste | Gate | HandGate):
-        name = config.gradient.name
-        found |= dict.fromkeys(_GENERATED, f"gradient {name} moves along the straight-through direction itself")
-    if getattr(config.gradient, "update", "mix") == "reference":
-        found |= dict.fromkeys(_GENERATED, "gradient.update: reference does not compare its direction with another")
-    if isinstance(config.quantizer, FloatWeights):
+    found |= part_of("gradient", config.gradient).fact("unreported", config.gradient)
+    if part_of("quantizer", config.quantizer).fact("bits", config.quantizer) is None:
         found |= dict.fromkeys((*_GENERATED, *_AVERAGED), "quantizer none leaves no quantised weights")
     return found

@@ -24,8 +24,10 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from fsg.config import Bwn, Dorefa, FloatWeights, QuantizerConfig
+from fsg.catalogue.quantizers import Bwn, Dorefa, FloatWeights, QuantizerConfig
+from fsg.errors import ConfigError
 from fsg.ops.spans import Spans, means
+from fsg.parts import part_of
 
 
 class Quantized(NamedTuple):
@@ -163,15 +165,33 @@ class ReferenceBwnQuantizer:
 
 def make_quantizer(config: QuantizerConfig) -> Quantizer | None:
     """The quantiser a configuration names; None for float weights."""
-    match config:
-        case Dorefa(bits=bits):
-            return DorefaQuantizer(bits)
-        case Bwn(name=name):
-            if name == "bwn_reference":
-                return ReferenceBwnQuantizer()
-            return BwnQuantizer(per_channel=name == "bwn_channel")
-        case FloatWeights():
-            return None
+    quantizer = part_of("quantizer", config)
+    made: Quantizer | None = quantizer.make(config)
+    if made is None and quantizer.fact("bits", config) is not None:
+        raise ConfigError(
+            f'{quantizer.origin}: the quantizer "{quantizer.name}" was built as None, which means float weights; '
+            "return a quantizer, or state the fact bits=lambda config: None."
+        )
+    return made
+
+
+def dorefa(config: Dorefa) -> Quantizer:
+    """DoReFa at the configured bits."""
+    return DorefaQuantizer(config.bits)
+
+
+def bwn(config: Bwn) -> Quantizer:
+    """BWN by layer, or by output channel."""
+    return BwnQuantizer(per_channel=config.name == "bwn_channel")
+
+
+def bwn_reference(config: Bwn) -> Quantizer:
+    """BWN without a scale, as the reference code trains FSG with."""
+    return ReferenceBwnQuantizer()
+
+
+def float_weights(config: FloatWeights) -> None:
+    """None: weights stay float."""
 
 
 class _StraightThrough(torch.autograd.Function):

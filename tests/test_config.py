@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fsg.config import Fsg, TrialConfig, canonical_json, digest, load_trial, merge, nested, parse_setting, parse_trial
+from fsg.catalogue.gradients import Fsg
+from fsg.config import TrialConfig, canonical_json, digest, load_trial, merge, nested, parse_setting, parse_trial
 from fsg.errors import ConfigError
 
 NAMES = st.sampled_from(["a", "b", "c", "name", "d"])

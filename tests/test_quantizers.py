@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fsg.config import Bwn, Dorefa, FloatWeights
+from fsg.catalogue.quantizers import Bwn, Dorefa, FloatWeights
 from fsg.quantizers import (
     AllLayers,
     BwnQuantizer,

@@ -75,6 +75,10 @@ Set = Annotated[
     list[str],
     typer.Option("--set", help="Override one key of the study's base, as in gradient.lre=false; repeatable."),
 ]
+Plugin = Annotated[
+    list[str],
+    typer.Option("--plugin", help="A Python file that registers parts, beside those the file names; repeatable."),
+]
 AllowFailed = Annotated[
     bool, typer.Option("--allow-failed", help="Exit with 0 though trials failed. They are reported all the same.")
 ]

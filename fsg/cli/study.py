@@ -21,6 +21,7 @@ from fsg.cli.options import (
     DryRun,
     Gpus,
     Json,
+    Plugin,
     Quiet,
     Set,
     Storage,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 def ablate(
     spec: Annotated[Path, typer.Argument(parser=user_path, help="YAML of an ablation, as in ablations/.")],
     set_: Set = [],
+    plugin: Plugin = [],
     dry_run: DryRun = False,
     storage: Storage = "studies",
     tracking_uri: Tracking = None,
@@ -66,21 +68,23 @@ def ablate(
     _start(
         spec,
         "ablation",
-        set_,
-        dry_run,
-        storage,
-        tracking_uri,
-        upgrade_store,
-        resources,
-        output,
-        allow_failed,
-        accept_changes,
+        settings=set_,
+        plugins=plugin,
+        dry_run=dry_run,
+        storage=storage,
+        tracking_uri=tracking_uri,
+        upgrade_store=upgrade_store,
+        resources=resources,
+        output=output,
+        allow_failed=allow_failed,
+        accept_changes=accept_changes,
     )
 
 
 def sweep(
     spec: Annotated[Path, typer.Argument(parser=user_path, help="YAML of a sweep, as in search_spaces/.")],
     set_: Set = [],
+    plugin: Plugin = [],
     dry_run: DryRun = False,
     storage: Storage = "studies",
     tracking_uri: Tracking = None,
@@ -94,7 +98,19 @@ def sweep(
 ) -> None:
     """Search a space for the best configuration."""
     output, resources = output_of(quiet, json), resources_of(cpus_per_trial, gpus_per_trial, address)
-    _start(spec, "sweep", set_, dry_run, storage, tracking_uri, upgrade_store, resources, output, allow_failed)
+    _start(
+        spec,
+        "sweep",
+        settings=set_,
+        plugins=plugin,
+        dry_run=dry_run,
+        storage=storage,
+        tracking_uri=tracking_uri,
+        upgrade_store=upgrade_store,
+        resources=resources,
+        output=output,
+        allow_failed=allow_failed,
+    )
 
 
 def resume(
@@ -149,7 +165,9 @@ def _where_it_ran(folder: StudyFolder) -> StudyFolder:
 def _start(
     path: Path,
     kind: str,
+    *,
     settings: list[str],
+    plugins: list[str],
     dry_run: bool,
     storage: str,
     tracking_uri: str | None,
@@ -164,7 +182,7 @@ def _start(
     from fsg.study.spec import AblationSpec, load_study
 
     cpus, gpus, address = resources.cpus_per_trial, resources.gpus_per_trial, resources.address
-    spec = load_study(path, settings)
+    spec = load_study(path, settings, plugins=plugins)
     if spec.kind != kind:
         other = "sweep" if spec.kind == "sweep" else "ablate"
         raise StudyError(
@@ -176,6 +194,7 @@ def _start(
         share = ["--cpus-per-trial", f"{cpus:g}", "--gpus-per-trial", f"{gpus:g}"]
         share += [f"--{output}"] if output != "text" else []
         share += [word for setting in settings for word in ("--set", setting)]
+        share += [word for plugin in plugins for word in ("--plugin", plugin)]
         share += ["--allow-failed"] if allow_failed else []
         share += ["--upgrade-store"] if upgrade_store else []
         submit("sweep" if kind == "sweep" else "ablate", path, spec.name, storage, tracking_uri, share, address)

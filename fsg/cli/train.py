@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fsg.cli.options import FILE, FOLDER
+from fsg.cli.options import FILE, FOLDER, Plugin
 from fsg.cli.studies import complete_reference
 from fsg.errors import ConfigError
 from fsg.files import user_path
@@ -37,6 +37,7 @@ def train(
     set_: Annotated[
         list[str], typer.Option("--set", help="Override one key, as in gradient.lre=false; repeatable.")
     ] = [],
+    plugin: Plugin = [],
     from_: Annotated[
         str | None,
         typer.Option(
@@ -55,7 +56,7 @@ def train(
     ] = None,
 ) -> None:
     """Train one trial and print one line per epoch."""
-    trial = _trial(config, set_, from_, storage)
+    trial = _trial(config, set_, plugin, from_, storage)
     if checkpoint is not None and checkpoint.is_dir():
         raise ConfigError(
             f"--checkpoint {checkpoint} is a folder; name a file in it, such as {checkpoint / 'last.pt'}."
@@ -93,12 +94,14 @@ def train(
     )
 
 
-def _trial(config: Path | None, settings: list[str], reference: str | None, storage: Path) -> TrialConfig:
+def _trial(
+    config: Path | None, settings: list[str], plugins: list[str], reference: str | None, storage: Path
+) -> TrialConfig:
     from fsg.config import load_trial, overlaid, parse_trial
     from fsg.yaml_source import YamlSource
 
     if reference is None:
-        return load_trial(config, settings)
+        return load_trial(config, settings, plugins)
     if config is not None:
         raise ConfigError(f"both {config} and --from {reference} name a configuration; give one of them.")
     from fsg.study.folder import find_study, parse_reference, select_trial

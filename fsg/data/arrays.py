@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from fsg.config import DataConfig
+from fsg.catalogue.data import DataConfig
 from fsg.errors import DataError
 
 TEST_SHARE = 0.2  # of a data set that has no official test set

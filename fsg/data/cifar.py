@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fsg.config import DataConfig
+from fsg.catalogue.data import DataConfig
 from fsg.data.arrays import DataSplits, Images, make_splits
 from fsg.errors import BackendUnavailable, DataError
 from fsg.files import user_path

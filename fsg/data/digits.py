@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fsg.config import DataConfig
+from fsg.catalogue.data import DataConfig
 from fsg.data.arrays import DataSplits, Images, make_splits
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from fsg.config import DataConfig
+from fsg.catalogue.data import DataConfig
 from fsg.data.arrays import DataSplits, Images, make_splits
 
 CLASSES = 10

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fsg.config import Gain
+from fsg.catalogue.gradients import Gain
 from fsg.ops.spans import Spans, unit
 
 GAIN_LIMIT = 4.0

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fsg.config import Ema, Scalar
+from fsg.catalogue.gradients import Ema, Scalar, Ste
 from fsg.gradients.base import Direction, GradientEstimator, Signal
 from fsg.hypernetworks.fast_net import positive
 from fsg.ops.spans import Spans
@@ -67,3 +67,8 @@ class LearnedScale(GradientEstimator):
     def meta_groups(self) -> list[dict[str, Any]]:
         """The layer factors."""
         return [{"params": [self.logit], "lr": self.rate}]
+
+
+def straight_through(config: Ste, spans: Spans) -> StraightThrough:
+    """The straight-through estimator, which has no options."""
+    return StraightThrough(spans)

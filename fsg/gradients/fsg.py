@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fsg.config import Fsg
+from fsg.catalogue.gradients import Fsg
 from fsg.gradients.base import GradientEstimator, Signal
 from fsg.gradients.metaquant import scaled
 from fsg.hypernetworks.fast_net import FastNet
@@ -27,6 +27,7 @@ from fsg.hypernetworks.history import GradientHistory
 from fsg.hypernetworks.layer_embedding import LayerEmbedding
 from fsg.hypernetworks.slow_net import MambaSlowNet
 from fsg.hypernetworks.slow_rivals import FirSlowNet, LstmSlowNet
+from fsg.ops.slow_scan.operations import flops, operations
 from fsg.ops.spans import Spans, unit
 
 
@@ -136,3 +137,18 @@ def _draw_outputs(slow: nn.Module, fast: FastNet | None) -> None:
     for parameter in zeros:
         bound = parameter.shape[-1] ** -0.5
         nn.init.uniform_(parameter, -bound, bound)
+
+
+def slow_net_flops(config: Fsg, weights: int, layers: int) -> float:
+    """A step's forward and backward pass of the slow-net over all weights: torch sees neither a fused scan nor an LSTM."""
+    embedded = config.lre_size if config.lre else 0
+    per_weight = config.layout == "per_weight"
+    sequences = weights if per_weight else layers
+    tokens = weights * config.history_length + sequences * embedded
+    slow = config.slow
+    if config.slow_net == "mamba":
+        recurrent = tokens - sequences if per_weight else tokens
+        return flops(operations(tokens, recurrent, weights, slow.d_inner, slow.d_state, slow.d_conv))
+    if config.slow_net == "lstm":  # four gates of input and state; backward twice forward
+        return 6.0 * tokens * 4 * slow.d_inner * (1 + slow.d_inner)
+    return 4.0 * tokens  # a filter: one multiply-add forward, one for its taps

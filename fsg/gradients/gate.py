@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fsg.config import Gate
+from fsg.catalogue.gradients import Gate, HandGate
 from fsg.gradients.base import Direction, GradientEstimator, Signal, Update
 from fsg.hypernetworks.history import GradientHistory
 from fsg.ops.spans import Spans, unit
@@ -130,3 +130,13 @@ class GateEstimator(_Gated):
         loss = META_SCALE * (unit_gradient * torch.tanh((weight - k * step) / reach)).mean()
         loss.backward()
         return True
+
+
+def memory_steps(config: Gate) -> int:
+    """Steps until moves are judged: their window before, and the gradients after."""
+    return 2 * DELAY
+
+
+def hand_gate(config: HandGate, spans: Spans) -> HandGateEstimator:
+    """The untrained gate, which has no options."""
+    return HandGateEstimator(spans)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fsg.config import MetaQuant
+from fsg.catalogue.gradients import MetaQuant
 from fsg.gradients.base import GradientEstimator, Signal
 from fsg.hypernetworks.fast_net import FastNet, positive
 from fsg.ops.spans import Spans, unit

@@ -11,6 +11,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from fsg.catalogue.models import ModelConfig
 from fsg.layers import QuantConv2d, QuantLinear, SignActivation
 from fsg.quantizers import Quantizer
 
@@ -95,3 +96,11 @@ def _stage(
     first = BasicBlock(in_channels, out_channels, stride, quantizer, activations)
     rest = (BasicBlock(out_channels, out_channels, 1, quantizer, activations) for _ in range(blocks - 1))
     return nn.Sequential(first, *rest)
+
+
+def resnet(
+    config: ModelConfig, image_shape: tuple[int, int, int], classes: int, quantizer: Quantizer | None
+) -> ResNetCifar:
+    """The network as a trial describes it; its name ends with its depth."""
+    depth = int(config.name.removeprefix("resnet"))
+    return ResNetCifar(depth, image_shape, classes, quantizer, config.activations)

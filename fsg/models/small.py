@@ -10,6 +10,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from fsg.catalogue.models import ModelConfig
 from fsg.layers import QuantConv2d, QuantLinear, SignActivation
 from fsg.quantizers import Quantizer
 
@@ -45,3 +46,10 @@ class DigitsCnn(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) normalised images -> (N, classes) logits."""
         return self.classifier(self.features(images).flatten(1))
+
+
+def digits_cnn(
+    config: ModelConfig, image_shape: tuple[int, int, int], classes: int, quantizer: Quantizer | None
+) -> DigitsCnn:
+    """The network as a trial describes it."""
+    return DigitsCnn(image_shape, classes, quantizer, config.activations)

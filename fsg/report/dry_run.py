@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from fsg.config import DataConfig, TrialConfig
+from fsg.catalogue.data import DataConfig
+from fsg.config import TrialConfig
 from fsg.cores import usable_cores
 from fsg.files import as_size
 from fsg.report.plain import add_row

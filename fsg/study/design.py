@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-from fsg.config import DEFAULT_NAMES, Fsg, TrialConfig, digest, merge
+from fsg.config import DEFAULT_NAMES, TrialConfig, digest, merge
 from fsg.errors import ConfigError
+from fsg.parts import part_of
 from fsg.study.designs import ARM_NAME, Cross, DesignBase, DoseResponse
 from fsg.study.designs.base import leaves
 from fsg.yaml_source import Location, did_you_mean
@@ -283,10 +284,5 @@ def _forbidden(spec: AblationSpec, bases: Mapping[str, TrialConfig]) -> dict[str
 def _effect(config: TrialConfig) -> str:
     """What tells two arms apart. What is switched off has no options, and a history of length 1 is none."""
     identity = config.identity() | {"seed": 0}
-    gradient = config.gradient
-    if isinstance(gradient, Fsg):
-        unused: dict[str, Any] = {"hgs": None, "length": gradient.history_length}
-        unused |= {} if gradient.fsg else {"beta": None, "fast": None}
-        unused |= {} if gradient.lre else {"lre_size": None}
-        identity["gradient"] |= unused
+    identity["gradient"] |= part_of("gradient", config.gradient).fact("unused", config.gradient)
     return digest(identity, 64)

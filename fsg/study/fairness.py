@@ -13,7 +13,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fsg.config import Section, TrialConfig
+from fsg.config import TrialConfig
+from fsg.section import Section
 
 # The cost of one epoch of each configuration, measured side by side, in one unit for all of them.
 Measure = Callable[[Mapping[str, TrialConfig]], Mapping[str, float]]
@@ -44,12 +45,12 @@ class Fairness(Section):
             return config
         ratio = self.costs[reference] / self.costs[arm]
         epochs = max(1, round(config.epochs * ratio))
-        schedule = config.schedule.model_copy(
-            update={
-                "warmup_epochs": min(epochs - 1, round(config.schedule.warmup_epochs * ratio)),
-                "step_epochs": max(1, round(config.schedule.step_epochs * ratio)),
-            }
-        )
+        least = {"warmup_epochs": 0, "step_epochs": 1}  # of a guest's schedule, what it has of these
+        lengths = {name: getattr(config.schedule, name) for name in least if hasattr(config.schedule, name)}
+        stretched = {name: max(least[name], round(length * ratio)) for name, length in lengths.items()}
+        if "warmup_epochs" in stretched:
+            stretched["warmup_epochs"] = min(epochs - 1, stretched["warmup_epochs"])
+        schedule = config.schedule.model_copy(update=stretched)
         return config.model_copy(update={"epochs": epochs, "schedule": schedule})
 
 

@@ -18,6 +18,7 @@ from fsg.config import canonical_json
 from fsg.errors import ConfigError, StudyError, UnknownName
 from fsg.files import user_path, write_atomically
 from fsg.formats import newer
+from fsg.plugins import FOLDER, activate, text_of
 from fsg.study.design import plan
 from fsg.study.extension import extends
 from fsg.study.ledger import Event, Ledger, StudyState, TrialRecord, fold, refuse_newer, whole_bytes
@@ -101,6 +102,7 @@ class StudyFolder:
         """
         folder = cls(user_path(storage) / spec.name)
         began = folder._began()
+        activate(spec.base.plugins)  # of which the study may have begun with other contents
         if began is not None:
             spec = spec.in_format(began.format)
             changed, accepted = folder._changed(began, spec, accept_changes)
@@ -222,12 +224,21 @@ class StudyFolder:
             if (table := _table(spec)) is not None:
                 write_atomically(self.published_path, table)
             spec = spec.model_copy(update={"published": self.published_path.name})
+        self._keep_plugins(spec)
         if self.spec_path.exists():
             number = 1
             while (old := self.path / f"spec.{number}.yaml").exists():
                 number += 1
             write_atomically(old, self.spec_path.read_bytes())
         write_atomically(self.spec_path, sealed(to_yaml(spec), self._own_table()))
+
+    def _keep_plugins(self, spec: AblationSpec | SweepSpec) -> None:
+        """A copy of each plug-in, which its trials cannot be read without."""
+        for ref in spec.base.plugins:
+            kept = self.path / FOLDER / ref.kept_as
+            if not kept.exists():
+                kept.parent.mkdir(exist_ok=True)
+                write_atomically(kept, text_of(ref).encode())
 
     def _own_table(self) -> bytes:
         return self.published_path.read_bytes() if self.published_path.exists() else b""
@@ -320,6 +331,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
             lines.append(f"{path}: was {old[key]!r}, is gone")
         elif key not in old:
             lines.append(f"{path}: is new: {new[key]!r}")
+        elif path.startswith("base.plugins.") and old[key] != new[key]:
+            lines.append(f"the plug-in {key}: its content changed (SHA-256 was {old[key]}..., is {new[key]}...)")
         elif isinstance(old[key], Mapping) and isinstance(new[key], Mapping):
             lines += differences(old[key], new[key], f"{path}.")
         elif old[key] != new[key]:

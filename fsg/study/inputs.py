@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from fsg.config import DataConfig
+from fsg.catalogue.data import DataConfig
 from fsg.errors import ConfigError
 from fsg.files import user_path
+from fsg.parts import part_of
 from fsg.study.design import arms_of
 from fsg.study.space import trial_at
 from fsg.study.spec import AblationSpec, SweepSpec
 from fsg.study.tuned import arm_sweeps
 
-SHIPPED = ("digits", "synthetic")  # come with the packages: always there
 _NAMING = ("data", "data.name", "data.root", "data.download")  # the paths that decide which data set is loaded
 
 
@@ -31,8 +31,13 @@ def data_of(spec: AblationSpec | SweepSpec) -> list[DataConfig]:
         configs = [data for sweep in arm_sweeps(spec).values() for data in _searched(sweep)]
     else:
         configs = [config.data for config in arms_of(spec).values()]
-    found = dict.fromkeys(data for data in configs if data.name not in SHIPPED)
-    return [data.model_copy(update={"root": str(absolute_root(data))}) for data in found]
+    found = dict.fromkeys(data for data in configs if not part_of("data", data).fact("shipped"))
+    return [data if _rootless(data) else data.model_copy(update={"root": str(absolute_root(data))}) for data in found]
+
+
+def _rootless(data: DataConfig) -> bool:
+    """Whether it is a guest's, made by code of its own, that names no folder."""
+    return part_of("data", data).source is not None and data.root is None
 
 
 def _searched(spec: SweepSpec) -> Iterator[DataConfig]:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from fsg.config import CHANGEABLE, Section
+from fsg.config import CHANGEABLE
 from fsg.nearest import did_you_mean_path
+from fsg.section import Section
 from fsg.study.domains import KINDS
 from fsg.yaml_source import Location
 

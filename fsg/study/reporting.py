@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from fsg.config import TrialConfig
-from fsg.metrics import EPOCH_METRICS, unreported
+from fsg.metrics import epoch_metrics, unreported
 from fsg.study.design import arms_of
 from fsg.study.search import constraints_of, feasible
 from fsg.study.space import Space
@@ -24,7 +24,7 @@ def unreported_metrics(spec: AblationSpec | SweepSpec) -> Iterator[tuple[Locatio
     if spec.kind == "ablation":
         arms = arms_of(spec)
         yield from _missing(("metric", "name"), spec.metric.name, ((f'arm "{a}"', c) for a, c in arms.items()))
-        if spec.retune is not None and spec.metric.name in EPOCH_METRICS:
+        if spec.retune is not None and spec.metric.name in epoch_metrics():
             for arm, config in arms.items():
                 space = spec.retune.space_of(arm)
                 points = ((f'{who} of arm "{arm}"', trial) for who, trial in _points(space, config)) if space else ()

@@ -11,7 +11,8 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from fsg.config import Section, TrialConfig
+from fsg.config import TrialConfig
+from fsg.section import Section
 from fsg.study.space import Space
 from fsg.yaml_source import Location, did_you_mean
 

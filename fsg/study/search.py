@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from fsg.config import ByPath, Section, TrialConfig, read_at
+from fsg.config import ByPath, TrialConfig, read_at
 from fsg.database import sqlalchemy_address, with_environment
 from fsg.errors import BackendUnavailable, ConfigError, FsgError
 from fsg.formats import FIRST
 from fsg.nearest import did_you_mean, did_you_mean_path
 from fsg.redaction import has_password
 from fsg.scalars import Plain, holds, types_at
+from fsg.section import Section
 from fsg.study.constraints import Constraint, equated, parse_constraint, values_of
 from fsg.study.domains import Scalar
 from fsg.study.population import is_population, population_problems
@@ -45,11 +46,6 @@ MOST_LISTED = (
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 Problem = tuple[Location, str]
-
-
-def as_tuple(value: Any) -> Any:
-    """A YAML list as the tuple that a frozen model holds."""
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _without_password(address: str) -> str:

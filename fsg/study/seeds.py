@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from fsg.config import Section
+from fsg.section import Section
 from fsg.study.design import PlannedTrial, blocks_of, plan
 
 if TYPE_CHECKING:

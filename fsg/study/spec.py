@@ -13,13 +13,16 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, PrivateAttr, ValidationError
 
-from fsg.config import ByName, Overrides, Section, TrialConfig, digest, overlaid
+from fsg.config import PLUGINS, Overrides, TrialConfig, as_tuple, digest, overlaid, with_plugins
 from fsg.errors import ConfigError
 from fsg.files import user_path
 from fsg.formats import FIRST, FORMAT, FORMAT_KEY, format_of
 from fsg.identity import completed, sparse
-from fsg.metrics import EPOCH_METRICS, EpochMetric, FinalMetric
+from fsg.metrics import AnyMetric, EpochMetric, epoch_metrics
+from fsg.parts import embedded_in
+from fsg.plugins import PluginRef, load_kept
 from fsg.scalars import Plain, core
+from fsg.section import ByName, Section
 from fsg.study.design import arm_names, arms_of, ends, left_out
 from fsg.study.designs import Design
 from fsg.study.fairness import Fairness
@@ -36,7 +39,6 @@ from fsg.study.search import (
     Objective,
     SearchSpec,
     StartPoint,
-    as_tuple,
     misspelt,
     problems,
 )
@@ -67,7 +69,7 @@ def _baselines(value: Any) -> Any:
 class MetricSpec(Section):
     """What trials are compared by, read at their last epoch, and which way is better."""
 
-    name: Literal[EpochMetric, FinalMetric]
+    name: AnyMetric
     mode: Literal["min", "max"]
     unit: str = ""
 
@@ -94,13 +96,19 @@ class AnalysisSpec(Section):
     baseline: str | None = None
 
 
+@embedded_in
 class StudySpec(Section):
-    """What ablations and sweeps share. ``keep``: which checkpoints a finished trial keeps; ``best_by`` says what is best."""
+    """What ablations and sweeps share. ``keep``: which checkpoints a finished trial keeps; ``best_by`` says what is best.
+
+    ``plugins``: Python files that register parts, relative to the study's file. What counts is their content: it stands in
+    ``base``, as every trial has it.
+    """
 
     name: Name
     question: str = ""
     base: TrialConfig = TrialConfig()
     keep: Literal["last", "best+last"] = "last"
+    plugins: Annotated[tuple[str, ...], BeforeValidator(as_tuple), Field(exclude=True)] = ()
     _source: YamlSource | None = PrivateAttr(default=None)
 
     @property
@@ -147,6 +155,7 @@ class StudySpec(Section):
     __hash__ = None  # type: ignore[assignment]
 
 
+@embedded_in
 class AblationSpec(StudySpec):
     """Arms compared over the same seeds: those of ``design``, the explicit ``arms``, and ``baselines``.
 
@@ -188,6 +197,7 @@ class AblationSpec(StudySpec):
         return "ablation"
 
 
+@embedded_in
 class SweepSpec(StudySpec):
     """A space searched for the best value of ``metric``; with ``objectives``, for the Pareto front of it and these.
 
@@ -219,17 +229,22 @@ class SweepSpec(StudySpec):
         return tuple(range(self.seed, self.seed + self.seeds_per_config))
 
 
-def load_study(path: str | Path, settings: Iterable[str] = (), recorded: bool = False) -> AblationSpec | SweepSpec:
+def load_study(
+    path: str | Path, settings: Iterable[str] = (), recorded: bool = False, plugins: Iterable[str | Path] = ()
+) -> AblationSpec | SweepSpec:
     """The study in a YAML file, with ``a.b=value`` settings laid over its base.
 
+    ``plugins``: files that register parts, beside those that the study names.
     ``recorded``: it has begun, perhaps under an older fsg, so it is not asked what only a study that begins is asked, and a
     file that names no format is of the first.
     ConfigError with file, line, what was found and what is allowed.
     """
-    return parse_study(read_yaml(path), settings, recorded)
+    return parse_study(read_yaml(path), settings, recorded, plugins)
 
 
-def parse_study(source: YamlSource, settings: Iterable[str] = (), recorded: bool = False) -> AblationSpec | SweepSpec:
+def parse_study(
+    source: YamlSource, settings: Iterable[str] = (), recorded: bool = False, plugins: Iterable[str | Path] = ()
+) -> AblationSpec | SweepSpec:
     """The study in ``source``: a sweep if it has a space, a search or a scheduler, and an ablation otherwise.
 
     NewerFormat for a study of a format that is not known here.
@@ -238,11 +253,14 @@ def parse_study(source: YamlSource, settings: Iterable[str] = (), recorded: bool
     settings = list(settings)
     if FORMAT_KEY in source.data:
         format = format_of(source.data, source.where((FORMAT_KEY,)))
+    refs = with_plugins(source, plugins)
+    for ref in _kept_plugins(source):
+        load_kept(ref, source.path.parent)
     spec: AblationSpec | SweepSpec
     if source.data.keys() & {"space", "search", "scheduler"}:
-        spec = _checked_sweep(_typed(SweepSpec, source, settings, format))
+        spec = _checked_sweep(_typed(SweepSpec, source, settings, format, refs))
     else:
-        spec = _checked_ablation(_typed(AblationSpec, source, settings, format))
+        spec = _checked_ablation(_typed(AblationSpec, source, settings, format, refs))
     if not recorded:
         for place, message in (*hidden_settings(spec, settings), *misspelt(spec), *unreported_metrics(spec)):
             raise spec.refuse(place, message)
@@ -256,10 +274,24 @@ def to_yaml(spec: StudySpec) -> bytes:
     return text.encode()
 
 
-def _typed(model: type[StudyType], source: YamlSource, settings: Iterable[str], format: int) -> StudyType:
+def _kept_plugins(source: YamlSource) -> list[PluginRef]:
+    """The plug-ins that a study's own specification names by content."""
+    base = source.data.get("base")
+    named = base.get(PLUGINS) if isinstance(base, Mapping) else None
+    try:
+        return [PluginRef.model_validate(each) for each in named or ()]
+    except (ValidationError, TypeError):
+        message = f'the base sets "{PLUGINS}"; name files at the top of the study: {PLUGINS}: [my_nets.py].'
+        raise source.error(("base", PLUGINS), message) from None
+
+
+def _typed(
+    model: type[StudyType], source: YamlSource, settings: Iterable[str], format: int, plugins: list[dict[str, str]]
+) -> StudyType:
     data = {key: value for key, value in source.typed(model).items() if key != FORMAT_KEY}
     base = data.get("base", {})
     if isinstance(base, Mapping):
+        base = {**base, PLUGINS: plugins} if plugins else base
         base, source = overlaid(base, source, settings, ("base",))
         data = data | {"base": base}
     try:
@@ -337,7 +369,7 @@ def _checked_sweep(spec: SweepSpec) -> SweepSpec:
             str(spec.refuse(("space", path) if path else ("space",), _in_space(path, why))) for path, why in misfits
         ]
         raise ConfigError("\n".join(lines))
-    for place, message in problems(spec, EPOCH_METRICS):
+    for place, message in problems(spec, epoch_metrics()):
         raise spec.refuse(place, message)
     return spec
 
@@ -366,6 +398,6 @@ def best_by(spec: AblationSpec | SweepSpec) -> tuple[str, Literal["min", "max"]]
     name, mode = spec.metric.name, spec.metric.mode
     if spec.keep == "last":
         return None
-    if name in EPOCH_METRICS:
+    if name in epoch_metrics():
         return name, mode
     return ("val_loss", "min") if name == "test_loss" else ("val_accuracy", "max")

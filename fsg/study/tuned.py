@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from fsg.config import TrialConfig, parse_trial
 from fsg.errors import StudyError
+from fsg.metrics import epoch_metrics
 from fsg.study.design import arms_of
 from fsg.study.folder import best_trial
 from fsg.study.ledger import StudyState
 from fsg.study.seeds import SequentialSeeds
-from fsg.study.spec import EPOCH_METRICS, AblationSpec, SearchMetricSpec, SearchSpec, SweepSpec
+from fsg.study.spec import AblationSpec, SearchMetricSpec, SearchSpec, SweepSpec
 
 
 def arm_sweeps(spec: AblationSpec) -> dict[str, SweepSpec]:
@@ -20,7 +21,7 @@ def arm_sweeps(spec: AblationSpec) -> dict[str, SweepSpec]:
     if spec.retune is None:
         return {}
     seeds = spec.seeds.max if isinstance(spec.seeds, SequentialSeeds) else max(spec.first_seeds)
-    metric = spec.metric if spec.metric.name in EPOCH_METRICS else None
+    metric = spec.metric if spec.metric.name in epoch_metrics() else None
     sweeps = {}
     for arm, config in arms_of(spec).items():
         space = spec.retune.space_of(arm)

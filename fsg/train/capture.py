@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from fsg.config import Fsg, Gate, HandGate, MetaQuant, TrialConfig
-from fsg.train.optim import CAPTURABLE
+from fsg.config import TrialConfig
+from fsg.parts import find_part, has_part, part_of
 from fsg.train.step import StepResult, TrainingStep
 
 SETTLED = 3  # steps beyond the history's length: the first generated, the first measured, the first learnt from
@@ -38,13 +38,11 @@ def why_not(config: TrialConfig, device: torch.device) -> str | None:
     gradient = config.gradient
     if device.type != "cuda":
         return f"the trial trains on {device.type}"
-    if config.optimizer.name not in CAPTURABLE:
+    name = config.optimizer.name
+    if not (has_part("optimizer", name) and find_part("optimizer", name).fact("capturable")):
         return f"optimizer {config.optimizer.name} may count its steps on the host"
-    if isinstance(gradient, Gate | HandGate):
-        return f"gradient {gradient.name} reads the progress of training as a number"
-    if isinstance(gradient, Fsg | MetaQuant) and gradient.update == "reference":
-        return "the reference's step takes its rate as a number"
-    return None
+    why: str | None = part_of("gradient", gradient).fact("uncapturable", gradient)
+    return why
 
 
 class CapturedStep(TrainingStep):

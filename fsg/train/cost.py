@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from fsg.config import Fsg, Gate, TrialConfig
+from fsg.catalogue.gradients import Fsg
+from fsg.config import TrialConfig
 from fsg.data import stand_in
-from fsg.gradients.gate import DELAY
-from fsg.ops.slow_scan.operations import flops, operations
+from fsg.parts import part_of
 from fsg.train.loop import Trainer
 
 COUNTED_IMAGES = 2  # the network's share is linear in the batch, the estimator's does not depend on it
@@ -54,35 +54,18 @@ def _flops(config: TrialConfig) -> float:
         F.cross_entropy(trainer.model(images), labels).backward()
     with FlopCounterMode(display=False) as step:
         trainer.step(images, labels)
-    estimator = step.get_total_flops() - network.get_total_flops() + _slow_net_flops(config, trainer)
+    unseen = part_of("gradient", config.gradient).fact(
+        "flops", config.gradient, trainer.spans.total, len(trainer.spans)
+    )
+    estimator = step.get_total_flops() - network.get_total_flops() + unseen
     batch = min(config.data.batch_size, len(trainer.data.train))
     return trainer.steps_per_epoch * (network.get_total_flops() * batch / COUNTED_IMAGES + estimator)
-
-
-def _slow_net_flops(config: TrialConfig, trainer: Trainer) -> float:
-    """A step's forward and backward pass of the slow-net over all weights; 0 for an estimator without one."""
-    gradient = config.gradient
-    if not isinstance(gradient, Fsg):
-        return 0.0
-    weights, layers = trainer.spans.total, len(trainer.spans)
-    embedded = gradient.lre_size if gradient.lre else 0
-    per_weight = gradient.layout == "per_weight"
-    sequences = weights if per_weight else layers
-    tokens = weights * gradient.history_length + sequences * embedded
-    slow = gradient.slow
-    if gradient.slow_net == "mamba":
-        recurrent = tokens - sequences if per_weight else tokens
-        return flops(operations(tokens, recurrent, weights, slow.d_inner, slow.d_state, slow.d_conv))
-    if gradient.slow_net == "lstm":  # four gates of input and state; backward twice forward
-        return 6.0 * tokens * 4 * slow.d_inner * (1 + slow.d_inner)
-    return 4.0 * tokens  # a filter: one multiply-add forward, one for its taps
 
 
 def _trainer(config: TrialConfig, images: int) -> tuple[Trainer, torch.Tensor, torch.Tensor]:
     """A trainer whose history has filled, and a batch of as many images."""
     trainer = Trainer(config, stand_in(config.data))
     batch, labels = trainer.inputs(trainer.data.train.images[:images]), trainer.data.train.labels[:images]
-    past = 2 * DELAY if isinstance(config.gradient, Gate) else getattr(config.gradient, "history_length", 1)
-    for _ in range(past + 2):
+    for _ in range(part_of("gradient", config.gradient).fact("memory_steps", config.gradient) + 2):
         trainer.step(batch, labels)
     return trainer, batch, labels

@@ -7,25 +7,40 @@ Proof: ``tests/train/test_evaluate.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+NO_METRICS: Mapping[str, Callable[..., float]] = MappingProxyType({})
+
 
 class Score(NamedTuple):
-    """Mean cross-entropy in nats, and accuracy in percent."""
+    """Mean cross-entropy in nats, accuracy in percent, and other metrics by name."""
 
     loss: float
     accuracy: float
+    others: Mapping[str, float]
 
 
 @torch.no_grad()
-def score(model: nn.Module, inputs: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, batch: int) -> Score:
-    """Score images (N, C, H, W) uint8 with labels (N,), in evaluation mode; ``inputs`` normalises a batch."""
+def score(
+    model: nn.Module,
+    inputs: Callable[[Tensor], Tensor],
+    images: Tensor,
+    labels: Tensor,
+    batch: int,
+    metrics: Mapping[str, Callable[[Tensor, Tensor], float]] = NO_METRICS,
+) -> Score:
+    """Score images (N, C, H, W) uint8 with labels (N,), in evaluation mode; ``inputs`` normalises a batch.
+
+    ``metrics``: functions of all logits (N, classes) and labels.
+    """
+    kept = []
     was_training = model.training
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=images.device)
@@ -35,8 +50,11 @@ def score(model: nn.Module, inputs: Callable[[Tensor], Tensor], images: Tensor, 
         logits = model(inputs(images[start : start + batch]))
         loss += F.cross_entropy(logits, part, reduction="sum").double()
         correct += (logits.argmax(1) == part).sum()
+        if metrics:
+            kept.append(logits)
     model.train(was_training)
-    return Score(loss.item() / len(images), 100.0 * correct.item() / len(images))
+    others = {name: float(metric(torch.cat(kept), labels)) for name, metric in metrics.items()}
+    return Score(loss.item() / len(images), 100.0 * correct.item() / len(images), others)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ for result in Trainer(config):
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -15,20 +15,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fsg.config import CHANGEABLE, Fsg, MetaQuant, TrialConfig, canonical_json, parse_trial
-from fsg.data import AUGMENTED, DataSplits, augment, class_balanced, epoch_order, load_data, normalise, upload
+from fsg.config import CHANGEABLE, TrialConfig, canonical_json, parse_trial
+from fsg.data import DataSplits, augment, class_balanced, epoch_order, load_data, normalise, upload
 from fsg.errors import CheckpointCorrupt, TrialPreempted
 from fsg.formats import FIRST, FORMAT, FORMAT_KEY
 from fsg.gradients import make_estimator
 from fsg.layers import quantized_layers, using
+from fsg.metrics import guest_metrics
 from fsg.models import build_model
 from fsg.ops.spans import Spans
+from fsg.parts import part_of, resolved
 from fsg.train.capture import CapturedStep, can_capture
 from fsg.train.device import make_deterministic, resolve_device
-from fsg.train.evaluate import Score, reestimated_batchnorm, score
+from fsg.train.evaluate import NO_METRICS, Score, reestimated_batchnorm, score
 from fsg.train.optim import meta_schedule, rate_factor, set_options
 from fsg.train.pretrained import load_pretrained
-from fsg.train.reference_step import FastSlowNets, MetaQuantNets, ReferenceNets, ReferenceStep
 from fsg.train.seeds import generator, seeded
 from fsg.train.step import FloatStep, LookAheadStep, TrainingStep
 from fsg.train.tally import EpochTally
@@ -71,8 +72,8 @@ class Trainer:
         )
         with seeded(config.seed, "weights"):
             model = build_model(config, self.data.image_shape, self.data.classes)
-        if config.model.pretrained is not None:
-            load_pretrained(model, config.model.pretrained)
+        if (weights := getattr(config.model, "pretrained", None)) is not None:
+            load_pretrained(model, weights)
         layout = (
             torch.channels_last if self.device.type == "cuda" and config.autocast != "off" else torch.contiguous_format
         )
@@ -81,7 +82,8 @@ class Trainer:
         with seeded(config.seed, "hypernetworks"):
             self.step = make_step(config, self.model)
         self.spans = self.step.spans
-        self.augmented = config.data.augment and config.data.name in AUGMENTED
+        self.augmented = config.data.augment and part_of("data", config.data).fact("augmented")
+        self.guest_metrics = {each.name: resolved(each.build) for each in guest_metrics(config)}
         self.order = generator(config.seed, "order")
         self.augmentation = generator(config.seed, "augment")
         self.epoch = 0
@@ -259,13 +261,15 @@ class Trainer:
     def _evaluate(self) -> dict[str, float]:
         """Validation every epoch; test in the last ones, shown only at the end, where no choice can be made by it."""
         left = self.config.epochs - self.epoch
-        plain = self._scores(with_test=left < LAST)
+        plain = self._scores(with_test=left < LAST, metrics=self.guest_metrics)
         metrics = {"val_loss": plain["validation"].loss, "val_accuracy": plain["validation"].accuracy}
+        metrics |= {f"val_{name}": value for name, value in plain["validation"].others.items()}
         if "test" in plain:
             self.test_scores.append(plain["test"].accuracy)
         if left == 0:
             metrics["test_accuracy"] = plain["test"].accuracy
             metrics["test_loss"] = plain["test"].loss
+            metrics |= {f"test_{name}": value for name, value in plain["test"].others.items()}
             metrics["test_accuracy_last10"] = sum(self.test_scores) / len(self.test_scores)
         if self.averaged is not None:
             weights = [
@@ -279,7 +283,7 @@ class Trainer:
                 metrics["test_accuracy_ema"] = averaged["test"].accuracy
         return metrics
 
-    def _scores(self, with_test: bool) -> dict[str, Score]:
+    def _scores(self, with_test: bool, metrics: Mapping[str, Callable[..., float]] = NO_METRICS) -> dict[str, Score]:
         parts = {"validation": self.data.validation} | ({"test": self.data.test} if with_test else {})
         statistics = (
             reestimated_batchnorm(self.model, self.inputs, self._balanced.images)
@@ -287,7 +291,10 @@ class Trainer:
             else nullcontext()
         )
         with statistics:
-            return {k: score(self.model, self.inputs, v.images, v.labels, EVALUATION_BATCH) for k, v in parts.items()}
+            return {
+                k: score(self.model, self.inputs, v.images, v.labels, EVALUATION_BATCH, metrics)
+                for k, v in parts.items()
+            }
 
 
 def without(tree: dict[str, Any], path: str) -> None:
@@ -306,19 +313,11 @@ def make_step(config: TrialConfig, model: nn.Module) -> TrainingStep:
     if not layers:
         float_step = FloatStep(model, config.optimizer, capturable)
         return CapturedStep(float_step, 0) if capturable else float_step
-    gradient = config.gradient
-    if isinstance(gradient, Fsg | MetaQuant) and gradient.update == "reference":
-        nets: ReferenceNets
-        if isinstance(gradient, Fsg):
-            fast, slow = gradient.fast, gradient.slow
-            sizes = (slow.d_inner, slow.d_state, slow.d_conv)
-            nets = FastSlowNets(len(layers), gradient.length, fast.hidden, *sizes, fast.lr, slow.lr)
-        else:
-            nets = MetaQuantNets(gradient.name, len(layers), gradient.fast.hidden, gradient.fast.lr)
-        optimizer = "sgd_momentum" if config.optimizer.momentum else config.optimizer.name
-        beta = gradient.beta if isinstance(gradient, Fsg) else None
-        return ReferenceStep(model, layers, nets.to(where), optimizer, config.optimizer.lr, beta)
+    gradient = part_of("gradient", config.gradient)
+    if (maker := gradient.fact("own_step", config.gradient)) is not None:
+        own: TrainingStep = resolved(maker)(config, model, layers)
+        return own
     spans = Spans([layer.weight.numel() for layer in layers.values()]).to(where.device)
-    estimator = make_estimator(gradient, spans).to(where.device, where.dtype)
+    estimator = make_estimator(config.gradient, spans).to(where.device, where.dtype)
     step = LookAheadStep(model, layers, estimator, config.optimizer, capturable)
-    return CapturedStep(step, gradient.length if isinstance(gradient, Fsg) else 0) if capturable else step
+    return CapturedStep(step, gradient.fact("memory_steps", config.gradient)) if capturable else step

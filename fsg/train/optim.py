@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from fsg.config import OptimizerConfig, ScheduleConfig
+from fsg.catalogue.optimizers import OptimizerConfig
+from fsg.catalogue.schedules import ScheduleConfig
 from fsg.errors import BackendUnavailable, ConfigError
+from fsg.parts import Part, has_part, part_of
 from fsg.yaml_source import did_you_mean
 
-CAPTURABLE = ("sgd", "adam", "adamw")
 _OF_THE_MACHINE = ("foreach", "fused", "capturable")  # options of how an optimizer computes, not of what
 
 
@@ -22,9 +22,11 @@ def base_optimizer(config: OptimizerConfig, params: Iterable[torch.Tensor], capt
     """The optimizer that a configuration names; pi of method.md is its step divided by its learning rate.
 
     Names other than sgd, adam and adamw are looked up in the ``pytorch-optimizer`` package: ConfigError for one that it
-    does not have, BackendUnavailable where it is not installed. ``capturable``: for a CUDA graph, those of CAPTURABLE.
+    does not have, BackendUnavailable where it is not installed. ``capturable``: for a CUDA graph, those that state it.
     """
     params = list(params)
+    if has_part("optimizer", config.name) and (guest := part_of("optimizer", config)).source is not None:
+        return _of_guest(guest, config, params)
     options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "foreach": True}
     if capturable:
         options["lr"] = torch.tensor(config.lr, device=params[0].device)
@@ -38,6 +40,16 @@ def base_optimizer(config: OptimizerConfig, params: Iterable[torch.Tensor], capt
         case "adamw":
             return AdamW(params, capturable=capturable, **options)
     return _from_package(config, params)
+
+
+def _of_guest(guest: Part, config: OptimizerConfig, params: list[torch.Tensor]) -> Optimizer:
+    optimizer = guest.make(config, params)
+    if not isinstance(optimizer, Optimizer):
+        raise ConfigError(
+            f'{guest.origin}: the optimizer "{guest.name}" was built as {type(optimizer).__name__}, '
+            "expected a torch.optim.Optimizer."
+        )
+    return optimizer
 
 
 def _from_package(config: OptimizerConfig, params: list[torch.Tensor]) -> Optimizer:
@@ -111,24 +123,20 @@ def rate_factor(config: ScheduleConfig, epoch: int, epochs: int) -> float:
 
     Warm-up climbs linearly to 1; then ``cosine`` and ``linear`` fall towards 0 and ``step`` divides.
     """
-    if epoch < config.warmup_epochs:
-        return (epoch + 1) / (config.warmup_epochs + 1)
-    done = epoch - config.warmup_epochs
-    share = done / max(1, epochs - config.warmup_epochs)
-    match config.name:
-        case "constant":
-            return 1.0
-        case "step":
-            return config.step_factor ** (done // config.step_epochs)
-        case "cosine":
-            return 0.5 * (1 + math.cos(math.pi * share))
-        case "linear":
-            return 1 - share
+    warmup = getattr(config, "warmup_epochs", 0)
+    if epoch < warmup:
+        return (epoch + 1) / (warmup + 1)
+    factor: float = part_of("schedule", config).make(config, epoch - warmup, max(1, epochs - warmup))
+    return factor
 
 
 def meta_schedule(base: ScheduleConfig, name: str) -> ScheduleConfig:
     """The schedule of the meta-optimizer: the base one, or another kind with its settings."""
-    return base if name == "base" else base.model_copy(update={"name": name})
+    if name == "base":
+        return base
+    if isinstance(base, ScheduleConfig):
+        return base.model_copy(update={"name": name})
+    return ScheduleConfig(name=name, warmup_epochs=getattr(base, "warmup_epochs", 0))
 
 
 class Rates:

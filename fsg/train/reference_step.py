@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Adam
 
+from fsg.config import TrialConfig
 from fsg.hypernetworks.slow_net import Mamba
 from fsg.layers import QuantLayer, QuantLinear, join, using
 from fsg.ops.spans import Spans
@@ -347,3 +348,19 @@ def _quantize(layer: QuantLayer, ahead: Tensor) -> Quantized:
     if isinstance(quantizer, ReferenceBwnQuantizer):
         return quantizer(ahead.detach(), scale_from=layer.weight)
     return quantizer(ahead.detach())
+
+
+def make_reference_step(config: TrialConfig, model: nn.Module, layers: dict[str, QuantLayer]) -> ReferenceStep:
+    """The reference code's step for FSG or MetaQuant as configured."""
+    gradient: Any = config.gradient
+    where = next(model.parameters())
+    nets: ReferenceNets
+    if gradient.name == "fsg":
+        fast, slow = gradient.fast, gradient.slow
+        sizes = (slow.d_inner, slow.d_state, slow.d_conv)
+        nets = FastSlowNets(len(layers), gradient.length, fast.hidden, *sizes, fast.lr, slow.lr)
+    else:
+        nets = MetaQuantNets(gradient.name, len(layers), gradient.fast.hidden, gradient.fast.lr)
+    optimizer = "sgd_momentum" if config.optimizer.momentum else config.optimizer.name
+    beta = getattr(gradient, "beta", None)
+    return ReferenceStep(model, layers, nets.to(where), optimizer, config.optimizer.lr, beta)

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fsg.config import OptimizerConfig
+from fsg.catalogue.optimizers import OptimizerConfig
 from fsg.gradients import GradientEstimator, Signal, Update
 from fsg.layers import QuantLayer, join, using
 from fsg.ops.spans import Spans

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any
 
-from fsg.config import Dorefa, FloatWeights, TrialConfig, parse_trial
+from fsg.config import TrialConfig, parse_trial
+from fsg.parts import part_of
 from fsg.study.constraints import Constraint, values_of
 from fsg.study.design import PlannedTrial, planned, sweep_trial
 from fsg.study.ledger import TrialRecord, finite
@@ -83,13 +84,10 @@ def violations(
 
 def bits(config: TrialConfig) -> float:
     """Bits per quantised weight."""
-    match config.quantizer:
-        case Dorefa(bits=number):
-            return float(number)
-        case FloatWeights():
-            return 64.0 if config.dtype == "float64" else 32.0
-        case _:
-            return 1.0
+    found = part_of("quantizer", config.quantizer).fact("bits", config.quantizer)
+    if found is None:
+        return 64.0 if config.dtype == "float64" else 32.0
+    return float(found)
 
 
 def configuration(spec: SweepSpec, point: Point) -> Configuration:

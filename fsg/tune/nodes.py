@@ -24,8 +24,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from fsg.config import DataConfig
+from fsg.config import TrialConfig
 from fsg.errors import BackendUnavailable, FsgError
+from fsg.plugins import installed
 
 ANSWER_SECONDS = 120.0  # a worker process starts in 2 s, in 30 on a busy node; data may have to be unpacked first
 PROBE_BYTES = 2**20  # enough to meet a full disk or quota
@@ -35,12 +36,16 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Ask:
-    """What the nodes are to look at. ``probe``: the name of a file that the driver has put into ``storage``."""
+    """What the nodes are to look at.
+
+    ``data``: a trial for each data set, as only a trial brings its plug-ins along. ``probe``: the name of a file that the driver
+    has put into ``storage``.
+    """
 
     storage: Path | None = None
     probe: str = ""
     server: str | None = None
-    data: tuple[DataConfig, ...] = ()
+    data: tuple[TrialConfig, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,11 +64,12 @@ class Found:
 
 @functools.cache
 def software() -> dict[str, str]:
-    """What decides a trial's numbers here: Python, torch, fsg's version, and a digest of fsg's own source."""
+    """What decides a trial's numbers here: Python, torch, fsg, a digest of its source, and packages with parts of their own."""
     found = {"python": ".".join(platform.python_version_tuple()[:2])}
     for name in ("torch", "fsg"):
         with suppress(PackageNotFoundError):
             found[name] = version(name).partition("+")[0]  # 2.11.0+cu126 and 2.11.0+cpu are one release
+    found |= installed()  # packages that register parts; a study's own files travel with its trials
     package = Path(__file__).parents[1]
     sources = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
@@ -124,7 +130,7 @@ def inspect(ask: Ask, node: str) -> Found:
         problems += storage_problems(ask.storage, ask.probe)
     if ask.server is not None and (problem := server_problem(ask.server)):
         problems.append(problem)
-    for config in ask.data:
+    for config in (trial.data for trial in ask.data):
         from fsg.data import load_data
 
         try:
@@ -257,7 +263,7 @@ def _answer(reference: Any, seconds: float) -> Any:
         return f"it cannot run fsg ({last}).{hint}"
 
 
-def refuse_unfit_nodes(storage: Path, data: Sequence[DataConfig]) -> None:
+def refuse_unfit_nodes(storage: Path, data: Sequence[TrialConfig]) -> None:
     """Before the first trial: BackendUnavailable, a line a problem, where a node cannot run the study as the driver would."""
     storage = storage.absolute()
     probe = storage / f".fsg-driver-{secrets.token_hex(6)}"

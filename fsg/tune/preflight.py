@@ -47,7 +47,7 @@ def fit(spec: AblationSpec | SweepSpec, resources: Resources, storage: Path) -> 
         import ray
 
         _refuse(gpu_problem(cuda, resources.gpus_per_trial, grown(ray.cluster_resources()).get("GPU", 0), _gpuless()))
-        refuse_unfit_nodes(storage, data_of(spec))
+        refuse_unfit_nodes(storage, [spec.base.model_copy(update={"data": data}) for data in data_of(spec)])
         yield
 
 

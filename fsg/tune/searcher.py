@@ -13,6 +13,7 @@ from fsg.config import TrialConfig
 from fsg.files import user_path
 from fsg.study.design import PlannedTrial
 from fsg.study.folder import StudyFolder
+from fsg.study.inputs import absolute_root
 from fsg.study.ledger import Ledger, TrialRecord
 from fsg.study.search import database_of, longest, require, sampler_of
 from fsg.study.spec import SweepSpec
@@ -232,15 +233,11 @@ class SweepSearcher(StudySearcher):
 
 def with_absolute_paths(config: TrialConfig) -> TrialConfig:
     """The configuration as a worker can read it, which does not know the driver's working directory."""
-    data, model = config.data, config.model
-    root = str(user_path(data.root or "data").absolute())
-    pretrained = model.pretrained and str(user_path(model.pretrained).absolute())
-    return config.model_copy(
-        update={
-            "data": data.model_copy(update={"root": root}),
-            "model": model.model_copy(update={"pretrained": pretrained}),
-        }
-    )
+    update: dict[str, Any] = {"data": config.data.model_copy(update={"root": str(absolute_root(config.data))})}
+    if pretrained := getattr(config.model, "pretrained", None):
+        whole = str(user_path(pretrained).absolute())
+        update["model"] = config.model.model_copy(update={"pretrained": whole})
+    return config.model_copy(update=update)
 
 
 def _proposals(folder: StudyFolder, spec: SweepSpec, begun: int, room: Room | None) -> Proposals:

@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import horizon, record, step_cost, theorem1  # noqa: E402
-from fsg.config import Ste, TrialConfig  # noqa: E402
+from fsg.catalogue.gradients import Ste  # noqa: E402
+from fsg.config import TrialConfig  # noqa: E402
 
 
 def window(n, size=1e-2):

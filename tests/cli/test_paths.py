@@ -7,7 +7,8 @@ import torch
 import yaml
 from cli_texts import ABLATION
 
-from fsg.config import DataConfig, TrialConfig, load_trial
+from fsg.catalogue.data import DataConfig
+from fsg.config import TrialConfig, load_trial
 from fsg.database import absolute_address
 from fsg.files import user_path
 from fsg.study.folder import StudyFolder, find_study

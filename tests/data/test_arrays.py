@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fsg.config import DataConfig
+from fsg.catalogue.data import DataConfig
 from fsg.data.arrays import (
     DataSplits,
     Images,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fsg.config import DataConfig
+from fsg.catalogue.data import DataConfig
 from fsg.data import load_data, stand_in, to_download
 from fsg.errors import BackendUnavailable, DataError
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fsg.config import DataConfig
+from fsg.catalogue.data import DataConfig
 from fsg.data import load_data
 from fsg.errors import DataError
 

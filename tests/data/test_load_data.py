@@ -1,21 +1,19 @@
-from typing import get_args
-
 import pytest
 import torch
 from sklearn import datasets
 
-from fsg.config import DataConfig
-from fsg.data import AUGMENTED, LOADERS, load_data, normalise
+from fsg.catalogue.data import DataConfig
+from fsg.data import load_data, normalise
 from fsg.errors import DataError
-
-
-def test_every_data_set_of_the_configuration_has_a_loader():
-    assert set(LOADERS) == set(get_args(DataConfig.model_fields["name"].annotation))
-    assert set(LOADERS) > AUGMENTED
+from fsg.parts import find_part, names
 
 
 def test_digits_and_synthetic_images_are_never_augmented():
-    assert not AUGMENTED & {"digits", "synthetic"}
+    assert [name for name in names("data") if find_part("data", name).fact("augmented")] == [
+        "cifar10",
+        "cifar100",
+        "image_folder",
+    ]
 
 
 def test_digits_are_the_1797_images_of_sklearn_split_in_three():

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fsg.config import DataConfig
+from fsg.catalogue.data import DataConfig
 from fsg.data import load_data
 from fsg.data import unpack as module
 from fsg.data.unpack import unpacked

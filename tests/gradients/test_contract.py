@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from fsg.config import Ema, Fsg, Gate, HandGate, MetaQuant, Scalar, Ste
+from fsg.catalogue.gradients import Ema, Fsg, Gate, HandGate, MetaQuant, Scalar, Ste
 from fsg.gradients import Signal, Update, make_estimator
 from fsg.ops.spans import Spans
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fsg.config import Ema, Fsg, MetaQuant, Scalar
+from fsg.catalogue.gradients import Ema, Fsg, MetaQuant, Scalar
 from fsg.gradients import make_estimator
 from fsg.ops.spans import Spans
 from tests.gradients.test_contract import SIZES, disturb, make, signals

@@ -1,12 +1,10 @@
-from typing import get_args
-
 import pytest
 import torch
 
-from fsg.config import ModelConfig, TrialConfig, parse_trial
+from fsg.config import TrialConfig, parse_trial
 from fsg.data import DataSplits, load_data, normalise
 from fsg.layers import QuantConv2d, quantized_layers
-from fsg.models import MODELS, build_model
+from fsg.models import build_model
 
 DIGITS = (1, 8, 8)
 QUANTIZERS = ["dorefa", {"name": "dorefa", "bits": 3}, "bwn", "bwn_channel", "none"]
@@ -20,10 +18,6 @@ def fresh(seed: int, name: str = "digits_cnn") -> dict[str, torch.Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build_model(trial(name), DIGITS, 10).state_dict()
-
-
-def test_every_model_of_the_configuration_can_be_built():
-    assert set(MODELS) == set(get_args(ModelConfig.model_fields["name"].annotation))
 
 
 @pytest.mark.parametrize("name", ["digits_cnn", "resnet20"])

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsg.config import digest, parse_trial
-from fsg.study.inputs import SHIPPED, absolute_root, data_of
+from fsg.study.inputs import absolute_root, data_of
 from fsg.study.search import SearchSpec
 from fsg.study.space import Space, trial_at
 from fsg.study.spec import SearchMetricSpec, SweepSpec
@@ -87,7 +87,7 @@ def study(space, sampler="random"):
 
 def loaded(config):
     data = config.data
-    return None if data.name in SHIPPED else (data.name, str(absolute_root(data)))
+    return None if data.name in ("digits", "synthetic") else (data.name, str(absolute_root(data)))
 
 
 @given(space=spaces(), seed=st.integers(0, 2**32 - 1))

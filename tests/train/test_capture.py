@@ -6,7 +6,8 @@ import logging
 import pytest
 import torch
 
-from fsg.config import OptimizerConfig, parse_trial
+from fsg.catalogue.optimizers import OptimizerConfig
+from fsg.config import parse_trial
 from fsg.train import Trainer
 from fsg.train.capture import CapturedStep, can_capture, why_not
 from fsg.train.optim import Rates, base_optimizer

@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from fsg.config import TrialConfig
+from fsg.config import TrialConfig, parse_trial
 from fsg.data import DataSplits, Images
-from fsg.models import MODELS
-from fsg.quantizers import make_quantizer
+from fsg.models import build_model
 from fsg.train.evaluate import reestimated_batchnorm, score
 from fsg.train.loop import Trainer
 
@@ -19,8 +18,8 @@ def scaled(images):
 def network(name="digits_cnn", activations="float", size=8, channels=1):
     """Weights, factors and shifts of a network that has been trained a little."""
     torch.manual_seed(7)
-    quantizer = make_quantizer(TrialConfig().quantizer)
-    model = MODELS[name]((channels, size, size), 10, quantizer, activations).double()
+    config = parse_trial({"model": {"name": name, "activations": activations}})
+    model = build_model(config, (channels, size, size), 10).double()
     for norm in norms_of(model):
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias)

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fsg.config import Ema, Fsg, MetaQuant, OptimizerConfig, Scalar, Ste
+from fsg.catalogue.gradients import Ema, Fsg, MetaQuant, Scalar, Ste
+from fsg.catalogue.optimizers import OptimizerConfig
 from fsg.gradients import make_estimator
 from fsg.layers import QuantConv2d, QuantLinear, quantized_layers
 from fsg.ops.spans import Spans

@@ -6,7 +6,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 import small_disks
 
-from fsg.config import DataConfig
+from fsg.catalogue.data import DataConfig
+from fsg.config import TrialConfig
 from fsg.errors import BackendUnavailable
 from fsg.tune import nodes
 from fsg.tune.nodes import Ask, Found, differing, inspect, judge, server_problem, software, storage_problems
@@ -57,7 +58,7 @@ def test_nodes_with_different_images_are_refused_and_the_driver_counts():
 
 
 def test_a_node_without_the_data_says_how_to_get_it(tmp_path):
-    found = inspect(Ask(data=(DataConfig(name="cifar10", root=str(tmp_path)),)), "a")
+    found = inspect(Ask(data=(TrialConfig(data=DataConfig(name="cifar10", root=str(tmp_path))),)), "a")
     assert found.data == {}
     (sentence,) = judge(software(), [found])
     assert sentence.startswith("a: cifar10: looked for") and "data.download=true" in sentence
@@ -72,7 +73,7 @@ def test_data_that_is_there_has_a_digest_of_its_images(tmp_path):
             folder.mkdir(parents=True, exist_ok=True)
             Image.new("L", (4, 4), grey + number).save(folder / f"{number}.png")
         config = DataConfig(name="image_folder", root=str(tmp_path / str(grey)), image_size=4, batch_size=2)
-        (value,) = inspect(Ask(data=(config,)), "a").data.values()
+        (value,) = inspect(Ask(data=(TrialConfig(data=config),)), "a").data.values()
         return value
 
     first = digest(10)

@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
-from fsg.config import Section, TrialConfig
+from fsg.config import TrialConfig
+from fsg.section import Section
 from fsg.yaml_source import Location
 
 ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from fsg.config import Overrides, Section, TrialConfig, merge
+from fsg.config import Overrides, TrialConfig, merge
+from fsg.section import Section
 from fsg.study.designs.base import ARM_NAME, DesignArm, DesignBase, Problem, leaves
 from fsg.study.designs.fractions import MOST_FACTORS
 from fsg.yaml_source import Location, did_you_mean

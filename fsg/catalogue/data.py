@@ -1,0 +1,50 @@
+"""Data sets."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fsg.parts import register
+from fsg.section import Section
+
+
+class DataSection(Section):
+    """What every data set has: its split, and how it is read. ``split_seed`` is apart from the trial's seed: every seed is
+    tested on the same images. Derive a section of your own from this one.
+    """
+
+    name: str
+    root: str | None = None
+    download: bool = False
+    batch_size: Annotated[int, Field(ge=2, le=65536)] = 64
+    validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    augment: bool = True
+
+
+class DataConfig(DataSection):
+    """fsg's own data sets."""
+
+    name: Literal["digits", "cifar10", "cifar100", "image_folder", "synthetic"] = "digits"
+    image_size: Annotated[int, Field(ge=4, le=512)] = 32
+
+
+_CIFAR = {
+    "augmented": True,
+    "stand_in": "fsg.data.cifar:cifar_stand_in",
+    "to_download": "fsg.data.cifar:cifar_to_download",
+}
+
+register("data", DataConfig, "fsg.data.digits:load_digits", names=["digits"], shipped=True)
+register("data", DataConfig, "fsg.data.cifar:load_cifar", names=["cifar10", "cifar100"], **_CIFAR)
+register(
+    "data",
+    DataConfig,
+    "fsg.data.image_folder:load_image_folder",
+    names=["image_folder"],
+    augmented=True,  # a mirrored digit is another digit, or none: of the others only CIFAR survives a flip
+    by_folder=True,
+)
+register("data", DataConfig, "fsg.data.synthetic:load_synthetic", names=["synthetic"], shipped=True)

@@ -1,0 +1,200 @@
+"""Gradient estimators: what stands in for the derivative of the quantiser's step."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from fsg.parts import register
+from fsg.section import Rate, Section, Share, Width
+
+Gain = Literal["bounded", "locked", "free"]
+
+
+Update = Literal["mix", "reference"]
+MetaSchedule = Literal["base", "constant", "step", "cosine", "linear"]
+
+
+class FastNetConfig(Section):
+    """F, the MLP of one weight: ``hidden`` units, and the rate of its Adam."""
+
+    hidden: Width = 16
+    lr: Rate = 1e-3
+
+
+class SlowNetConfig(Section):
+    """S over the history: its sizes, and the rate of its Adam. An LSTM has ``d_inner`` units; a FIR filter has no sizes.
+
+    ``backend`` computes Mamba's scan; it changes no result beyond rounding.
+    """
+
+    d_inner: Width = 8
+    d_state: Annotated[int, Field(ge=1, le=256)] = 4
+    d_conv: Annotated[int, Field(ge=1, le=64)] = 4
+    lr: Rate = 1e-3
+    backend: Literal["auto", "reference", "cpu", "triton", "mamba_ssm"] = "auto"
+
+
+class Ste(Section):
+    """The straight-through estimator: d = c g. Nothing learnt."""
+
+    name: Literal["ste"] = "ste"
+
+
+class Ema(Section):
+    """Sham control: a moving average of g, nothing learnt. What momentum alone gives."""
+
+    name: Literal["ema"] = "ema"
+    beta: Share = 0.5
+
+
+class Scalar(Section):
+    """Sham control: one learnt positive factor per layer. What a learnt step size alone gives."""
+
+    name: Literal["scalar"] = "scalar"
+    lr: Rate = 1e-3
+    gain: Gain = "bounded"
+
+
+class MetaQuant(Section):
+    """MetaQuant's estimators: ``multi_fc`` m = g F(W~), ``fc_grad`` m = FC(g), ``lstm_fc`` m = g FC(LSTM(W~)).
+
+    ``update: reference`` steps as the reference code does (docs/method.md).
+    """
+
+    name: Literal["multi_fc", "fc_grad", "lstm_fc"] = "multi_fc"
+    fast: FastNetConfig = FastNetConfig()
+    gain: Gain = "bounded"
+    update: Update = "mix"
+    meta_schedule: MetaSchedule = "base"
+
+
+class Gate(Section):
+    """A learned gate on each weight's step; its sham, with the gates permuted within a layer; its untrained rival."""
+
+    name: Literal["gate", "gate_permuted"] = "gate"
+    length: Annotated[int, Field(ge=2, le=1024)] = 5
+    hidden: Width = 16
+    lr: Rate = 1e-3
+    meta_schedule: MetaSchedule = "base"
+
+
+class HandGate(Section):
+    """An untrained gate: k ~ exp(-3 |W| / RMS W) where step and gradient agree, mean 1 in every layer."""
+
+    name: Literal["hand_gate"] = "hand_gate"
+
+
+class Fsg(Section):
+    """Fast and slow generation: m = beta slow + (1 - beta) fast, and its three switches.
+
+    ``layout``: each weight its own short sequence, or a layer one long one. ``normalization``: gradients divided by the
+    layer's RMS before the slow-net, or raw. ``init: ste`` starts where m = g. ``update: reference`` is for parity with
+    the reference code alone.
+    """
+
+    name: Literal["fsg"] = "fsg"
+    hgs: bool = True
+    fsg: bool = True
+    lre: bool = True
+    beta: Share = 0.5
+    length: Annotated[int, Field(ge=1, le=1024)] = 5
+    fast: FastNetConfig = FastNetConfig()
+    slow: SlowNetConfig = SlowNetConfig()
+    slow_net: Literal["mamba", "lstm", "fir"] = "mamba"
+    lre_size: Annotated[int, Field(ge=1, le=64)] = 1
+    layout: Literal["per_weight", "flattened"] = "per_weight"
+    normalization: Literal["rms", "none"] = "rms"
+    init: Literal["ste", "random"] = "ste"
+    gain: Gain = "bounded"
+    update: Update = "mix"
+    meta_schedule: MetaSchedule = "base"
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Fsg:
+        if self.layout == "flattened" and self.slow_net == "fir":
+            raise ValueError(
+                "slow_net fir filters each weight's own history; use layout: per_weight, or slow_net: mamba."
+            )
+        if self.update == "reference":
+            wanted: dict[str, Any] = {"layout": "flattened", "normalization": "none", "gain": "free", "init": "random"}
+            wanted |= {"slow_net": "mamba", "hgs": True, "fsg": True, "lre": True, "lre_size": 1}
+            wrong = [f"{key}: {json.dumps(value)}" for key, value in wanted.items() if getattr(self, key) != value]
+            if wrong:
+                raise ValueError(f"update: reference is the reference code as it is; it needs {', '.join(wrong)}.")
+        return self
+
+    @property
+    def history_length(self) -> int:
+        """L as the switch leaves it: without Historical Gradient Storage only the newest gradient is seen."""
+        return self.length if self.hgs else 1
+
+
+GradientConfig = Ste | Ema | Scalar | MetaQuant | Fsg | Gate | HandGate
+
+# What a trial with it cannot report, and why.
+_OF_THE_DIRECTION = ("gain", "cosine", "uphill")  # of the generated direction, beside the straight-through one
+_REFERENCE = "gradient.update: reference does not compare its direction with another"
+_BY_NUMBER = "the reference's step takes its rate as a number"
+
+
+def _straight(config: Section) -> dict[str, str]:
+    why = f"gradient {getattr(config, 'name', '')} moves along the straight-through direction itself"
+    return dict.fromkeys(_OF_THE_DIRECTION, why)
+
+
+def _as_reference(config: MetaQuant | Fsg) -> dict[str, str]:
+    return dict.fromkeys(_OF_THE_DIRECTION, _REFERENCE) if config.update == "reference" else {}
+
+
+def _reference_step(config: MetaQuant | Fsg) -> str | None:
+    return "fsg.train.reference_step:make_reference_step" if config.update == "reference" else None
+
+
+def _captured_unless_reference(config: MetaQuant | Fsg) -> str | None:
+    return _BY_NUMBER if config.update == "reference" else None
+
+
+def _reads_progress(config: Gate | HandGate) -> str:
+    return f"gradient {config.name} reads the progress of training as a number"
+
+
+def _switched_off(config: Fsg) -> dict[str, Any]:
+    """Options that do nothing: what is switched off has none, and a history of length 1 is none."""
+    unused: dict[str, Any] = {"hgs": None, "length": config.history_length}
+    unused |= {} if config.fsg else {"beta": None, "fast": None}
+    return unused | ({} if config.lre else {"lre_size": None})
+
+
+_OF_METAQUANT: dict[str, Any] = {
+    "unreported": _as_reference,
+    "own_step": _reference_step,
+    "uncapturable": _captured_unless_reference,
+}
+
+register("gradient", Ste, "fsg.gradients.baselines:straight_through", unreported=_straight)
+register("gradient", Ema, "fsg.gradients.baselines:MovingAverage")
+register("gradient", Scalar, "fsg.gradients.baselines:LearnedScale")
+register("gradient", MetaQuant, "fsg.gradients.metaquant:MultiFcEstimator", names=["multi_fc"], **_OF_METAQUANT)
+register("gradient", MetaQuant, "fsg.gradients.metaquant:FcGradEstimator", names=["fc_grad"], **_OF_METAQUANT)
+register("gradient", MetaQuant, "fsg.gradients.metaquant:LstmFcEstimator", names=["lstm_fc"], **_OF_METAQUANT)
+register(
+    "gradient",
+    Fsg,
+    "fsg.gradients.fsg:FastSlowEstimator",
+    memory_steps=lambda config: config.length,
+    flops="fsg.gradients.fsg:slow_net_flops",
+    unused=_switched_off,
+    **_OF_METAQUANT,
+)
+register(
+    "gradient",
+    Gate,
+    "fsg.gradients.gate:GateEstimator",
+    memory_steps="fsg.gradients.gate:memory_steps",
+    unreported=_straight,
+    uncapturable=_reads_progress,
+)
+register("gradient", HandGate, "fsg.gradients.gate:hand_gate", unreported=_straight, uncapturable=_reads_progress)

@@ -1,0 +1,85 @@
+"""The examples of docs/extending.md, from their files to the tables: a guest's network, estimator, data and metric."""
+
+import shutil
+from pathlib import Path
+
+import mlflow
+import pytest
+from command_line import run_main
+
+from fsg import plugins
+from fsg.parts import forget
+from fsg.study.folder import StudyFolder
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_stays():
+    """What the examples register is known to this process until it is taken out."""
+    yield
+    for file in ("own_network.py", "own_estimator.py", "own_data.py"):
+        forget(file)
+        plugins._current.pop(file, None)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, shared_ray):
+    """A folder with copies of the examples, in which the study has run."""
+    folder = tmp_path_factory.mktemp("own")
+    for file in EXAMPLES.iterdir():
+        if file.is_file():
+            shutil.copy(file, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        said = run_main(patch, folder, "ablate", "own_parts.yaml", "--tracking-uri", "sqlite:///runs.db")
+    assert said.code == 0, said.err
+    return folder, said
+
+
+def test_a_study_of_own_parts_runs_on_ray_and_its_table_names_its_metric(place):
+    folder, said = place
+    assert "val_worst_class_error" in said.out and "near" in said.out
+    state = StudyFolder(folder / "studies" / "own_parts").state()
+    assert [trial.status for trial in state.trials.values()] == ["finished"] * 6
+    for trial in state.trials.values():
+        assert 0 <= trial.final_value("val_worst_class_error") <= 100
+        assert 0 <= trial.final_value("test_worst_class_error") <= 100
+
+
+def test_its_runs_are_read_back_from_mlflow(place):
+    folder, _ = place
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/runs.db")
+    (experiment,) = client.search_experiments(filter_string="name = 'own_parts'")
+    runs = client.search_runs([experiment.experiment_id], max_results=100)
+    trials = [
+        run for run in runs if run.data.params.get("model.name") == "two_convolutions" and "seed" in run.data.params
+    ]
+    assert {run.data.params["gradient.name"] for run in trials} == {"ste", "nearness"}
+    assert all("val_worst_class_error" in run.data.metrics for run in trials) and len(trials) >= 6
+
+
+def test_the_study_goes_on_without_the_files_it_named(place, monkeypatch):
+    folder, _ = place
+    for file in folder.glob("own_*.py"):
+        file.unlink()
+    said = run_main(monkeypatch, folder, "resume", "own_parts", "--tracking-uri", "sqlite:///runs.db")
+    assert said.code == 0 and "near" in said.out
+    said = run_main(monkeypatch, folder, "compare", "own_parts")
+    assert said.code == 0 and "near" in said.out
+
+
+def test_one_trial_of_own_parts_is_trained_by_a_command(tmp_path, monkeypatch):
+    said = run_main(
+        monkeypatch, tmp_path, "train", "--plugin", EXAMPLES / "own_data.py", "--plugin", EXAMPLES / "own_network.py",
+        "--set", "data=stripes", "--set", "model.name=two_convolutions", "--set", "gradient=ste", "--set", "epochs=1",
+    )  # fmt: skip
+    assert said.code == 0 and "two_convolutions on stripes" in said.out
+
+
+def test_a_misspelt_option_of_a_guest_is_refused_before_anything_starts(tmp_path, monkeypatch):
+    for file in EXAMPLES.glob("own_*"):
+        shutil.copy(file, tmp_path)
+    path = tmp_path / "own_parts.yaml"
+    path.write_text(path.read_text().replace("scale: 0.2", "sclae: 0.2"))
+    said = run_main(monkeypatch, tmp_path, "ablate", "own_parts.yaml", "--dry-run")
+    assert said.code == 2 and 'Did you mean "gradient.scale"?' in said.err and "own_parts.yaml:15" in said.err
