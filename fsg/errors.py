@@ -36,6 +36,12 @@ class DiskFull(StudyError):
     """The disk, or a quota, has no room for an event; nothing of it was kept."""
 
 
+class StorageFailed(StudyError):
+    """A study's folder was removed, moved or takes no writes any more while the study runs."""
+
+    exit_code = 1
+
+
 class DataError(FsgError):
     """A data set is missing or damaged; the message says how to get it."""
 

@@ -60,10 +60,11 @@ def run(
     FsgError if trials failed, those of an arm's own search among them, which ``allow_failed`` makes a warning of.
     """
     from fsg.study.surroundings import remember_surroundings
+    from fsg.tune.storage import StudyStorage
 
     console = console_of(hushed=output == "json")
-    remember_surroundings(folder.path, uri)
-    with copied(folder, console) as copy:
+    with StudyStorage(folder), copied(folder, console) as copy:
+        remember_surroundings(folder.path, uri)
         _run_and_report(folder, spec, lock, _Manner(uri, resources, console, output, copy))
     failed = [sentence for place in _studies_of(folder) if (sentence := _failed(place)) is not None]
     if failed and not allow_failed:

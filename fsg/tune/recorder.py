@@ -18,7 +18,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from fsg.errors import StudyError
+from fsg.errors import StorageFailed, StudyError
 from fsg.files import previous_of
 from fsg.study.folder import in_study
 from fsg.study.ledger import Ledger, TrialRecord
@@ -130,7 +130,8 @@ class Recorder(NotInSnapshots, TrialScheduler):
         event = self.ledger.append("retried", key=key, cause=cause, epoch=epoch, reason=str(end))
         earlier.append(event)
         if action == "stop":
-            self.error = StudyError(
+            kind = StorageFailed if cause == "unwritable" else StudyError
+            self.error = kind(
                 f"trial {key}: {end.reason}\n"
                 "The study was stopped, with everything recorded: mend this, then go on with fsg resume."
             )

@@ -19,8 +19,9 @@ ASSIGNMENT = "assignment"  # in a trial's configuration
 REPORT = "report"  # in a result, which has "done" besides
 
 Cause = Literal[
-    "lost", "preempted", "memory", "hang", "data", "storage", "packed", "diverged", "disk", "user", "crashed"
-]
+    "lost", "preempted", "memory", "hang", "data", "storage", "unwritable", "packed", "diverged", "disk", "user",
+    "crashed",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -33,9 +33,10 @@ RETRIES: Mapping[Cause, int] = {
 _PASSING = {
     getattr(errno, name)
     for name in ("EIO", "ESTALE", "ETIMEDOUT", "EAGAIN", "EINTR", "ENOTCONN", "ECONNRESET", "EHOSTDOWN", "EHOSTUNREACH",
-                 "ENETUNREACH", "EREMOTEIO")
+                 "ENETUNREACH", "EREMOTEIO", "EMFILE", "ENFILE", "ENOENT")
     if hasattr(errno, name)
 }  # fmt: skip
+_LASTING = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENODEV, errno.ENXIO}  # until somebody has mended the storage
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def decide(cause: Cause, epoch: int, earlier: Iterable[Mapping[str, Any]], limit
     ``earlier``: its interruptions so far, each with ``cause`` and ``epoch``. Memory that was short is counted in all: the
     trial has had a whole machine to itself since.
     """
-    if cause == "user":  # nothing gets better by trying again, until somebody has mended it
+    if cause in ("user", "unwritable"):  # nothing gets better by trying again, until somebody has mended it
         return "stop"
     if cause == "disk":  # the study pauses until there is room (room.py)
         return "retry"
@@ -90,6 +91,8 @@ def cause_of(error: BaseException) -> Cause:
         return "memory"
     if isinstance(error, OSError) and is_full(error):
         return "disk"
+    if isinstance(error, OSError) and error.errno in _LASTING:
+        return "unwritable"
     if isinstance(error, FsgError) and error.exit_code == 2:
         return "user"
     if isinstance(error, CheckpointCorrupt) or (isinstance(error, OSError) and error.errno in _PASSING):

@@ -33,10 +33,19 @@ class PauseInterrupted(Exception):
 
 
 class Room:
-    """Asks for room in a study's folder, and waits for it. ``interrupted``: a wait was ended by Ctrl-C."""
+    """Asks for room in a study's folder, and waits for it. ``interrupted``: a wait was ended by Ctrl-C.
 
-    def __init__(self, folder: StudyFolder, say: Callable[[str], None] | None = None) -> None:
+    ``check`` is called before the disk is asked, and raises where the folder itself is gone.
+    """
+
+    def __init__(
+        self,
+        folder: StudyFolder,
+        say: Callable[[str], None] | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self.folder = folder
+        self._check = check
         self.interrupted = False
         self._say = say or _to_stderr
         self._checkpoint = max((size_of(path) for path in folder.checkpoints.glob("*/last.pt")), default=0)
@@ -55,6 +64,7 @@ class Room:
         """Wait for room for ``running`` trials; the seconds it took. Asks at most every second. PauseInterrupted on Ctrl-C."""
         if time.monotonic() < self._next and not self._least:
             return 0.0
+        self._check()
         return self._wait(LEDGER_BYTES + CHECKPOINTS * max(1, running) * self._checkpoint)
 
     def refused_driver(self) -> None:

@@ -28,6 +28,7 @@ from fsg.tune.cluster import grown, joined
 from fsg.tune.devices import OF_CLUSTER, device_name
 from fsg.tune.retry import Limits
 from fsg.tune.room import PauseInterrupted, Room
+from fsg.tune.storage import StudyStorage
 
 if TYPE_CHECKING:
     from ray.tune import PlacementGroupFactory
@@ -60,11 +61,14 @@ def run_study(
 
     ``ledger`` is the one open for appending. ``enough`` decides whether a study of sequential seeds goes on.
     ``limits``: what interrupted trials are given.
-    BackendUnavailable when no cluster answers, or a trial asks for more than the cluster has.
+    BackendUnavailable when no cluster answers, or a trial asks for more than the cluster has. StorageFailed when the folder
+    is removed or moved meanwhile, or takes no writes any more.
     """
-    room = Room(folder)
     try:
-        return _run(folder, spec, resources, _Door(ledger, room), room, enough, limits)
+        with StudyStorage(folder) as storage:
+            folder.checkpoints.mkdir(exist_ok=True)  # a copy that was fetched has no empty folder
+            room = Room(folder, check=storage.check)
+            return _run(folder, spec, resources, _GuardedLedger(ledger, room, storage), room, enough, limits)
     except PauseInterrupted:
         return False
 
@@ -73,7 +77,7 @@ def _run(
     folder: StudyFolder,
     spec: AblationSpec | SweepSpec,
     resources: Resources,
-    door: _Door,
+    ledger: _GuardedLedger,
     room: Room,
     enough: Enough,
     limits: Limits | None,
@@ -81,7 +85,7 @@ def _run(
     with ExitStack() as stack:
         connect = functools.cache(lambda: stack.enter_context(_ray(resources)))
         if isinstance(spec, SweepSpec):
-            return _run_sweep(folder, spec, resources, door, room, connect, limits)
+            return _run_sweep(folder, spec, resources, ledger, room, connect, limits)
         while True:
             state = folder.state()
             left = next_seeds(spec, state, enough)
@@ -90,8 +94,8 @@ def _run(
             connect()
             new = [trial for trial in left if trial.key not in state.trials]
             if new:
-                door.append_all(("planned", trial.event()) for trial in new)
-            _tune(folder, spec, resources, door, room, left, state, limits)
+                ledger.append_all(("planned", trial.event()) for trial in new)
+            _tune(folder, spec, resources, ledger, room, left, state, limits)
             trials = folder.state().trials
             if not all(trials[trial.key].over for trial in left):
                 return False
@@ -101,7 +105,7 @@ def _run_sweep(
     folder: StudyFolder,
     spec: SweepSpec,
     resources: Resources,
-    door: _Door,
+    ledger: _GuardedLedger,
     room: Room,
     connect: Callable[[], None],
     limits: Limits | None,
@@ -111,7 +115,7 @@ def _run_sweep(
     if _complete(spec, state):
         return True
     connect()
-    exhausted = _tune(folder, spec, resources, door, room, [], state, limits)
+    exhausted = _tune(folder, spec, resources, ledger, room, [], state, limits)
     state = folder.state()
     return _complete(spec, state) or (exhausted and all(trial.over for trial in state.trials.values()))
 
@@ -171,7 +175,7 @@ def _tune(
     folder: StudyFolder,
     spec: AblationSpec | SweepSpec,
     resources: Resources,
-    door: _Door,
+    ledger: _GuardedLedger,
     room: Room,
     left: list[PlannedTrial],
     state: StudyState,
@@ -197,14 +201,14 @@ def _tune(
     if isinstance(spec, SweepSpec):
         share = (resources.cpus_per_trial, resources.gpus_per_trial)
         kind = PopulationSearcher if is_population(spec) else SweepSearcher
-        searcher = kind(folder, spec, door, state.trials, *share, room)
+        searcher = kind(folder, spec, ledger, state.trials, *share, room)
         scheduler = make_scheduler(spec, state.trials, searcher.expected)
     else:
         searcher, scheduler = PlanSearcher(folder, left), Turns()
     scheduler.slots = _slots(resources)
     same = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
     packing = Packing(same["cpu"], same["gpu"], resources.pack, largest_node(), state.trials)
-    recorder = Recorder(door, scheduler, state.trials, limits, packing, device_of(resources), room)
+    recorder = Recorder(ledger, scheduler, state.trials, limits, packing, device_of(resources), room)
     searcher.best = best_by(spec)
     searcher.runs_again = recorder.runs_again
     searcher.resources_of = lambda trial: packing.resources(trial.key, trial.config)
@@ -220,7 +224,7 @@ def _tune(
             verbose=0,
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # a trial has made its own
             callbacks=[
-                StartRecorder(door, attempts, device_of(resources)),
+                StartRecorder(ledger, attempts, device_of(resources)),
                 Watch(recorder, recorder.limits, room),
                 pulse,
                 Forget(),
@@ -233,7 +237,7 @@ def _tune(
     except Exception:
         if room.interrupted:
             raise PauseInterrupted from None
-        error = door.error or recorder.error or pulse.error
+        error = ledger.error or recorder.error or pulse.error
         if error is not None:
             raise error from None
         raise
@@ -248,28 +252,31 @@ def _bundle(cpu: float, gpu: float) -> PlacementGroupFactory:
     return resource_dict_to_pg_factory({"cpu": cpu, "gpu": gpu})
 
 
-class _Door(Ledger):
+class _GuardedLedger(Ledger):
     """The ledger as Ray's side writes to it. On a full disk an append waits, and is made again whole.
 
     Remembers any other error, of which Ray would hand on a traceback's text alone.
     """
 
-    def __init__(self, ledger: Ledger, room: Room) -> None:
+    def __init__(self, ledger: Ledger, room: Room, storage: StudyStorage) -> None:
         super().__init__(ledger.path)
-        self._ledger, self._room = ledger, room
-        self.error: FsgError | None = None
+        self._ledger, self._room, self._storage = ledger, room, storage
+        self.error: Exception | None = None
 
     def append_all(self, events: Iterable[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
-        """As the ledger does, once there is room."""
+        """As the ledger does, once there is room; never into another file than before."""
         events = list(events)
         while True:
             try:
-                return self._ledger.append_all(events)
+                self._storage.check()
+                written = self._ledger.append_all(events)
+                self._storage.recorded()
+                return written
             except DiskFull:
                 self._room.refused_driver()
             except FsgError as error:
-                self.error = self.error or error
-                raise
+                self.error = self.error or self._storage.explained(error)
+                raise self.error from None
 
 
 @contextmanager

@@ -9,6 +9,7 @@ Proof: ``tests/tune/test_trainable.py``.
 
 from __future__ import annotations
 
+import errno
 import math
 from typing import Any
 
@@ -106,9 +107,9 @@ class FsgTrainable(tune.Trainable):
         result = self.trainer.last_result if self.resumed else None
         self.resumed = False
         if result is None:
-            result = self.trainer.run_epoch(self.checkpoints.save, self.leaving)
+            result = self.trainer.run_epoch(self._save, self.leaving)
             best = self.assignment.best
-            self.checkpoints.save(self.trainer.state_dict(), result.metrics.get(best[0]) if best else None)
+            self._save(self.trainer.state_dict(), result.metrics.get(best[0]) if best else None)
         if self.trainer.finished:
             self.checkpoints.prune()
         fingerprint, self.fingerprint = self.fingerprint, None  # with the first epoch only
@@ -125,6 +126,13 @@ class FsgTrainable(tune.Trainable):
             device,
             damaged,
         )
+
+    def _save(self, state: dict[str, Any], value: float | None = None) -> None:
+        """Into the folder that was there when the trial began: one that is gone is not made again, as half a study."""
+        folder = self.checkpoints.path.parent
+        if not folder.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "the trial's folder is gone", str(folder))
+        self.checkpoints.save(state, value)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Start another trial in this process."""

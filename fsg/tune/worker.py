@@ -93,7 +93,7 @@ class Stacks:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)  # below the study's folder, which is there or gone for good
         self._file = path.open("ab")
         faulthandler.register(signal.SIGUSR1, file=self._file, all_threads=True)
 

@@ -26,6 +26,8 @@ def interrupted(cause, epochs):
         (OSError(errno.ESTALE, "Stale file handle"), "storage"),
         (OSError(errno.ENOSPC, "No space left on device"), "disk"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk"),
+        (OSError(errno.EROFS, "Read-only file system"), "unwritable"),
+        (FileNotFoundError(errno.ENOENT, "the trial's folder is gone"), "storage"),
         (OSError(errno.ENOTDIR, "Not a directory"), "crashed"),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), "lost"),
         (ValueError("boom"), "crashed"),
@@ -90,7 +92,7 @@ def test_progress_begins_the_count_anew_but_not_for_memory():
 def test_what_comes_again_is_not_tried_again_and_a_user_error_stops_the_study():
     assert decide("diverged", 0, []) == "fail"
     assert decide("crashed", 0, []) == "fail"
-    assert decide("user", 0, []) == "stop"
+    assert decide("user", 0, []) == decide("unwritable", 0, []) == "stop"
 
 
 def test_a_full_disk_is_never_what_a_trial_is_given_up_for():
