@@ -59,14 +59,11 @@ def study(trials: int, sampler: str) -> tuple[StudyFolder, SweepSpec]:
 
 def driver(trials: int, sampler: str, seconds: float) -> dict[str, Any]:
     """Run the sweep in simulated time; what the driver used, for each thousand trials and in all."""
-    from ray.tune.schedulers import TrialScheduler
-    from ray.tune.search import Searcher
-
+    from fsg.execution.recording import Recording
+    from fsg.execution.reports import EpochReport
     from fsg.report.progress import Progress
-    from fsg.tune.recorder import Recorder, StartRecorder
-    from fsg.tune.reports import EpochReport, as_result
-    from fsg.tune.scheduler import make_scheduler
-    from fsg.tune.searcher import SweepSearcher
+    from fsg.search.searcher import SweepSearcher
+    from fsg.search.stopping import make_judge
 
     folder, spec = study(trials, sampler)
     progress = Progress("scale", trials, EPOCHS, "val_accuracy", "max")
@@ -81,8 +78,7 @@ def driver(trials: int, sampler: str, seconds: float) -> dict[str, Any]:
     ledger._listener = listen
     begin(ledger, spec)
     searcher = SweepSearcher(folder, spec, ledger, {})
-    recorder = Recorder(ledger, make_scheduler(spec, {}, searcher.expected))
-    starts = StartRecorder(ledger, {}, "simulated")
+    recording, judge = Recording(ledger, device="simulated"), make_judge(spec, {}, searcher.expected)
     numbers = random.Random(0)
     queue: list[tuple[float, int, Any]] = []
     steps: list[dict[str, float]] = []
@@ -90,13 +86,12 @@ def driver(trials: int, sampler: str, seconds: float) -> dict[str, Any]:
     wall, cpu, mark = time.monotonic(), time.process_time(), (0.0, 0.0, 0.0)
     while True:
         while len(queue) < SLOTS and not exhausted:
-            config = searcher.suggest(f"t{count}")
-            if config in (None, Searcher.FINISHED):
+            assignment = searcher.take(f"t{count}")
+            if assignment is None:
                 exhausted = True
                 break
-            trial = SimpleNamespace(trial_id=f"t{count}", config=config, epoch=0, best=numbers.gauss(90, 4))
-            recorder.inner.on_trial_add(None, trial)
-            starts.on_trial_start(0, [], trial)
+            trial = SimpleNamespace(name=f"t{count}", assignment=assignment, epoch=0, best=numbers.gauss(90, 4))
+            recording.started(assignment.key, "127.0.0.1")
             heapq.heappush(queue, (now + EPOCH_SECONDS * numbers.uniform(0.8, 1.25), count, trial))
             count += 1
         if not queue or time.monotonic() - wall > seconds:
@@ -106,16 +101,17 @@ def driver(trials: int, sampler: str, seconds: float) -> dict[str, Any]:
         accuracy = trial.best - 30 / (trial.epoch + 1) + numbers.gauss(0, 0.5)
         metrics = {"epoch": trial.epoch, "val_accuracy": accuracy, "train_loss": 2 / trial.epoch, "step_ms": 5.0}
         status = "finished" if trial.epoch == EPOCHS else "running"
-        result = as_result(EpochReport(trial.epoch, metrics, {}, Path("last.pt"), status))
-        if result["done"]:
-            recorder.on_trial_complete(None, trial, result)
-            searcher.on_trial_complete(trial.trial_id, result)
+        report, key = EpochReport(trial.epoch, metrics, {}, Path("last.pt"), status), trial.assignment.key
+        if status == "finished":
+            recording.ended(trial.assignment, report)
+            searcher.done(trial.name, report)
             over = True
         else:
-            over = recorder.on_trial_result(None, trial, result) == TrialScheduler.STOP
-            searcher.on_trial_result(trial.trial_id, result)
+            reason = judge.stop(key, metrics)
+            over = recording.heard(trial.assignment, report, lambda reason=reason: reason) == "stop"
+            searcher.heard(trial.name, report)
             if over:
-                searcher.on_trial_complete(trial.trial_id, result)
+                searcher.done(trial.name, report)
         if over:
             ended += 1
             if ended % 1000 == 0:

@@ -50,9 +50,9 @@ from scipy.stats import t
 
 from fsg.config import digest
 from fsg.cores import usable_cores
+from fsg.search.decisions import Halving
+from fsg.search.proposals import Proposals, make_sampler
 from fsg.study.space import Space
-from fsg.tune.decisions import Halving
-from fsg.tune.proposals import Proposals, make_sampler
 
 LONGEST, GRACE, FACTOR, WORKERS = 27, 1, 3, 4
 EPOCHS = 20 * LONGEST  # of all trials together: what 20 trials of full length take

@@ -32,9 +32,9 @@ from scipy.stats import t
 from benchmarks import record
 from fsg.config import digest, parse_trial
 from fsg.cores import usable_cores
+from fsg.search.decisions import Halving, Never, Rule
+from fsg.search.proposals import Proposals, make_sampler
 from fsg.study.space import Space
-from fsg.tune.decisions import Halving, Never, Rule
-from fsg.tune.proposals import Proposals, make_sampler
 
 LONGEST, WORKERS = 15, 2
 EPOCHS = {"random": 48 * LONGEST, "tpe": 12 * LONGEST, "curves": 12 * LONGEST}

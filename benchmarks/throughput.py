@@ -27,18 +27,18 @@ import torch
 from benchmarks import record
 from fsg.config import TrialConfig, parse_trial
 from fsg.cores import usable_cores
+from fsg.ray_engine.cluster import ONE_MACHINE, RAY_ENVIRONMENT, use_token
 from fsg.study.folder import StudyFolder
 from fsg.study.header import begin
 from fsg.study.ledger import Ledger
 from fsg.study.spec import parse_study
 from fsg.train.checkpoint import CheckpointStore
 from fsg.train.loop import EpochResult
-from fsg.tune.cluster import ONE_MACHINE, RAY_ENVIRONMENT, use_token
 from fsg.yaml_source import YamlSource
 
 os.environ.update(RAY_ENVIRONMENT | ONE_MACHINE)  # read by ray when it is imported, which is two lines on
 use_token()
-from fsg.tune import trainable  # noqa: E402
+from fsg.ray_engine import trainable  # noqa: E402
 
 ARMS = 20
 TRIALS_PER_SECOND, MEGABYTES = 10.0, 600.0
@@ -125,8 +125,10 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--sweep", action="store_true")
     given = parser.parse_args()
+    from fsg.driver.trials import run_study
+    from fsg.execution.engine import Resources
+    from fsg.ray_engine.engine import RayEngine
     from fsg.tracking import FollowingExporter
-    from fsg.tune.runner import Resources, run_study
 
     trainable.FsgTrainable = NothingTrainable  # type: ignore[misc]
     spec = study(given.trials, given.sweep)
@@ -137,7 +139,7 @@ def main() -> None:
         ledger = Ledger(folder.ledger_path)
         begin(ledger, spec)
         exporter = FollowingExporter(folder.ledger_path, f"sqlite:///{storage}/mlflow.db")
-        run_study(folder, spec, Resources(), ledger)
+        run_study(folder, spec, RayEngine(Resources()), ledger)
         trained = time.time()
         behind = exporter.close(timeout=300.0)
         copied = time.time() - trained

@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def shared_ray() -> Iterator[None]:
     """One Ray with two cores for the whole session; ``run_study`` and the command line take what is already connected."""
-    from fsg.tune.cluster import ONE_MACHINE, RAY_ENVIRONMENT
+    from fsg.ray_engine.cluster import ONE_MACHINE, RAY_ENVIRONMENT
 
     os.environ.update(RAY_ENVIRONMENT | ONE_MACHINE)
     import ray

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from fsg.ray_engine.scheduler import make_rule
+from fsg.search.configurations import configuration
+from fsg.search.proposals import Proposals, make_sampler
 from fsg.study.search import constraints_of, feasible, longest, sampler_of
 from fsg.study.spec import SweepSpec, load_study, to_yaml
-from fsg.tune.configurations import configuration
-from fsg.tune.proposals import Proposals, make_sampler
-from fsg.tune.scheduler import make_rule
 
 FILES = sorted(Path(__file__).parents[1].glob("search_spaces/*.yaml"))
 SHIPPED = ["cifar10_resnet20", "digits_smoke", "fsg_core", "optimizer", "pbt", "quantizer"]

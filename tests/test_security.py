@@ -96,7 +96,7 @@ folder = StudyFolder(Path(sys.argv[1]))
 report = make_report(folder.spec(), folder.state())
 assert CheckpointStore(folder.checkpoints / "k" / "last.pt").load() == {"format": 2, "epoch": 1}
 import optuna
-from fsg.tune.journal import open_journal
+from fsg.search.journal import open_journal
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 optuna.create_study(storage=open_journal(folder.search / "optuna.journal")[0], study_name="s", load_if_exists=True).tell(0, 1.0)
 print([name for name in found if name[0] not in ("numpy", "copyreg", "builtins", "collections", "numba", "llvmlite")])
@@ -119,7 +119,7 @@ def test_reading_a_study_folder_unpickles_nothing(tmp_path, bomb):
         ledger.append("planned", key=arm, arm=arm, seed=0, config={})
     ledger.close()
     save_checkpoint({"epoch": 1}, folder.checkpoints / "k" / "last.pt")
-    code = "import optuna, sys; from pathlib import Path; from fsg.tune.journal import open_journal;"
+    code = "import optuna, sys; from pathlib import Path; from fsg.search.journal import open_journal;"
     code += "s = optuna.create_study(storage=open_journal(Path(sys.argv[1]))[0], study_name='s'); s.ask()"
     subprocess.run([sys.executable, "-c", code, str(folder.search / "optuna.journal")], check=True, capture_output=True)
     for name in ("ray/tune/tuner.pkl", "ray/tune/trainable.pkl", "ray/tune/searcher-state-1.pkl", "search/sampler.pkl"):

@@ -11,11 +11,13 @@ from pathlib import Path
 import psutil
 import yaml
 
+from fsg.driver.trials import run_study
+from fsg.execution.engine import Resources
+from fsg.ray_engine.engine import RayEngine
 from fsg.study.folder import StudyFolder
 from fsg.study.header import begin
 from fsg.study.ledger import Ledger
 from fsg.study.spec import load_study
-from fsg.tune.runner import Resources, run_study
 
 TIMES = ("step_ms", "images_per_s")
 BASE = {"gradient": "ste", "epochs": 12, "data": {"name": "digits", "batch_size": 256}}
@@ -65,7 +67,7 @@ class Study:
         if self.folder.state().header is None:
             begin(ledger, self.spec)
         try:
-            return run_study(self.folder, self.spec, Resources(**resources), ledger, limits=limits)
+            return run_study(self.folder, self.spec, RayEngine(Resources(**resources)), ledger, limits=limits)
         finally:
             ledger.close()
 

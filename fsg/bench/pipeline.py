@@ -94,8 +94,10 @@ def _spec(seeds: int, epochs: int, arms: int = 1) -> AblationSpec:
 
 def _per_trial(trials: int, epochs: int) -> list[float]:
     """Seconds from one trial's end to the next one's, in a real study with one slot."""
+    from fsg.driver.trials import run_study
+    from fsg.execution.engine import Resources
+    from fsg.ray_engine.engine import RayEngine
     from fsg.tracking import FollowingExporter
-    from fsg.tune.runner import Resources, run_study
 
     spec = _spec(seeds=trials // 2, epochs=epochs)
     with tempfile.TemporaryDirectory() as storage:
@@ -103,7 +105,7 @@ def _per_trial(trials: int, epochs: int) -> list[float]:
         ledger = Ledger(folder.ledger_path)
         begin(ledger, spec)
         exporter = FollowingExporter(folder.ledger_path, f"sqlite:///{storage}/mlflow.db")
-        run_study(folder, spec, Resources(cpus_per_trial=usable_cores()), ledger)
+        run_study(folder, spec, RayEngine(Resources(cpus_per_trial=usable_cores())), ledger)
         exporter.close()
         ends = sorted(record.ended for record in folder.state().trials.values() if record.ended)
     return [b - a for a, b in itertools.pairwise(ends)][1:]  # the first actor loads its libraries

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import typer
 
-from fsg.tune.nodes import Ask, Found, ask_nodes, clock_skews, judge, server_problem, software
+from fsg.ray_engine.nodes import Ask, Found, ask_nodes, clock_skews, judge, server_problem, software
 
 MOST_SKEW = 5.0  # seconds: far more than NTP leaves, and where times of files and logs begin to mislead
 
 
 def examine(address: str, storage: Path, tracking_uri: str | None, gpu_kind: str | None) -> int:
     """Say what the cluster at ``address`` has and what is wrong; the exit code: 0 if nothing is, 1 otherwise."""
-    from fsg.tune.cluster import joined
+    from fsg.ray_engine.cluster import joined
 
     with joined(address):  # BackendUnavailable says what to mend
         return _examine(address, storage, tracking_uri, gpu_kind)

@@ -53,8 +53,8 @@ def environment_line(tracking: str, tracking_given: bool, address: str | None) -
 
 def _ours() -> Mapping[str, str]:
     """What every driver sets for itself, as it may be inherited from one."""
+    from fsg.ray_engine.cluster import ONE_MACHINE, RAY_ENVIRONMENT
     from fsg.tracking.store import QUIET
-    from fsg.tune.cluster import ONE_MACHINE, RAY_ENVIRONMENT
 
     return {**QUIET, **RAY_ENVIRONMENT, **ONE_MACHINE}
 

@@ -10,7 +10,7 @@ import typer
 from fsg.errors import ConfigError, FsgError
 
 if TYPE_CHECKING:
-    from fsg.tune.jobs import Jobs
+    from fsg.ray_engine.jobs import Jobs
 
 
 def attach(
@@ -21,7 +21,7 @@ def attach(
     stop: Annotated[bool, typer.Option("--stop", help="End it there; sending its file again goes on with it.")] = False,
 ) -> None:
     """Follow a study that runs on a cluster, from its first line."""
-    from fsg.tune.jobs import Jobs, job_server
+    from fsg.ray_engine.jobs import Jobs, job_server
 
     server = job_server(address)
     if server is None:
@@ -39,8 +39,8 @@ def submit(
     kind: str, path: Path, study: str, storage: str, tracking_uri: str | None, options: list[str], address: str
 ) -> None:
     """Send ``fsg KIND PATH`` to the cluster at ``address`` and follow it. ConfigError for what would not work there."""
+    from fsg.ray_engine.jobs import Jobs, job_server
     from fsg.redaction import redact
-    from fsg.tune.jobs import Jobs, job_server
 
     server, tree = job_server(address), Path.cwd()
     assert server is not None

@@ -17,8 +17,8 @@ from fsg.report.plain import plain_console
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fsg.execution.engine import Resources
     from fsg.report.progress import Output
-    from fsg.tune.runner import Resources
 
 DEFAULT_TRACKING = "sqlite:///mlflow.db"
 
@@ -93,7 +93,7 @@ _STORES = ("sqlite", "postgres", "postgresql", "mysql", "mssql", "http", "https"
 def resources_of(cpus: float, gpus: str, address: str | None) -> Resources:
     """What a trial takes, from the options as they were typed."""
     from fsg.errors import ConfigError
-    from fsg.tune.runner import Resources
+    from fsg.execution.engine import Resources
 
     if gpus == "auto":
         return Resources(cpus, 1.0, address, pack=True)

@@ -21,6 +21,7 @@ from fsg.report.plain import say
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fsg.execution.engine import Resources
     from fsg.report.progress import Output
     from fsg.study.folder import StudyFolder
     from fsg.study.ledger import Ledger, StudyState
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from fsg.study.seeds import Enough
     from fsg.study.spec import AblationSpec, SweepSpec
     from fsg.tracking import Exporter
-    from fsg.tune.runner import Resources
 
 
 MLFLOW_SECONDS, NOW = 60.0, 1.0  # for the rest of MLflow's copy, when a study stops, or is to stop now
@@ -59,8 +59,8 @@ def run(
 
     FsgError if trials failed, those of an arm's own search among them, which ``allow_failed`` makes a warning of.
     """
+    from fsg.execution.storage import StudyStorage
     from fsg.study.surroundings import remember_surroundings
-    from fsg.tune.storage import StudyStorage
 
     console = console_of(hushed=output == "json")
     with StudyStorage(folder), copied(folder, console) as copy:
@@ -133,6 +133,8 @@ def _run_trials(
 
     ``name`` is what ``fsg resume`` takes to go on, if not this study.
     """
+    from fsg.driver.trials import run_study
+    from fsg.ray_engine.engine import RayEngine
     from fsg.report.progress import Display, Progress
     from fsg.study.ledger import Ledger, whole_bytes
     from fsg.study.lock import ledger_bytes
@@ -140,7 +142,6 @@ def _run_trials(
     from fsg.study.spec import SweepSpec
     from fsg.study.status import planned_trials
     from fsg.tracking import FollowingExporter
-    from fsg.tune.runner import run_study
 
     console, output = manner.console, manner.output
     for sentence in mend(folder, spec, ledger_bytes(lock.before)):
@@ -165,7 +166,7 @@ def _run_trials(
         _note_versions(ledger, spec, state, manner)
         with display:
             try:
-                complete = run_study(folder, spec, manner.resources, ledger, _enough(spec))
+                complete = run_study(folder, spec, RayEngine(manner.resources), ledger, _enough(spec))
             except KeyboardInterrupt:  # the second, or one before Ray Tune was there to take it
                 complete, patience = False, NOW
     finally:
@@ -179,9 +180,9 @@ def _run_trials(
 
 def _note_versions(ledger: Ledger, spec: AblationSpec | SweepSpec, state: StudyState, manner: _Manner) -> None:
     """Write what the study runs under, where that is new, and say so where its numbers may come out otherwise."""
+    from fsg.execution.engine import device_of
     from fsg.study.header import begin, installed_versions
     from fsg.study.versions import change
-    from fsg.tune.runner import device_of
 
     if state.header is None:
         begin(ledger, spec)
@@ -196,8 +197,8 @@ def _note_versions(ledger: Ledger, spec: AblationSpec | SweepSpec, state: StudyS
 
 def _budget_used(folder: StudyFolder, spec: AblationSpec | SweepSpec, resources: Resources) -> Callable[[], str]:
     """What says how much of a sweep's budget is used; nothing where there is none."""
+    from fsg.search.budget import FollowingMeter, Meter, used
     from fsg.study.spec import SweepSpec
-    from fsg.tune.budget import FollowingMeter, Meter, used
 
     budget = spec.budget if isinstance(spec, SweepSpec) else None
     if budget is None:

@@ -41,10 +41,10 @@ from fsg.files import user_path
 
 if TYPE_CHECKING:
     from fsg.config import TrialConfig
+    from fsg.execution.engine import Resources
     from fsg.report.progress import Output
     from fsg.study.folder import StudyFolder
     from fsg.study.spec import AblationSpec
-    from fsg.tune.runner import Resources
 
 
 def ablate(
@@ -137,7 +137,7 @@ def resume(
         raise no_study("resume", storage)
     folder, output = open_study(study, storage), output_of(quiet, json)
     resources = resources_of(cpus_per_trial, gpus_per_trial, address)
-    from fsg.tune.preflight import fit
+    from fsg.ray_engine.preflight import fit
 
     folder.refuse_newer()
     spec, given = folder.spec(), tracking_uri and absolute_address(tracking_uri)
@@ -207,7 +207,7 @@ def _start(
         console_of().print(describe_plan(spec, resources))
         return
     uri = tracking_of(tracking_uri, upgrade_store, local(storage) / spec.name)
-    from fsg.tune.preflight import fit
+    from fsg.ray_engine.preflight import fit
 
     place = local(storage)
     StudyFolder(place / spec.name).refuse_newer()

@@ -33,7 +33,7 @@ def upgrade(
     if not write:
         typer.echo(f"Nothing was changed. To do it: fsg upgrade {folder.called} --write")
         return
-    from fsg.tune.journal import rekey
+    from fsg.search.journal import rekey
 
     with driving(folder.path, console_of()):
         kept = apply(found, rekey)

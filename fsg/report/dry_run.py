@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fsg.catalogue.data import DataConfig
 from fsg.config import TrialConfig
 from fsg.cores import usable_cores
+from fsg.execution.devices import OF_CLUSTER
 from fsg.files import as_size
 from fsg.report.plain import add_row
 from fsg.report.progress import clock
@@ -19,13 +20,12 @@ from fsg.study.population import Pb2, Pbt
 from fsg.study.search import constraints_of, describe_budget, drawn, require
 from fsg.study.space import describe
 from fsg.study.spec import AblationSpec, SweepSpec
-from fsg.tune.devices import OF_CLUSTER
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from fsg.execution.engine import Resources
     from fsg.train.probe import Probe
-    from fsg.tune.runner import Resources
 
 CHECKPOINTS = {"last": 1, "best+last": 2}  # of a trial that has finished
 PROBED = 5  # points of a space
@@ -130,8 +130,8 @@ def _spread(values: Sequence[object], unit: str = "") -> str:
 
 def _costs(spec: AblationSpec | SweepSpec, hours: float, stored: float, resources: Resources) -> str:
     """Hours of GPUs or cores, money where the study knows prices, and storage."""
-    from fsg.tune.budget import hourly_price
-    from fsg.tune.runner import device_of
+    from fsg.execution.engine import device_of
+    from fsg.search.budget import hourly_price
 
     cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
     parts = [f"{hours * gpus:.2g} GPU-hours" if gpus else f"{hours * cpus:.2g} core-hours"]

@@ -53,7 +53,7 @@ def _insights(spec: SweepSpec, state: StudyState, best: TopConfigurations) -> tu
     """What mattered for each measure, as a table where enough configurations have finished, else as a sentence on why not."""
     if is_population(spec):
         return [], []
-    from fsg.tune.insights import FEWEST, as_optuna, counted, importance, measures, too_few, untold
+    from fsg.search.insights import FEWEST, as_optuna, counted, importance, measures, too_few, untold
 
     configurations = by_configuration(state.trials.values())
     finished = sum(any(record.status == "finished" for record in seeds.values()) for seeds in configurations)
@@ -76,7 +76,7 @@ def _count(config: Mapping[str, Any], name: str) -> float | None:
     if name != BITS:
         return None
     from fsg.config import TrialConfig
-    from fsg.tune.configurations import bits
+    from fsg.search.configurations import bits
 
     return bits(TrialConfig.model_validate(config))
 
@@ -86,7 +86,7 @@ def _allowed(spec: SweepSpec, finished: Sequence[TrialRecord]) -> bool:
     if not spec.constraints:
         return True
     from fsg.config import TrialConfig
-    from fsg.tune.configurations import told
+    from fsg.search.configurations import told
 
     config = TrialConfig.model_validate(finished[0].last_config)
     finals: dict[int, Mapping[str, Any]] = {record.seed: record.final or {} for record in finished}
@@ -96,7 +96,7 @@ def _allowed(spec: SweepSpec, finished: Sequence[TrialRecord]) -> bool:
 def _draw(spec: SweepSpec, state: StudyState, best: TopConfigurations, folder: Path) -> list[tuple[str, Path]]:
     """Every drawing that the trials allow, as files in ``folder``."""
     from fsg.report.figures import save
-    from fsg.tune.insights import write_insights
+    from fsg.search.insights import write_insights
 
     drawn = [(title, save(draw(), folder / f"{name}.svg")) for title, name, draw in _figures(spec, state, best)]
     return [*drawn, *write_insights(spec, state, folder)]

@@ -49,7 +49,7 @@ def nothing_starts(monkeypatch):
     def started(*_, **__):
         pytest.fail("something was started")
 
-    monkeypatch.setattr("fsg.tune.runner.run_study", started)
+    monkeypatch.setattr("fsg.driver.trials.run_study", started)
     monkeypatch.setattr("fsg.tracking.FollowingExporter", started)
     monkeypatch.setattr("fsg.train.Trainer", started)
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from fsg.cli.environment import MOST, environment_line
-from fsg.tune.cluster import ONE_MACHINE, RAY_ENVIRONMENT
+from fsg.ray_engine.cluster import ONE_MACHINE, RAY_ENVIRONMENT
 
 FILE = "sqlite:///mlflow.db"
 

@@ -10,8 +10,8 @@ def ends(failing):
     """In place of ``run_study``: the trials whose number is in ``failing`` fail, the others finish."""
 
     def run_study(folder, spec, resources, ledger, *_, **__):
+        from fsg.search.configurations import configuration
         from fsg.study.design import plan
-        from fsg.tune.configurations import configuration
 
         if spec.kind == "sweep":
             points = [{"optimizer.lr": 0.001 * (n + 1), "quantizer.bits": 1} for n in range(3)]
@@ -40,14 +40,14 @@ def test_a_study_with_failed_trials_reports_and_exits_with_1_unless_that_is_allo
     command, text, name, of, fsg, files, monkeypatch
 ):
     files(text)
-    monkeypatch.setattr("fsg.tune.runner.run_study", ends({1, 2}))
+    monkeypatch.setattr("fsg.driver.trials.run_study", ends({1, 2}))
     said = fsg(command, "study.yaml")
     sentence = f"studies/{name}: 2 of {of} trials failed, the first of them: {REASON}"
     assert said.code == 1 and "90.00" in said.out and f"fsg ui {name}" in said.out
     assert (
         said.err == f"fsg: {sentence}\nEverything else stands in the report. With --allow-failed this exits with 0.\n"
     )
-    monkeypatch.setattr("fsg.tune.runner.run_study", lambda *told, **named: True)
+    monkeypatch.setattr("fsg.driver.trials.run_study", lambda *told, **named: True)
     assert fsg("resume", name).code == 1
     allowed = fsg("resume", name, "--allow-failed")
     assert (allowed.code, allowed.err) == (0, "") and sentence in allowed.out
@@ -56,7 +56,7 @@ def test_a_study_with_failed_trials_reports_and_exits_with_1_unless_that_is_allo
 @pytest.mark.usefixtures("with_store")
 def test_where_all_failed_that_is_said(fsg, files, monkeypatch):
     files(ABLATION)
-    monkeypatch.setattr("fsg.tune.runner.run_study", ends({0, 1, 2, 3}))
+    monkeypatch.setattr("fsg.driver.trials.run_study", ends({0, 1, 2, 3}))
     said = fsg("ablate", "study.yaml", "--json")
     assert said.code == 1 and f"studies/small: all 4 trials failed, the first of them: {REASON}" in said.err
 
@@ -64,7 +64,7 @@ def test_where_all_failed_that_is_said(fsg, files, monkeypatch):
 @pytest.mark.usefixtures("with_store")
 def test_a_study_without_failed_trials_says_nothing_of_them(fsg, files, monkeypatch):
     files(ABLATION)
-    monkeypatch.setattr("fsg.tune.runner.run_study", ends(set()))
+    monkeypatch.setattr("fsg.driver.trials.run_study", ends(set()))
     said = fsg("ablate", "study.yaml")
     assert (said.code, said.err) == (0, "") and "trials failed" not in said.out
 

@@ -132,7 +132,7 @@ def test_pretrained_weights_are_in_the_home_folder(command, fsg, files, home):
 
 
 def test_a_worker_gets_whole_paths(home):
-    from fsg.tune.searcher import with_absolute_paths
+    from fsg.search.searcher import with_absolute_paths
 
     trial = with_absolute_paths(TrialConfig(model={"pretrained": "~/x.pt"}, data={"root": "~/images"}))
     assert (trial.model.pretrained, trial.data.root) == (f"{home}/x.pt", f"{home}/images")

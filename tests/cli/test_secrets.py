@@ -38,7 +38,7 @@ def recorded(folder, spec, resources, ledger, *_, **__):
 def test_a_whole_study_writes_and_prints_no_secret(fsg, files, tmp_path, monkeypatch):
     for name, value in PLANTED.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("fsg.tune.runner.run_study", recorded)
+    monkeypatch.setattr("fsg.driver.trials.run_study", recorded)
     files(ABLATION, ("[0, 1]", "[0]"), ("analysis: {", "analysis: {interval: null, "))
     away = fsg("ablate", "study.yaml", "--tracking-uri", f"http://me:{IN_ADDRESS}@127.0.0.1:9")
     assert away.code == 0, away.err

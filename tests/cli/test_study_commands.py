@@ -203,7 +203,7 @@ def test_a_study_of_which_nothing_finished_says_so(fsg, files, with_store, share
 
 @pytest.mark.parametrize("text", [ABLATION, SWEEP], ids=["ablate", "sweep"])
 def test_a_dry_run_prints_the_plan_and_writes_nothing(text, fsg, files, tmp_path, monkeypatch):
-    monkeypatch.setattr("fsg.tune.runner.run_study", None)
+    monkeypatch.setattr("fsg.driver.trials.run_study", None)
     files(text)
     command = "ablate" if text is ABLATION else "sweep"
     said = fsg(command, "study.yaml", "--dry-run")

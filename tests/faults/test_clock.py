@@ -6,9 +6,9 @@ import time
 import pytest
 
 from fsg.report.progress import Progress
+from fsg.search.budget import Meter
 from fsg.study.ledger import Ledger, fold
 from fsg.tracking.runs import StudyRuns
-from fsg.tune.budget import Meter
 
 CONFIG = {"epochs": 2, "gradient": {"name": "ste"}}
 

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from fsg.errors import FsgError
-from fsg.tune.pulse import LOOK_SECONDS, PATIENCE, Ended, Pulse
+from fsg.ray_engine.pulse import LOOK_SECONDS, PATIENCE, Ended, Pulse
 
 
 class Scene:

@@ -1,13 +1,12 @@
 """Workers are struck while they train, through a real Ray: every trial goes on and ends as its uninterrupted twin did."""
 
 import signal
-from pathlib import Path
 
 import pytest
 from tiny_studies import ABLATION, Study, outcome, worker_of
 
+from fsg.execution.retry import Limits
 from fsg.train.checkpoint import load_checkpoint
-from fsg.tune.retry import Limits
 
 STRIKES = {"lost": signal.SIGKILL, "preempted": signal.SIGTERM, "hang": signal.SIGSTOP}
 CHECKPOINTS_BEFORE = 3
@@ -27,7 +26,7 @@ def struck(tmp_path_factory, shared_ray):
         if seen[key] == CHECKPOINTS_BEFORE and key not in victims.values():
             cause, blow = left.popitem()
             victims[cause] = key
-            worker = worker_of(Path(event["path"]).parent)
+            worker = worker_of((study.folder.path / event["path"]).parent)
             assert worker is not None, f"nobody works on {event['path']}"
             worker.send_signal(blow)
 

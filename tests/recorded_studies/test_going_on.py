@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from fsg.config import parse_trial
+from fsg.execution.devices import device_name
 from fsg.study.folder import StudyFolder
 from fsg.tracking.contents import contents
 from fsg.train import Trainer
 from fsg.train.checkpoint import CheckpointStore, load_checkpoint
-from fsg.tune.devices import device_name
 
 TIMES = ("step_ms", "images_per_s")
 

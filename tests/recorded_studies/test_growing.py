@@ -28,7 +28,7 @@ from fsg.study.design import plan
 from fsg.study.folder import StudyFolder
 from fsg.study.mend import mend
 from fsg.study.spec import AblationSpec
-from fsg.tune.configurations import recalled
+from fsg.search.configurations import recalled
 from fsg.train.checkpoint import CheckpointStore
 from fsg.config import parse_trial
 import fsg
@@ -168,7 +168,7 @@ print(identity.unrecorded_changes(TrialConfig), parse_trial({}, format=1).epochs
 def test_a_study_keeps_the_defaults_of_its_format(later, release, request, tmp_path):
     """Also where an arm changes the kind of a section, which it then has from the defaults alone."""
     copy, run = later
-    path = copy / "config.py"
+    path = copy / "catalogue" / "gradients.py"
     text = path.read_text()
     changed = text.replace('    """Sham control: a moving average of g, nothing learnt. What momentum alone gives."""\n\n'
                            '    name: Literal["ema"] = "ema"\n    beta: Share = 0.5', '    """Changed."""\n\n'

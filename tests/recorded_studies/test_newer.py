@@ -7,10 +7,10 @@ import pytest
 from fsg.config import canonical_json
 from fsg.errors import NewerFormat, StudyError
 from fsg.formats import FORMAT
+from fsg.search.journal import FORMAT_ATTRIBUTE, _crc, open_journal
 from fsg.study.ledger import with_crc
 from fsg.study.seal import sealed
 from fsg.train.checkpoint import CheckpointStore, save_checkpoint
-from fsg.tune.journal import FORMAT_ATTRIBUTE, _crc, open_journal
 
 COMMANDS = (["resume"], ["compare"], ["status"], ["sync"], ["upgrade"], ["upgrade", "--write"])
 

@@ -12,6 +12,8 @@ from damages import DAMAGES
 from fsg.config import canonical_json
 from fsg.errors import FsgError
 from fsg.report.study_report import make_report
+from fsg.search.configurations import outcomes, recalled, settled
+from fsg.search.searcher import _proposals
 from fsg.stats.sequential import plan_looks
 from fsg.study.folder import best_trial
 from fsg.study.ledger import whole_bytes
@@ -21,8 +23,6 @@ from fsg.study.seeds import SequentialSeeds, next_seeds
 from fsg.study.spec import AblationSpec, load_study, to_yaml
 from fsg.study.status import set_aside, status_of
 from fsg.study.tuned import arm_sweeps, tuned_config
-from fsg.tune.configurations import outcomes, recalled, settled
-from fsg.tune.searcher import _proposals
 
 TRIALS = {"cut_off": 2, "factorial": 20, "population": 4, "retuned": 4, "sequential": 8, "sweep": 14}
 TIMES = ("step_ratio",)  # how a ratio is taken may change; what was measured does not

@@ -4,12 +4,12 @@ import json
 
 from fsg.formats import FIRST, FORMAT
 from fsg.report.study_report import make_report
+from fsg.search.configurations import outcomes, recalled
+from fsg.search.journal import problem_in, rekey
+from fsg.search.searcher import _proposals
 from fsg.study.folder import StudyFolder
 from fsg.study.seal import check_seal
 from fsg.study.upgrade import apply, upgrade_of
-from fsg.tune.configurations import outcomes, recalled
-from fsg.tune.journal import problem_in, rekey
-from fsg.tune.searcher import _proposals
 
 
 def contents(place):

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsg.config import digest, parse_trial
+from fsg.search.cube import Cube
+from fsg.search.proposals import Proposals, make_sampler
 from fsg.study.inputs import absolute_root, data_of
 from fsg.study.search import SearchSpec
 from fsg.study.space import Space, trial_at
 from fsg.study.spec import SearchMetricSpec, SweepSpec
-from fsg.tune.cube import Cube
-from fsg.tune.proposals import Proposals, make_sampler
 
 BASE = parse_trial({"epochs": 4, "gradient": "ste"})
 FLOATS = st.sampled_from(

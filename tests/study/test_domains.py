@@ -9,12 +9,12 @@ import optuna
 import pytest
 
 from fsg.config import digest, parse_trial
+from fsg.search.cube import Cube
+from fsg.search.populations import Member, Perturb, changes
+from fsg.search.proposals import Proposals, make_sampler
 from fsg.study import domains
 from fsg.study.domains import KINDS, Domain, discover, parse_domain, register
 from fsg.study.space import Space, describe
-from fsg.tune.cube import Cube
-from fsg.tune.populations import Member, Perturb, changes
-from fsg.tune.proposals import Proposals, make_sampler
 
 EACH = [
     {"uniform": [0, 1]},

@@ -357,7 +357,9 @@ def test_a_killed_writer_loses_nothing_it_acknowledged(tmp_path, wait):
 def test_the_life_of_a_trial(ledger):
     ledger.append("study", **HEADER)
     plan_one(ledger)
-    assert state(ledger).trials["k1"] == TrialRecord("k1", "full", 0, {"epochs": 2, "optimizer": {"lr": 1e-05}})
+    assert state(ledger).trials["k1"] == TrialRecord(
+        "k1", "full", 0, {"epochs": 2, "optimizer": {"lr": 1e-05}, "plugins": ()}
+    )
     started = ledger.append("started", key="k1", attempt=1, node="n", device="cpu")
     ledger.append("epoch", key="k1", metrics={"epoch": 1, "val_accuracy": 80.0})
     ledger.append("checkpoint", key="k1", epoch=1, path="checkpoints/k1/1")

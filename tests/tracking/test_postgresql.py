@@ -8,12 +8,12 @@ from fsg.config import digest
 from fsg.database import sqlalchemy_address
 from fsg.errors import BackendUnavailable
 from fsg.redaction import redact
+from fsg.search.proposals import Proposals, make_sampler
 from fsg.study.search import SearchSpec, database_of
 from fsg.study.space import Space
 from fsg.tracking import Exporter, serve
 from fsg.tracking.schema import schema_of
 from fsg.tracking.store import make_ready, open_client
-from fsg.tune.proposals import Proposals, make_sampler
 
 
 @pytest.fixture

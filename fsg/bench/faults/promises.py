@@ -96,7 +96,7 @@ def of_tracking(held: Mapping[Any, Iterable[Any]], anew: Mapping[Any, Iterable[A
 
 
 def of_memory(told: Iterable[tuple[str | None, str]], trials: Mapping[str, TrialRecord]) -> list[str]:
-    """What the searcher's memory breaks; ``told`` is ``fsg.tune.memory.told``, ``trials`` the ledger's."""
+    """What the searcher's memory breaks; ``told`` is ``fsg.search.memory.told``, ``trials`` the ledger's."""
     told = list(told)
     times = Counter(key for key, _ in told if key is not None)
     found = [f"trial {key}: the searcher was told of it {count} times" for key, count in times.items() if count > 1]

@@ -138,6 +138,6 @@ def _tracking(place: Path, folder: StudyFolder, store: str) -> list[str]:
 
 
 def _memory(folder: StudyFolder) -> list[str]:
-    from fsg.tune.memory import told
+    from fsg.search.memory import told
 
     return promises.of_memory(told(folder.search / "optuna.journal"), folder.state().trials)

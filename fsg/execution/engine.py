@@ -1,0 +1,153 @@
+"""What runs trials: the port that a driver hands its work to, and the engine that trains in this process.
+
+An engine takes assignments from a source, trains them, and gives every report first to the recording, then to whoever decides
+whether the trial goes on, then to the source. ``LocalEngine`` does so one trial at a time: in a notebook, under a debugger, in
+tests of rules. ``fsg.ray_engine`` does it on a machine's cores or a cluster. A study run on either has the same ledger, but for
+times and the order of trials. Proof: ``tests/execution/test_local_engine.py``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fsg.execution.devices import OF_CLUSTER, device_name
+from fsg.execution.recording import Recording
+from fsg.execution.reports import EpochReport, TrialAssignment, TrialEnd
+from fsg.execution.retry import end_of
+from fsg.execution.room import Room
+from fsg.execution.trial_run import TrialRun
+from fsg.study.folder import StudyFolder
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial takes, in CPU cores and GPUs (fractions allowed), and the Ray cluster to join (None: this machine).
+
+    ``pack``: GPUs are shared out by measured memory, and ``gpus_per_trial`` is what a trial has before it was measured.
+    """
+
+    cpus_per_trial: float = 1
+    gpus_per_trial: float = 0
+    address: str | None = None
+    pack: bool = False
+
+
+def device_of(resources: Resources) -> str:
+    """The name of what a trial is about to compute on. On a joined cluster the trial itself says it, with its first epoch."""
+    kind = "cuda" if resources.gpus_per_trial else "cpu"
+    return device_name(kind) if resources.address is None else OF_CLUSTER[kind]
+
+
+class Source(Protocol):
+    """Where trials come from (``fsg.search.searcher.TrialSource``)."""
+
+    @property
+    def waits(self) -> bool: ...  # noqa: D102
+    def take(self, name: str) -> TrialAssignment | None: ...  # noqa: D102
+    def heard(self, name: str, report: EpochReport) -> None: ...  # noqa: D102
+    def done(self, name: str, report: EpochReport | TrialEnd | None) -> None: ...  # noqa: D102
+
+
+class Decides(Protocol):
+    """Who stops trials early (``fsg.search.stopping.Judge``)."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    def stop(self, key: str, metrics: Mapping[str, Any]) -> str | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an engine is to do: the trials of ``source``, written down by ``recording``, stopped early by ``judge``."""
+
+    folder: StudyFolder
+    source: Source
+    recording: Recording
+    room: Room
+    judge: Decides | None = None
+
+
+class Engine(Protocol):
+    """Runs trials, each with ``resources``."""
+
+    @property
+    def resources(self) -> Resources: ...  # noqa: D102
+
+    def connected(self) -> AbstractContextManager[None]:
+        """While the context lasts, there is something to train on."""
+
+    def largest_node(self) -> dict[str, float]:
+        """The most that one trial can have of ``CPU`` and ``GPU``."""
+
+    def device(self) -> str:
+        """The name of what a trial is about to compute on, as far as it is known before one says so."""
+
+    def run(self, work: Work) -> None:
+        """All trials of the source, to their ends; less where it was interrupted."""
+
+
+class LocalEngine:
+    """Trains in this process, one trial after the other. Needs no Ray.
+
+    Args:
+        cpus_per_trial: Threads that torch computes with. Sums are rounded otherwise with another number.
+        gpus_per_trial: 1 trains on the first GPU, 0 on the processor.
+    """
+
+    def __init__(self, cpus_per_trial: int = 1, gpus_per_trial: int = 0) -> None:
+        self.resources = Resources(cpus_per_trial, gpus_per_trial)
+
+    def connected(self) -> AbstractContextManager[None]:
+        """At once."""
+        return nullcontext()
+
+    def largest_node(self) -> dict[str, float]:
+        """What a trial has anyway."""
+        return {"CPU": self.resources.cpus_per_trial, "GPU": self.resources.gpus_per_trial}
+
+    def device(self) -> str:
+        """This machine's."""
+        return device_of(self.resources)
+
+    def run(self, work: Work) -> None:
+        """All trials of the source. Ctrl-C ends the run, and the trial under way goes on from its last epoch another time."""
+        for number in itertools.count():
+            work.room.make_sure(0)
+            name = f"local{number}"
+            assignment = work.source.take(name)
+            if assignment is None:
+                return
+            work.recording.started(assignment.key, "127.0.0.1")
+            trial = TrialRun(assignment, self.resources.cpus_per_trial, self.resources.gpus_per_trial)
+            try:
+                work.source.done(name, _trained(work, name, trial))
+            except KeyboardInterrupt:
+                return
+            finally:
+                trial.close()
+
+
+def _trained(work: Work, name: str, trial: TrialRun) -> EpochReport | TrialEnd | None:
+    """The last report of a trial; None where there is none, because it raised."""
+    assignment, recording, judge = trial.assignment, work.recording, work.judge
+    while True:
+        try:
+            report = trial.epoch()
+        except Exception as error:
+            recording.crashed(assignment.key, end_of(error))
+            return None
+        if isinstance(report, TrialEnd) or report.status != "running":
+            recording.ended(assignment, report)
+            return report
+        metrics = report.metrics
+
+        def decided(metrics: Mapping[str, Any] = metrics) -> str | None:
+            return judge.stop(assignment.key, metrics) if judge is not None and assignment.judged else None
+
+        if recording.heard(assignment, report, decided) == "stop":
+            return report
+        work.source.heard(name, report)

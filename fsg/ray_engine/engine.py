@@ -1,0 +1,156 @@
+"""Ray Tune as an engine: trials side by side, on the cores of this machine or on a cluster.
+
+Ray's own experiment state is not used to restart.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from fsg.errors import BackendUnavailable
+from fsg.execution.engine import Resources, Work, device_of
+from fsg.ray_engine.cluster import grown, joined
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from ray.tune import PlacementGroupFactory
+
+
+class RayEngine:
+    """Trials as actors of Ray. BackendUnavailable when no cluster answers, or a trial asks for more than the cluster has."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+
+    def connected(self) -> AbstractContextManager[None]:
+        """Joined to the cluster that ``resources`` names, or to a Ray of this machine that is started."""
+        return _ray(self.resources)
+
+    def largest_node(self) -> dict[str, float]:
+        """The most that one trial can have of each resource."""
+        import ray
+
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        return {name: max((node.get(name, 0) for node in nodes), default=0) for name in ("CPU", "GPU")}
+
+    def device(self) -> str:
+        """Of this machine; on a joined cluster the trial itself says it, with its first epoch."""
+        return device_of(self.resources)
+
+    def run(self, work: Work) -> None:
+        """All trials of the source, as many side by side as there are slots."""
+        from ray import tune
+
+        from fsg.execution.reports import ASSIGNMENT
+        from fsg.ray_engine.pulse import Pulse
+        from fsg.ray_engine.recorder import Recorder, StartRecorder
+        from fsg.ray_engine.scheduler import RuleScheduler
+        from fsg.ray_engine.snapshots import Forget
+        from fsg.ray_engine.source import SourceSearcher
+        from fsg.ray_engine.trainable import FsgTrainable
+        from fsg.ray_engine.turns import Turns
+        from fsg.ray_engine.watch import Watch
+
+        recording, slots = work.recording, _slots(self.resources)
+        scheduler = Turns(slots) if work.judge is None else RuleScheduler(work.judge, slots)
+        same = {"cpu": self.resources.cpus_per_trial, "gpu": self.resources.gpus_per_trial}
+        trainable = tune.with_resources(FsgTrainable, lambda config: _bundle(**(config[ASSIGNMENT].resources or same)))
+        pulse = Pulse()
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=SourceSearcher(work.source),
+                scheduler=Recorder(recording, scheduler),
+                num_samples=-1,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(work.folder.ray.resolve()),
+                verbose=0,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # a trial has made its own
+                callbacks=[
+                    StartRecorder(recording),
+                    Watch(recording, recording.limits, work.room),
+                    pulse,
+                    Forget(),
+                ],
+            ),
+        )
+        try:
+            with _quiet():
+                tuner.fit()
+        except Exception:
+            if pulse.error is not None and recording.error is None and not work.room.interrupted:
+                raise pulse.error from None
+            raise
+
+
+@contextmanager
+def _ray(resources: Resources) -> Iterator[None]:
+    """Connected to Ray, with as many trials made ready as there are slots."""
+    with joined(resources.address):
+        from fsg.ray_engine.pulse import explaining_gcs
+
+        # Ray makes one trial at a time ready for a searcher that learns; every free core should have one waiting.
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(_slots(resources))
+        with explaining_gcs():
+            yield
+
+
+def _slots(resources: Resources) -> int:
+    """How many trials the cluster runs side by side; BackendUnavailable if it is none."""
+    import ray
+
+    have, slots = ray.cluster_resources(), []
+    if resources.address is not None:
+        have = grown(have)
+    for name, wanted in (("CPU", resources.cpus_per_trial), ("GPU", resources.gpus_per_trial)):
+        if wanted > have.get(name, 0):
+            option = f"--{name.lower()}s-per-trial"
+            raise BackendUnavailable(
+                f"{option} is {wanted:g}, but the cluster has {have.get(name, 0):g}. Ask for less."
+            )
+        slots += [int(have[name] / wanted)] if wanted else []
+    return min(slots, default=1)
+
+
+@functools.cache  # 2 kB, and all trials that ask for the same can have the same
+def _bundle(cpu: float, gpu: float) -> PlacementGroupFactory:
+    """What Ray is to set aside, as it wants it said."""
+    from ray.tune.execution.placement_groups import resource_dict_to_pg_factory
+
+    return resource_dict_to_pg_factory({"cpu": cpu, "gpu": gpu})
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Ray's deprecations and its list of failed trials, of which the ledger has each with its reason.
+
+    Ctrl-C does afterwards what it did before: Ray takes it for itself and does not give it back. SIGTERM is heard as Ctrl-C
+    is, where Ray would leave at once.
+    """
+    logger, ours = logging.getLogger("ray.tune"), threading.current_thread() is threading.main_thread()
+    interrupt, terminate = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    if ours:
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+        if ours:
+            signal.signal(signal.SIGINT, interrupt)
+            signal.signal(signal.SIGTERM, terminate)

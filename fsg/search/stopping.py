@@ -1,0 +1,64 @@
+"""Who decides that a trial stops early, by the names a specification uses, and told what the ledger knows.
+
+Proof: ``tests/ray_engine/test_scheduler.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from fsg.search.decisions import Brackets, Expected, Halving, MedianRule, Never, Rule
+from fsg.study.ledger import TrialRecord, finite
+from fsg.study.search import Asha, Hyperband, Median, longest
+from fsg.study.spec import SweepSpec
+
+
+def make_rule(spec: SweepSpec) -> Rule:
+    """The rule of a sweep. Its unit of time is the epoch."""
+    match spec.scheduler:
+        case Asha(grace_epochs=grace, reduction_factor=factor):
+            return Halving(grace, factor, longest(spec))
+        case Hyperband(grace_epochs=grace, reduction_factor=factor):
+            return Brackets(grace, factor, longest(spec))
+        case Median(grace_epochs=grace, min_trials=least):
+            return MedianRule(grace, least)
+        case _:
+            return Never()
+
+
+class Judge:
+    """A rule, told of the metric that a sweep is led by.
+
+    The further seeds of a configuration are not judged: its first seed was, and would count again.
+    """
+
+    def __init__(self, rule: Rule, name: str, metric: str, mode: str) -> None:
+        self.rule, self.name, self.measured = rule, name, metric
+        self.sign = 1 if mode == "max" else -1
+
+    def stop(self, key: str, metrics: Mapping[str, Any]) -> str | None:
+        """Why the trial should stop after an epoch; None if it should go on, or nothing was measured."""
+        value = finite(metrics.get(self.measured))
+        if math.isnan(value):
+            return None
+        why = self.rule.stop(key, metrics["epoch"], self.sign * value)
+        return None if why is None else f"{self.name}: {why}"
+
+
+def make_judge(spec: SweepSpec, records: Mapping[str, TrialRecord], expected: Expected | None = None) -> Judge:
+    """The judge of a sweep. It judges as one that saw all epochs of the ``records``, by ``expected`` ends if it can.
+
+    Of a trial that has not ended it has yet to hear the last one: a worker that takes it up reports that once more.
+    """
+    rule = make_rule(spec)
+    judge = Judge(rule, spec.scheduler.name, spec.metric.name, spec.metric.mode)
+    for key, record in records.items():
+        if record.seed == spec.seed:
+            for metrics in record.epochs if record.over else record.epochs[:-1]:
+                judge.stop(key, metrics)
+    for halving in rule.halvings if isinstance(rule, Brackets) else [rule]:
+        if isinstance(halving, Halving):
+            halving.expected = expected
+    return judge

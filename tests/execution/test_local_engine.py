@@ -1,0 +1,101 @@
+"""The engine that trains in this process: the same ledger as Ray's, and the same ends of trials that do not go well."""
+
+import json
+
+import pytest
+from tiny_studies import ABLATION, SWEEP, TIMES, WILD, Study
+
+from fsg.driver.trials import run_study
+from fsg.errors import StudyError
+from fsg.execution.engine import LocalEngine
+from fsg.study.header import begin
+
+POPULATION = SWEEP | {
+    "name": "population",
+    "space": {"optimizer.lr": {"loguniform": [1e-3, 1e-1]}},
+    "search": {"sampler": "random", "trials": 3, "seed": 0},
+    "scheduler": {"name": "pbt", "perturb_epochs": 2, "quantile": 0.4},
+}
+
+
+class Local(Study):
+    """A study that LocalEngine runs."""
+
+    def run(self, listener=None):
+        ledger = self.folder.ledger()
+        if listener is not None:
+            ledger._listener = listener
+        if self.folder.state().header is None:
+            begin(ledger, self.spec)
+        return run_study(self.folder, self.spec, LocalEngine(), ledger)
+
+
+def without_times(state):
+    """What the ledger says of each trial, less times and the device's name."""
+    found = {}
+    for key, record in state.trials.items():
+        epochs = [{k: v for k, v in epoch.items() if k not in TIMES} for epoch in record.epochs]
+        found[key] = (record.status, record.arm, record.seed, epochs, record.attempts, record.config)
+    return found
+
+
+def test_a_study_has_the_same_ledger_on_either_engine_but_for_times(tmp_path, twin):
+    ray, complete = twin
+    local = Local(tmp_path, ABLATION)
+    assert local.run() and complete
+    assert without_times(local.folder.state()) == without_times(ray.folder.state())
+    names = lambda study: sorted(
+        json.dumps([e["event"], e.get("key"), e.get("epoch")]) for e in study.folder.events() if e["event"] != "damaged"
+    )  # noqa: E731
+    assert names(local) == names(ray), "other events"
+
+
+def test_a_sweep_runs_prunes_and_ends(tmp_path):
+    study = Local(tmp_path, SWEEP)
+    assert study.run()
+    statuses = [record.status for record in study.folder.state().trials.values()]
+    assert len(statuses) == 6 and set(statuses) == {"finished", "pruned"}
+    assert study.run(), "a second run finds nothing to do"
+    assert [r.attempts for r in study.folder.state().trials.values()] == [1] * 6
+
+
+def test_a_population_pauses_exchanges_and_ends(tmp_path):
+    study = Local(tmp_path, POPULATION)
+    assert study.run()
+    state = study.folder.state()
+    assert [r.status for r in state.trials.values()] == ["finished"] * 3 and any(
+        r.exploits for r in state.trials.values()
+    )
+
+
+def test_trials_that_diverge_fail_with_the_reason_and_the_rest_goes_on(tmp_path):
+    study = Local(tmp_path, ABLATION | {"arms": {"wild": WILD}})
+    assert study.run()
+    by_arm = {}
+    for record in study.folder.state().trials.values():
+        by_arm.setdefault(record.arm, set()).add((record.status, (record.reason or "")[:9]))
+    assert by_arm == {"ste": {("finished", "")}, "wild": {("failed", "diverged:")}}
+
+
+def test_ctrl_c_leaves_a_trial_to_go_on_with_from_its_last_epoch(tmp_path, twin):
+    study, told = Local(tmp_path, ABLATION), []
+
+    def interrupt(event):
+        if event["event"] == "checkpoint":
+            told.append(event)
+            if len(told) == 3:
+                raise KeyboardInterrupt
+
+    assert not study.run(interrupt)
+    assert [r.status for r in study.folder.state().trials.values()].count("running") == 1
+    assert study.run()
+    ours, uninterrupted = without_times(study.folder.state()), without_times(twin[0].folder.state())
+    assert {k: v[3] for k, v in ours.items()} == {k: v[3] for k, v in uninterrupted.items()}
+
+
+def test_what_a_user_must_mend_stops_the_study_with_its_message(tmp_path):
+    weights = str(tmp_path / "no.pt")
+    study = Local(tmp_path, ABLATION | {"base": ABLATION["base"] | {"model": {"pretrained": weights}}})
+    with pytest.raises(StudyError, match=r"no\.pt.*\nThe study was stopped"):
+        study.run()
+    assert {r.status for r in study.folder.state().trials.values()} == {"planned"}

@@ -1,0 +1,73 @@
+"""Reaching a cluster: what is said where none answers. The real clusters are in ``tests/clusters``."""
+
+import socket
+import subprocess
+import time
+
+import pytest
+import yaml
+
+from fsg.errors import BackendUnavailable
+from fsg.ray_engine import cluster
+from fsg.ray_engine.cluster import grown, reach, use_token
+
+
+@pytest.mark.parametrize("address", ["here", "host:", "host:port", ""])
+def test_what_is_no_address_is_refused_with_those_that_are(address):
+    with pytest.raises(BackendUnavailable, match=r"expected auto, HOST:PORT, ray://HOST:PORT or job:http://HOST:PORT"):
+        reach(address)
+
+
+def test_a_port_where_nobody_listens_is_known_at_once():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    began = time.monotonic()
+    with pytest.raises(BackendUnavailable, match=r"no Ray cluster answers there \(Connection refused\)"):
+        reach(f"127.0.0.1:{port}")
+    assert time.monotonic() - began < cluster.REACH_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("RPC error: InvalidAuthToken: Authentication token is missing or incorrect", "it wants a token and none was"),
+        ("ConnectionError: Could not find any running Ray instance.", "answers there .Could not find any running Ray"),
+        ("", "answers there .no answer."),
+    ],
+)
+def test_what_a_cluster_says_becomes_one_message(said, message, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, 1, "", said))
+    with pytest.raises(BackendUnavailable, match=message):
+        reach("auto")
+
+
+def test_a_token_that_is_there_is_shown_unless_the_user_said_otherwise(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    environment = {}
+    monkeypatch.setattr(cluster.os, "environ", environment)
+    environment["HOME"] = str(tmp_path)
+    use_token()
+    assert "RAY_AUTH_MODE" not in environment
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("secret")
+    use_token()
+    assert environment["RAY_AUTH_MODE"] == "token"
+    environment["RAY_AUTH_MODE"] = "disabled"
+    use_token()
+    assert environment["RAY_AUTH_MODE"] == "disabled"
+
+
+def test_a_cluster_that_grows_has_room_for_what_it_may_become(tmp_path):
+    launcher = tmp_path / "ray_bootstrap_config.yaml"
+    have = {"CPU": 0.0, "memory": 8.0}
+    assert grown(have, launcher) == have
+    workers = {"max_workers": 4, "resources": {"CPU": 8, "GPU": 1}}
+    launcher.write_text(yaml.safe_dump({"available_node_types": {"head": {"resources": {"CPU": 0}}, "gpu": workers}}))
+    assert grown(have, launcher) == {"CPU": 32, "GPU": 4, "memory": 8.0}
+    assert grown({"CPU": 64.0}, launcher)["CPU"] == 64, "machines that are there count, whatever the launcher says"
