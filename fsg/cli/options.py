@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fsg.database import absolute_address
+from fsg.driver.store import DEFAULT_TRACKING
 from fsg.files import user_path
-from fsg.redaction import redact
 from fsg.remote import is_url
 from fsg.report.plain import plain_console
 
@@ -19,8 +17,6 @@ if TYPE_CHECKING:
 
     from fsg.execution.engine import Resources
     from fsg.report.progress import Output
-
-DEFAULT_TRACKING = "sqlite:///mlflow.db"
 
 
 # Of an argument or option that is a path: ``~`` is the home folder, also in --option=~/x, which no shell expands.
@@ -87,7 +83,6 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Only the report, once all 
 Json = Annotated[
     bool, typer.Option("--json", help="Nothing but one JSON object a line: each start and end of a trial.")
 ]
-_STORES = ("sqlite", "postgres", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 
 
 def resources_of(cpus: float, gpus: str, address: str | None) -> Resources:
@@ -116,28 +111,10 @@ def output_of(quiet: bool, json: bool) -> Output:
 
 
 def tracking_of(uri: str | None, upgrade_store: bool, study: Path | None = None) -> str:
-    """The MLflow store: as named, or the environment's, or that of the last run of the study in this folder, or the default.
+    """The MLflow store (``fsg.driver.store``), what it has to say going to stderr."""
+    from fsg.driver.store import tracking_of
 
-    Refused where MLflow would convert it unasked.
-    """
-    from fsg.errors import ConfigError
-    from fsg.tracking.store import make_ready
-
-    if study is not None and not uri and not os.environ.get("MLFLOW_TRACKING_URI"):
-        from fsg.study.surroundings import surroundings_of
-
-        uri = surroundings_of(study).tracking_uri
-
-    chosen = uri or os.environ.get("MLFLOW_TRACKING_URI")
-    named = absolute_address(chosen) if chosen else DEFAULT_TRACKING
-    if named.partition("://")[0].partition("+")[0] not in _STORES or "://" not in named:
-        where = "--tracking-uri" if uri else "$MLFLOW_TRACKING_URI"
-        raise ConfigError(
-            f'{where} is "{redact(named)}", expected a database or a server that MLflow can use, '
-            f"as in {DEFAULT_TRACKING} or http://127.0.0.1:5000. MLflow keeps no runs in plain folders any more."
-        )
-    make_ready(named, upgrade_store, say_aside)
-    return named
+    return tracking_of(uri, upgrade_store, study, say_aside)
 
 
 def say_aside(sentence: str) -> None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fsg.cli.options import FILE, Storage, Tracking, UpgradeStore, console_of, say_aside, tracking_of
-from fsg.cli.places import local, open_study
 from fsg.cli.studies import Study, complete, no_study
+from fsg.driver.locate import local, open_study
 from fsg.redaction import redact
 
 if TYPE_CHECKING:

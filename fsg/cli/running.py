@@ -1,49 +1,21 @@
-"""A study runs: with its display, its copy in MLflow and perhaps one in a bucket, to the report or to a clean stop."""
+"""The end of a command that runs a study: its exit code."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from fsg.cli.driving import driving
-from fsg.cli.options import DEFAULT_TRACKING, console_of
-from fsg.cli.places import copied
-from fsg.database import absolute_address
+from fsg.cli.options import console_of
 from fsg.errors import FsgError
-from fsg.redaction import redact
 from fsg.report.plain import say
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from fsg.execution.engine import Resources
     from fsg.report.progress import Output
     from fsg.study.folder import StudyFolder
-    from fsg.study.ledger import Ledger, StudyState
     from fsg.study.lock import StudyLock
-    from fsg.study.mirror import FollowingMirror
-    from fsg.study.seeds import Enough
     from fsg.study.spec import AblationSpec, SweepSpec
-    from fsg.tracking import Exporter
-
-
-MLFLOW_SECONDS, NOW = 60.0, 1.0  # for the rest of MLflow's copy, when a study stops, or is to stop now
-
-
-@dataclass(frozen=True)
-class _Manner:
-    """What all searches and runs of one command share: MLflow's store, resources, where it is said, the copy in a bucket."""
-
-    uri: str
-    resources: Resources
-    console: Console
-    output: Output
-    copy: FollowingMirror | None
 
 
 def run(
@@ -55,181 +27,19 @@ def run(
     lock: StudyLock,
     allow_failed: bool = False,
 ) -> None:
-    """Run what is left of the study, then report. Exit with 130 if it was stopped.
+    """Run what is left of the study on Ray, then report. Exit with 130 if it was stopped.
 
     FsgError if trials failed, those of an arm's own search among them, which ``allow_failed`` makes a warning of.
     """
-    from fsg.execution.storage import StudyStorage
-    from fsg.study.surroundings import remember_surroundings
-
-    console = console_of(hushed=output == "json")
-    with StudyStorage(folder), copied(folder, console) as copy:
-        remember_surroundings(folder.path, uri)
-        _run_and_report(folder, spec, lock, _Manner(uri, resources, console, output, copy))
-    failed = [sentence for place in _studies_of(folder) if (sentence := _failed(place)) is not None]
-    if failed and not allow_failed:
-        raise FsgError(
-            "\n".join([*failed, "Everything else stands in the report. With --allow-failed this exits with 0."])
-        )
-    for sentence in failed:
-        say(console, sentence, "yellow")
-
-
-def _run_and_report(folder: StudyFolder, spec: AblationSpec | SweepSpec, lock: StudyLock, manner: _Manner) -> None:
-    from fsg.report.study_report import make_report
-    from fsg.study.spec import AblationSpec
-
-    if isinstance(spec, AblationSpec) and spec.retune is not None:
-        spec = _tuned(folder, spec, manner)
-    exporter, behind = _run_trials(folder, spec, lock, manner)
-    report = make_report(spec, folder.state())
-    manner.console.print(*report.terminal, sep="\n\n")
-    files = report.write(folder.reports)
-    if behind is None and exporter is not None:
-        try:
-            exporter.log_report(report.rows, report.markdown, files, report.arm_metrics, report.seeds)
-        except FsgError as error:  # the report stands in the study's folder
-            behind = f"{error} Its report is not there; once it is back, write it with: fsg sync {folder.called}"
-    if behind is not None:
-        say(manner.console, behind, "yellow")
-    say(manner.console, _closing(exporter, manner.uri, spec, folder))
-
-
-def _studies_of(folder: StudyFolder) -> list[StudyFolder]:
-    """A study, and before it the searches of its arms."""
-    from fsg.study.folder import StudyFolder
-
-    return [*(StudyFolder(path.parent) for path in sorted(folder.path.glob("retune/*/spec.yaml"))), folder]
-
-
-def _failed(folder: StudyFolder) -> str | None:
-    """How many trials of a study failed, with the reason of the first; None where none did."""
-    trials = list(folder.state().trials.values())
-    failed = [trial for trial in trials if trial.status == "failed"]
-    if not failed:
-        return None
-    count = f"all {len(trials)}" if len(failed) == len(trials) else f"{len(failed)} of {len(trials)}"
-    return f"{folder.path}: {count} trials failed, the first of them: {failed[0].reason}"
-
-
-def _tuned(folder: StudyFolder, spec: AblationSpec, manner: _Manner) -> AblationSpec:
-    """Search for each arm, each a study of its own in ``retune/``, and the comparison of what they found."""
-    from fsg.study.folder import StudyFolder
-    from fsg.study.tuned import arm_sweeps, tuned_config
-
-    found = {}
-    for arm, sweep in arm_sweeps(spec).items():
-        place = StudyFolder.create_or_open(sweep, folder.path / "retune")
-        with driving(place.path, manner.console) as lock:
-            _run_trials(place, sweep, lock, manner, folder.called)
-        found[arm] = tuned_config(sweep, place.state())
-    return spec.with_tuned(found)
-
-
-def _run_trials(
-    folder: StudyFolder, spec: AblationSpec | SweepSpec, lock: StudyLock, manner: _Manner, name: str | None = None
-) -> tuple[Exporter | None, str | None]:
-    """Run what is left, with its display and its copy in MLflow; the exporter, and what it could not write.
-
-    ``name`` is what ``fsg resume`` takes to go on, if not this study.
-    """
-    from fsg.driver.trials import run_study
+    from fsg.driver.run import run_and_report
     from fsg.ray_engine.engine import RayEngine
-    from fsg.report.progress import Display, Progress
-    from fsg.study.ledger import Ledger, whole_bytes
-    from fsg.study.lock import ledger_bytes
-    from fsg.study.mend import mend
-    from fsg.study.spec import SweepSpec
-    from fsg.study.status import planned_trials
-    from fsg.tracking import FollowingExporter
 
-    console, output = manner.console, manner.output
-    for sentence in mend(folder, spec, ledger_bytes(lock.before)):
-        say(console, sentence, "yellow")
-    state = folder.state()
-    trials = planned_trials(spec)
-    is_sweep, budget = isinstance(spec, SweepSpec), _budget_used(folder, spec, manner.resources)
-    at_most = isinstance(spec, SweepSpec) and len(spec.seeds) > 1
-    metric = (spec.metric.name, spec.metric.mode)
-    progress = Progress(spec.name, trials, spec.base.epochs, *metric, is_sweep, budget, at_most)
-    progress.recall(state)
-    if output == "text":
-        say(console, _opening(folder, spec, trials, progress.done))
-
-    exporter = FollowingExporter(folder.ledger_path, manner.uri, spec.metric.name, spec.metric.mode)
-    patience = MLFLOW_SECONDS
-    lock.notes = lambda: {"mlflow": exporter.status[:300], "ledger_bytes": whole_bytes(folder.ledger_path)}
-    try:
-        copies: list[Any] = [each for each in (exporter, manner.copy) if each is not None]
-        display = Display(progress, console, lambda: " · ".join(each.status for each in copies), output)
-        ledger = Ledger(folder.ledger_path, listener=display.see)
-        _note_versions(ledger, spec, state, manner)
-        with display:
-            try:
-                complete = run_study(folder, spec, RayEngine(manner.resources), ledger, _enough(spec))
-            except KeyboardInterrupt:  # the second, or one before Ray Tune was there to take it
-                complete, patience = False, NOW
-    finally:
-        behind = exporter.close(patience)
-    display.say("complete" if complete else "interrupted", folder=str(folder.path), **progress.summary())
-    if not complete:
-        say(console, f"Stopped. Go on with: fsg resume {name or folder.called}")
+    outcome = run_and_report(folder, spec, uri, RayEngine(resources), output, lock)
+    if not outcome.complete:
         raise typer.Exit(130)
-    return exporter.exporter, behind and behind.replace("fsg sync STUDY", f"fsg sync {name or folder.called}")
-
-
-def _note_versions(ledger: Ledger, spec: AblationSpec | SweepSpec, state: StudyState, manner: _Manner) -> None:
-    """Write what the study runs under, where that is new, and say so where its numbers may come out otherwise."""
-    from fsg.execution.engine import device_of
-    from fsg.study.header import begin, installed_versions
-    from fsg.study.versions import change
-
-    if state.header is None:
-        begin(ledger, spec)
-        return
-    now = installed_versions()
-    here = manner.resources.address is None  # of a cluster's nodes it is not known yet
-    if sentence := change(state, now, device_of(manner.resources) if here else None):
-        say(manner.console, sentence, "yellow")
-    if now != state.versions:
-        ledger.append("versions", versions=now)
-
-
-def _budget_used(folder: StudyFolder, spec: AblationSpec | SweepSpec, resources: Resources) -> Callable[[], str]:
-    """What says how much of a sweep's budget is used; nothing where there is none."""
-    from fsg.search.budget import FollowingMeter, Meter, used
-    from fsg.study.spec import SweepSpec
-
-    budget = spec.budget if isinstance(spec, SweepSpec) else None
-    if budget is None:
-        return lambda: ""
-    meter = FollowingMeter(folder.ledger_path, Meter(resources.cpus_per_trial, resources.gpus_per_trial, budget.prices))
-    return lambda: used(budget, meter.spent())
-
-
-def _enough(spec: AblationSpec | SweepSpec) -> Enough:
-    """When sequential seeds stop: by intervals that account for every look."""
-    from fsg.stats.sequential import plan_looks
-    from fsg.study.seeds import SequentialSeeds
-    from fsg.study.spec import AblationSpec
-
-    if not isinstance(spec, AblationSpec) or not isinstance(spec.seeds, SequentialSeeds):
-        return lambda differences, half_width: True
-    looks = plan_looks(spec.seeds.min, spec.seeds.max, spec.analysis.interval or 0.95)
-    return looks.enough
-
-
-def _opening(folder: StudyFolder, spec: AblationSpec | SweepSpec, trials: int, done: int) -> str:
-    already = f", {done} of them done before" if done else ""
-    most = "at most " if getattr(spec, "seeds_per_config", 1) > 1 else ""
-    return f"{spec.question or spec.name}\n{most}{trials} trials of {spec.base.epochs} epochs{already}; recorded in {folder.path}"
-
-
-def _closing(exporter: Exporter | None, uri: str, spec: AblationSpec | SweepSpec, folder: StudyFolder) -> str:
-    what = "trials" if spec.kind == "sweep" else "arms"
-    known = uri in (DEFAULT_TRACKING, absolute_address(os.environ.get("MLFLOW_TRACKING_URI", "")))
-    store = "" if known else f" --tracking-uri {redact(uri)}"
-    if uri.startswith(("http://", "https://")) and exporter is not None:
-        with suppress(FsgError):  # it has gone away meanwhile: fsg ui will say so
-            return f"Browse the {what} side by side: {exporter.study_url(redact(uri).replace('***@', '').rstrip('/'))}"
-    return f"Browse the {what} side by side: fsg ui {folder.called}{store}"
+    if outcome.failed and not allow_failed:
+        raise FsgError(
+            "\n".join([*outcome.failed, "Everything else stands in the report. With --allow-failed this exits with 0."])
+        )
+    for sentence in outcome.failed:
+        say(console_of(hushed=output == "json"), sentence, "yellow")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fsg.cli.driving import driving
 from fsg.cli.environment import environment_line
 from fsg.cli.options import (
     DISTANT,
@@ -32,19 +29,17 @@ from fsg.cli.options import (
     resources_of,
     tracking_of,
 )
-from fsg.cli.places import begin_study, fetched, local, open_study
 from fsg.cli.running import run
 from fsg.cli.studies import complete, no_study
 from fsg.database import absolute_address
+from fsg.driver.locate import begin_study, local, open_study, where_it_ran
+from fsg.driver.session import driving
 from fsg.errors import FsgError
 from fsg.files import user_path
 
 if TYPE_CHECKING:
-    from fsg.config import TrialConfig
     from fsg.execution.engine import Resources
     from fsg.report.progress import Output
-    from fsg.study.folder import StudyFolder
-    from fsg.study.spec import AblationSpec
 
 
 def ablate(
@@ -141,25 +136,12 @@ def resume(
 
     folder.refuse_newer()
     spec, given = folder.spec(), tracking_uri and absolute_address(tracking_uri)
-    folder = _where_it_ran(folder)
+    folder = where_it_ran(folder)
     uri = tracking_of(given, upgrade_store, folder.path)
     environment = environment_line(uri, tracking_uri is not None, address)  # before ours are in it
     with fit(spec, resources, folder.path.parent), driving(folder.path, console_of(hushed=output == "json")) as lock:
         _say_environment(output, environment)
         run(folder, spec, uri, resources, output, lock, allow_failed)
-
-
-def _where_it_ran(folder: StudyFolder) -> StudyFolder:
-    """The study, with the folder that it last ran in as working folder: relative paths in its file are seen from there."""
-    from fsg.study.folder import StudyFolder
-    from fsg.study.surroundings import surroundings_of
-
-    working = surroundings_of(folder.path).working_folder
-    if working is None or working == Path.cwd():
-        return folder
-    place = folder.path.resolve()
-    os.chdir(working)
-    return StudyFolder(place)  # whole, so that what is said of it can be typed in the folder that the user is in
 
 
 def _start(
@@ -200,7 +182,9 @@ def _start(
         submit("sweep" if kind == "sweep" else "ablate", path, spec.name, storage, tracking_uri, share, address)
         return
     if isinstance(spec, AblationSpec):
-        spec = _budgeted(spec, storage, cpus, gpus)
+        from fsg.driver.arm_costs import with_costs
+
+        spec = with_costs(spec, storage, cpus, gpus)
     if dry_run:
         from fsg.report.dry_run import describe_plan
 
@@ -223,32 +207,3 @@ def _say_environment(output: Output, line: str | None) -> None:
     """Once the study may begin: a refusal is one message."""
     if line is not None and output == "text":
         console_of().print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
-
-
-def _budgeted(spec: AblationSpec, storage: str, cpus: float, gpus: float) -> AblationSpec:
-    """The study with the costs that its epochs follow from: those it began with, or measured now."""
-    from fsg.study.design import arms_of
-    from fsg.study.fairness import Fairness, measured
-    from fsg.study.folder import StudyFolder
-    from fsg.study.spec import AblationSpec
-
-    if not spec.fairness.by_cost:
-        return spec
-    folder = StudyFolder(fetched(spec.name, storage) / spec.name)
-    began = folder.spec() if folder.spec_path.is_file() else None
-    known = began.fairness if isinstance(began, AblationSpec) else Fairness()
-
-    def measure(arms: Mapping[str, TrialConfig]) -> Mapping[str, float]:
-        import torch
-
-        from fsg.train.cost import epoch_flops, epoch_seconds
-
-        torch.set_num_threads(max(1, int(cpus)))  # as a trial's worker does
-        if spec.fairness.equal == "flops":
-            return epoch_flops(arms)
-        device = "auto" if gpus else "cpu"
-        return epoch_seconds({arm: config.model_copy(update={"device": device}) for arm, config in arms.items()})
-
-    unmeasured = spec.model_copy(update={"fairness": Fairness()})
-    fairness = measured(spec.fairness, arms_of(unmeasured), known, measure)
-    return spec.model_copy(update={"fairness": fairness})

@@ -16,7 +16,7 @@ def upgrade(
     storage: Storage = "studies",
 ) -> None:
     """Show what a study of an older fsg would become in today's format. It reads and resumes without it, too."""
-    from fsg.cli.driving import driving
+    from fsg.driver.session import driving
     from fsg.formats import FORMAT
     from fsg.study.folder import find_study
     from fsg.study.upgrade import apply, upgrade_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,3 +80,16 @@ def copied(folder: StudyFolder, console: Console) -> Iterator[FollowingMirror | 
         behind = following.close()
         done = f"Copied to {mirror.url}; another machine goes on with: fsg resume {mirror.url}"
         say(console, behind or done, "yellow" if behind else "")
+
+
+def where_it_ran(folder: StudyFolder) -> StudyFolder:
+    """The study, with the folder that it last ran in as working folder: relative paths in its file are seen from there."""
+    from fsg.study.folder import StudyFolder
+    from fsg.study.surroundings import surroundings_of
+
+    working = surroundings_of(folder.path).working_folder
+    if working is None or working == Path.cwd():
+        return folder
+    place = folder.path.resolve()
+    os.chdir(working)
+    return StudyFolder(place)  # whole, so that what is said of it can be typed in the folder that the user is in

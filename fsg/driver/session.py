@@ -1,8 +1,9 @@
-"""What every command that drives a study does around it: hold its lock, look after what was damaged, hear SIGTERM."""
+"""What every driver of a study does around it: hold its lock, look after what was damaged, hear SIGTERM."""
 
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,10 @@ def driving(folder: Path, console: Console) -> Iterator[StudyLock]:
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
     """SIGTERM stops a driver as Ctrl-C does: cleanly, with everything recorded, to go on later."""
+
+    if threading.current_thread() is not threading.main_thread():  # where no signal can be heard
+        yield
+        return
 
     def stop(number: int, frame: FrameType | None) -> None:
         signal.raise_signal(signal.SIGINT)
