@@ -256,15 +256,18 @@ def parse_study(
     refs = with_plugins(source, plugins)
     for ref in _kept_plugins(source):
         load_kept(ref, source.path.parent)
-    spec: AblationSpec | SweepSpec
-    if source.data.keys() & {"space", "search", "scheduler"}:
-        spec = _checked_sweep(_typed(SweepSpec, source, settings, format, refs))
-    else:
-        spec = _checked_ablation(_typed(AblationSpec, source, settings, format, refs))
+    sweeps = source.data.keys() & {"space", "search", "scheduler"}
+    kind: type[AblationSpec | SweepSpec] = SweepSpec if sweeps else AblationSpec
+    spec = checked(_typed(kind, source, settings, format, refs))
     if not recorded:
         for place, message in (*hidden_settings(spec, settings), *misspelt(spec), *unreported_metrics(spec)):
             raise spec.refuse(place, message)
     return spec
+
+
+def checked(spec: AblationSpec | SweepSpec) -> AblationSpec | SweepSpec:
+    """The study with what it leaves out filled in. ConfigError where it is one that cannot be."""
+    return _checked_sweep(spec) if isinstance(spec, SweepSpec) else _checked_ablation(spec)
 
 
 def to_yaml(spec: StudySpec) -> bytes:

@@ -95,7 +95,7 @@ class Trainer:
         _, height, width = self.data.image_shape
         most = max(EVALUATION_BATCH, min(REESTIMATION_IMAGES, REESTIMATION_PIXELS // (height * width)))
         count = min(most, len(data.train))
-        self._balanced = class_balanced(data.train, count, config.data.split_seed).to(self.device)
+        self.balanced = class_balanced(data.train, count, config.data.split_seed).to(self.device)
 
     def __iter__(self) -> Iterator[EpochResult]:
         while not self.finished:
@@ -286,7 +286,7 @@ class Trainer:
     def _scores(self, with_test: bool, metrics: Mapping[str, Callable[..., float]] = NO_METRICS) -> dict[str, Score]:
         parts = {"validation": self.data.validation} | ({"test": self.data.test} if with_test else {})
         statistics = (
-            reestimated_batchnorm(self.model, self.inputs, self._balanced.images)
+            reestimated_batchnorm(self.model, self.inputs, self.balanced.images)
             if self.config.evaluate.batchnorm == "reestimated"
             else nullcontext()
         )

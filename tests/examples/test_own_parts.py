@@ -1,11 +1,13 @@
 """The examples of docs/extending.md, from their files to the tables: a guest's network, estimator, data and metric."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import mlflow
 import pytest
-from command_line import run_main
+from command_line import python_environment, run_main
 
 from fsg import plugins
 from fsg.parts import forget
@@ -83,3 +85,15 @@ def test_a_misspelt_option_of_a_guest_is_refused_before_anything_starts(tmp_path
     path.write_text(path.read_text().replace("scale: 0.2", "sclae: 0.2"))
     said = run_main(monkeypatch, tmp_path, "ablate", "own_parts.yaml", "--dry-run")
     assert said.code == 2 and 'Did you mean "gradient.scale"?' in said.err and "own_parts.yaml:15" in said.err
+
+
+def test_the_notebook_runs_as_a_script(tmp_path):
+    for file in EXAMPLES.iterdir():
+        if file.is_file():
+            shutil.copy(file, tmp_path)
+    done = subprocess.run(
+        [sys.executable, "notebook_run.py"], cwd=tmp_path, env=python_environment(), capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "The best trial is" in done.stdout and (tmp_path / "learning_curves.png").stat().st_size > 1000

@@ -112,7 +112,7 @@ def test_a_trial_of_any_number_of_images_is_read_with_the_moments_of_all(count, 
     part = Images(images, torch.arange(count) % 10)
     data = DataSplits(part, part, part, 10, (0.5,), (0.25,))
     trainer = Trainer(TrialConfig.model_validate({"gradient": "ste", "epochs": 1, "dtype": "float64"}), data)
-    assert len(trainer._balanced) == count
+    assert len(trainer.balanced) == count
     metrics = trainer.run_epoch().metrics
     with torch.no_grad():
         logits = trainer.model(trainer.inputs(images))  # in training mode: by the moments of all, as one batch
@@ -124,4 +124,4 @@ def test_large_images_are_fewer_but_no_fewer_than_a_batch_of_evaluation(size, ex
     part = Images(torch.zeros(4001, 1, 1, 1, dtype=torch.uint8).expand(-1, -1, size, size), torch.arange(4001) % 10)
     small = Images(part.images[:10], part.labels[:10])
     data = DataSplits(part, small, small, 10, (0.5,), (0.25,))
-    assert len(Trainer(TrialConfig.model_validate({"gradient": "ste"}), data)._balanced) == expected
+    assert len(Trainer(TrialConfig.model_validate({"gradient": "ste"}), data).balanced) == expected
