@@ -25,6 +25,7 @@ from fsg.tracking.view import TAG_PREFIX, rounded, view_address, view_key, view_
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 # MLflow takes 1000 entities a request: metrics, params (at most 100) and tags together.
 POINTS_A_CALL = 850
@@ -45,7 +46,9 @@ class Remote:
 
 
 class Exporter:
-    """Writes one study into the MLflow store at ``tracking_uri``, into the experiment named like the study.
+    """Writes one study into the MLflow store at ``tracking_uri``, into an experiment named like the study.
+
+    That is made with the study's view, by which it is found again whatever somebody renamed it to.
 
     ``header`` is the ledger's "study" event. ``metric`` and ``mode`` ("max" or "min") are the study's: they order the
     shared view, and are a sweep's column in it. Nothing is opened before the first call that needs the store. Whatever the
@@ -159,15 +162,17 @@ class Exporter:
     def _find_experiment(self, client: MlflowClient) -> str:
         from mlflow.exceptions import MlflowException
 
-        name = self._study.name
-        experiment = client.get_experiment_by_name(name)
+        name, view_tag = self._study.name, TAG_PREFIX + view_key(self._study.study_id)
+        experiment = _with_tag(client, view_tag) or client.get_experiment_by_name(name)
         if experiment is None:
+            view = self._view_of("seed", [self._metric]) if self._study.is_sweep else self._view_of("arm", [])
             try:
                 created: str = client.create_experiment(
                     name,
                     artifact_location(self.tracking_uri, name),
-                    tags={"mlflow.experimentKind": "custom_model_development"},  # training runs, not prompts
+                    tags={"mlflow.experimentKind": "custom_model_development", view_tag: view},  # runs, not prompts
                 )
+                self._view = view
                 return created
             except MlflowException:
                 experiment = client.get_experiment_by_name(name)  # somebody else was faster?
@@ -175,7 +180,7 @@ class Exporter:
                     raise
         if experiment.lifecycle_stage == "deleted":
             client.restore_experiment(experiment.experiment_id)
-        self._view = experiment.tags.get(TAG_PREFIX + view_key(self._study.study_id))
+        self._view = experiment.tags.get(view_tag)
         found: str = experiment.experiment_id
         return found
 
@@ -291,12 +296,24 @@ class Exporter:
 
     def _set_view(self, level: str, columns: Sequence[str]) -> None:
         assert self._client is not None and self._experiment_id is not None
-        names = [run.name for run in self._study.runs.values() if run.identity[0] == level]
-        params = self._study.varied if self._study.is_sweep else []
-        state = view_state(self._study.study_id, level, columns, params, self._mode == "min", names)
+        state = self._view_of(level, columns)
         if state != self._view:
             self._client.set_experiment_tag(self._experiment_id, TAG_PREFIX + view_key(self._study.study_id), state)
             self._view = state
+
+    def _view_of(self, level: str, columns: Sequence[str]) -> str:
+        names = [run.name for run in self._study.runs.values() if run.identity[0] == level]
+        params = self._study.varied if self._study.is_sweep else []
+        return view_state(self._study.study_id, level, columns, params, self._mode == "min", names)
+
+
+def _with_tag(client: MlflowClient, tag: str) -> Experiment | None:
+    """The experiment that has a tag which holds JSON: the oldest, one that was deleted only where there is no other."""
+    from mlflow.entities import ViewType
+
+    query = f"tags.`{tag}` LIKE '{{%'"
+    found = client.search_experiments(ViewType.ALL, filter_string=query, order_by=["creation_time ASC"])
+    return min(found, key=lambda each: each.lifecycle_stage == "deleted", default=None)
 
 
 def _parents_first(identity: Identity) -> int:

@@ -8,12 +8,14 @@ import pytest
 from command_line import python_environment
 
 from fsg.study.lock import StudyLock
+from fsg.tracking import TrackingServer
 from fsg.tracking.store import open_client
 
 pytestmark = pytest.mark.usefixtures("with_store")
 DRIVER_THAT_IS_KILLED = """
 import os, sys
 from fsg.study.lock import StudyLock
+from fsg.tracking import TrackingServer
 with StudyLock(sys.argv[1]):
     os.kill(os.getpid(), 9)
 """
@@ -38,6 +40,20 @@ def test_sync_beside_a_driver_at_work_leaves_its_runs_running(half_done, fsg, st
     assert statuses() == {"RUNNING"}
     assert fsg("sync", "small").code == 0
     assert "RUNNING" not in statuses(), "nobody works on it any more"
+
+
+def test_a_study_whose_experiment_was_renamed_is_synced_and_opened_there(half_done, fsg, tmp_path, monkeypatch):
+    client = open_client(f"sqlite:///{tmp_path}/mlflow.db")
+    with StudyLock(half_done.path):
+        assert fsg("sync", "small").code == 0
+    experiment = client.get_experiment_by_name("small").experiment_id
+    client.rename_experiment(experiment, "as in the paper")
+    assert fsg("sync", "small").code == 0
+    assert {each.name for each in client.search_experiments()} == {"Default", "as in the paper"}
+    runs = client.search_runs([experiment])
+    assert len(runs) == 3 and "RUNNING" not in {run.info.status for run in runs}
+    monkeypatch.setattr("fsg.tracking.serve", lambda uri, port: TrackingServer("http://here"))
+    assert f"MLflow: http://here/#/experiments/{experiment}/runs?" in fsg("ui", "small").out
 
 
 def test_the_ui_of_a_study_whose_driver_was_killed_shows_no_run_as_running(half_done, fsg, statuses, tmp_path):

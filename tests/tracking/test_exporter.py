@@ -59,18 +59,15 @@ def test_copy_made_in_pieces_by_several_processes_equals_copy_made_at_once(uri, 
     for end in (1, 4, 6, 7, 9, 13, 20, len(events)):
         Exporter(uri, events[0]).export(events[:end])
     pieces = content(client)
-    other = [{**events[0], "name": "at-once"}, *events[1:]]
+    other = [{**events[0], "name": "at-once", "study_id": "at-once"}, *events[1:]]
     Exporter(uri, other[0]).export(other)
     whole = content(client, "at-once")
     assert whole.pop("at-once")[5] == pieces.pop("components")[5]
     for name, (*rest, tags, params, history) in whole.items():
         *expected, tags_then, params_then, history_then = pieces[name]
         assert (rest, params, history) == (expected, params_then, history_then), name
-        assert {**tags, "fsg.study": "", "mlflow.parentRunId": ""} == {
-            **tags_then,
-            "fsg.study": "",
-            "mlflow.parentRunId": "",
-        }
+        apart = dict.fromkeys(("fsg.study", "fsg.study_id", "mlflow.parentRunId"), "")
+        assert tags | apart == tags_then | apart
 
 
 @pytest.mark.parametrize("call", range(1, 14))
@@ -150,6 +147,97 @@ def test_deleted_copy_is_made_again_to_the_same_content(uri, client):
     client.delete_experiment(client.get_experiment_by_name("components").experiment_id)
     Exporter(uri, events[0]).export(events)
     assert content(client) == before
+
+
+def experiments(client):
+    """Those of the store by name, deleted ones too, without the one that MLflow makes."""
+    found = client.search_experiments(ViewType.ALL)
+    return {each.name: each for each in found if each.name != "Default"}
+
+
+@pytest.fixture
+def renamed(uri, client):
+    """Half of a study in MLflow, in an experiment that somebody renamed: (all events, the experiment's id)."""
+    events = study()
+    Exporter(uri, events[0]).export(events[:9])
+    experiment = client.get_experiment_by_name("components").experiment_id
+    client.rename_experiment(experiment, "the paper's it's \"third\"")
+    return events, experiment
+
+
+def test_a_renamed_experiment_is_gone_on_with_by_another_process(renamed, uri, client):
+    events, experiment = renamed
+    exporter = Exporter(uri, events[0])
+    exporter.export(events)
+    exporter.log_report([], "", [], ARM_METRICS)
+    (name,) = experiments(client)
+    assert name == "the paper's it's \"third\""
+    runs = runs_of(client, name)
+    assert len(runs) == 7 and {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert f"#/experiments/{experiment}/runs?viewStateShareKey=fsg-5eed5eed" in exporter.study_url("http://h")
+    view = json.loads(client.get_experiment(experiment).tags[TAG_PREFIX + "fsg-5eed5eed"])
+    assert view["selectedColumns"][0] == "metrics.`acc`"
+
+
+def test_an_experiment_may_be_renamed_while_it_is_written(uri, client):
+    events = study()
+    exporter = Exporter(uri, events[0])
+    exporter.export(events[:9])
+    client.rename_experiment(client.get_experiment_by_name("components").experiment_id, "other")
+    exporter.export(events[9:])
+    assert list(experiments(client)) == ["other"] and len(runs_of(client, "other")) == 7
+
+
+def test_a_renamed_experiment_is_the_study_s_though_another_has_its_old_name(renamed, uri, client):
+    events, experiment = renamed
+    client.create_experiment("components")
+    Exporter(uri, events[0]).export(events)
+    assert len(client.search_runs([experiment])) == 7 and count(client) == 0
+
+
+def test_another_study_of_the_old_name_gets_an_experiment_of_its_own(renamed, uri, client):
+    events, experiment = renamed
+    other = study(study_id="5eed", arms=("ste",), seeds=(0,))  # an id that the other begins with
+    Exporter(uri, other[0]).export(other)
+    Exporter(uri, events[0]).export(events)
+    assert len(experiments(client)) == 2 and count(client) == 3 and len(client.search_runs([experiment])) == 7
+
+
+def test_an_experiment_that_was_made_and_never_written_to_is_found_after_it_was_renamed(uri, client):
+    events = study()
+    Exporter(uri, events[0])._store()  # and then the process was killed
+    client.rename_experiment(client.get_experiment_by_name("components").experiment_id, "other")
+    Exporter(uri, events[0]).export(events)
+    assert list(experiments(client)) == ["other"] and len(runs_of(client, "other")) == 7
+
+
+def test_an_experiment_that_was_made_by_hand_is_found_by_its_name(uri, client):
+    events = study()
+    client.create_experiment("components")
+    Exporter(uri, events[0]).export(events)
+    assert list(experiments(client)) == ["components"] and count(client) == 7
+
+
+def test_a_renamed_experiment_that_was_deleted_is_restored(renamed, uri, client):
+    events, experiment = renamed
+    client.delete_experiment(experiment)
+    Exporter(uri, events[0]).export(events)
+    (found,) = experiments(client).values()
+    assert (found.experiment_id, found.lifecycle_stage) == (experiment, "active")
+    assert len(runs_of(client, found.name)) == 7
+
+
+def test_of_two_experiments_of_a_study_the_one_that_is_not_deleted_is_its_own(renamed, uri, client):
+    """As a version that looked for the name alone left them."""
+    events, first = renamed
+    view = client.get_experiment(first).tags[TAG_PREFIX + "fsg-5eed5eed"]
+    second = client.create_experiment("components", tags={TAG_PREFIX + "fsg-5eed5eed": view})
+    Exporter(uri, events[0]).export(events)
+    assert (len(client.search_runs([first])), len(client.search_runs([second]))) == (7, 0)
+    client.delete_experiment(first)
+    Exporter(uri, events[0]).export(events)
+    assert client.get_experiment(first).lifecycle_stage == "deleted"
+    assert len(client.search_runs([second])) == 7
 
 
 def test_run_deleted_while_it_grows_asks_for_the_whole_ledger(uri, client):
