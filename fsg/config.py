@@ -27,6 +27,7 @@ from fsg.errors import ConfigError
 from fsg.files import user_path
 from fsg.formats import FIRST, FORMAT
 from fsg.identity import completed, sparse
+from fsg.optimizer_names import unfit
 from fsg.parts import Source, find_part, has_part, held_by, part_of
 from fsg.plugins import PluginRef, activate, load_installed, load_plugin, load_texts, text_of
 from fsg.scalars import Spelt, read_as, untyped
@@ -244,7 +245,11 @@ def load_trial(
     source = read_yaml(path) if path is not None else nowhere
     refs = with_plugins(source, plugins)
     data = {key: value for key, value in source.typed(TrialConfig).items() if key != PLUGINS}
-    return parse_trial(*overlaid(data | ({PLUGINS: refs} if refs else {}), source, settings))
+    data, source = overlaid(data | ({PLUGINS: refs} if refs else {}), source, settings)
+    config = parse_trial(data, source)
+    if problem := unfit(config.optimizer.name):
+        raise source.error(("optimizer", "name"), problem)
+    return config
 
 
 PLUGINS = "plugins"

@@ -47,6 +47,7 @@ FACTS: Mapping[str, Mapping[str, Any]] = {
         "flops": lambda config, weights, layers: 0.0,  # of a step, beyond what torch counts
         "unreported": lambda config: {},  # metric -> why a trial with it has none
         "unused": lambda config: {},  # option -> what it amounts to: two arms that differ in it alone are one
+        "gates": False,  # whether it rescales the base optimizer's step
         "own_step": lambda config: (
             None
         ),  # the place of a training step's maker, (config, model, layers), instead of ours
@@ -174,6 +175,12 @@ def part_of(kind: str, config: Any) -> Part:
 def has_part(kind: str, name: str) -> bool:
     """Whether a part of that kind and name is registered."""
     return (kind, name) in _parts
+
+
+def guest_part(kind: str, name: str) -> Part | None:
+    """The part of that name if it is a guest's."""
+    found = _parts.get((kind, name))
+    return found if found is not None and found.source is not None else None
 
 
 def names(kind: str) -> list[str]:

@@ -196,5 +196,8 @@ register(
     memory_steps="fsg.gradients.gate:memory_steps",
     unreported=_straight,
     uncapturable=_reads_progress,
+    gates=True,
 )
-register("gradient", HandGate, "fsg.gradients.gate:hand_gate", unreported=_straight, uncapturable=_reads_progress)
+register(
+    "gradient", HandGate, "fsg.gradients.gate:hand_gate", unreported=_straight, uncapturable=_reads_progress, gates=True
+)

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from fsg.parts import register
 from fsg.section import Rate, Section
 
-BUILT_IN = ("sgd", "adam", "adamw")
+BUILT_IN = ("sgd", "adam", "adamw")  # that every installation has, in the form that a CUDA graph takes
 
 
 class OptimizerSection(Section):
@@ -22,8 +22,8 @@ class OptimizerSection(Section):
 class OptimizerConfig(OptimizerSection):
     """The base optimizer, of latent weights, biases and BatchNorm alike.
 
-    Beside sgd, adam and adamw: any optimizer of the ``pytorch-optimizer`` package by its name there (the extra
-    ``optimizers``).
+    Beside sgd, adam and adamw: adagrad, nadam, rmsprop and rprop of torch, and any optimizer of the ``pytorch-optimizer``
+    package by its name there (the extra ``optimizers``) that can train a trial (docs/optimizers.md).
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")] = "adam"

@@ -6,32 +6,40 @@ Nothing is written but a probe that is deleted again. Proof: ``tests/ray_engine/
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsg.errors import BackendUnavailable
+from fsg.catalogue.optimizers import BUILT_IN
+from fsg.config import TrialConfig
+from fsg.errors import BackendUnavailable, ConfigError
 from fsg.ray_engine.cluster import grown, joined
 from fsg.ray_engine.nodes import refuse_unfit_nodes, write_problem
 from fsg.study.design import arms_of
 from fsg.study.inputs import data_of
-from fsg.study.search import require
+from fsg.study.optimizers import place_of, searched, with_each_optimizer
+from fsg.study.search import constraints_of, drawn, require
 from fsg.study.spec import AblationSpec, SweepSpec
 
 if TYPE_CHECKING:
     from fsg.execution.engine import Resources
+
+DRAWN = 64  # points of a space that are looked at
 
 
 @contextmanager
 def fit(spec: AblationSpec | SweepSpec, resources: Resources, storage: Path) -> Iterator[None]:
     """Joined to the cluster that ``resources`` names, if it names one, while the context lasts.
 
-    BackendUnavailable, a line a problem, where a GPU is asked for and there is none, the storage is full, a node is unfit;
-    DataError where data are missing; what the search needs and has not (``fsg.study.search.require``).
+    ConfigError, with file and line, for an optimizer that cannot train. BackendUnavailable, a line a problem, where a GPU is
+    asked for and there is none, the storage is full, a node is unfit; DataError where data are missing; what the search needs
+    and has not (``fsg.study.search.require``).
     """
     if isinstance(spec, SweepSpec):
         require(spec.search)
+    check_optimizers(spec)
     cuda = asks_for_cuda(spec)
     if resources.address is None:
         _refuse(gpu_problem(cuda, resources.gpus_per_trial, _gpus_here(cuda, resources)))
@@ -49,6 +57,35 @@ def fit(spec: AblationSpec | SweepSpec, resources: Resources, storage: Path) -> 
         _refuse(gpu_problem(cuda, resources.gpus_per_trial, grown(ray.cluster_resources()).get("GPU", 0), _gpuless()))
         refuse_unfit_nodes(storage, [spec.base.model_copy(update={"data": data}) for data in data_of(spec)])
         yield
+
+
+def check_optimizers(spec: AblationSpec | SweepSpec) -> None:
+    """ConfigError, with file and line, for an optimizer that cannot train the study's trials; what is to be known of the others
+    is said. Torch is loaded only for those that are not BUILT_IN.
+    """
+    for base, space in searched(spec):
+        if space is None:
+            _check_optimizer(spec, base)
+            continue
+        for config in with_each_optimizer(base, space):
+            _check_optimizer(spec, config, alone=True)
+        constraints = constraints_of(spec)[0] if isinstance(spec, SweepSpec) else ()
+        for config in itertools.islice(drawn(space, base, constraints), DRAWN):
+            _check_optimizer(spec, config, space.paths)
+
+
+def _check_optimizer(
+    spec: AblationSpec | SweepSpec, config: TrialConfig, paths: Collection[str] = (), alone: bool = False
+) -> None:
+    """``alone``: whether it can train any trial, whatever else this one has. ``paths``: those that are searched."""
+    if config.optimizer.name in BUILT_IN:
+        return
+    from fsg.train.optimizers import check, facts_for
+
+    try:
+        facts_for(config) if alone else check(config, paths)
+    except ConfigError as error:
+        raise spec.refuse(place_of(spec, config.optimizer.name), str(error)) from None
 
 
 def asks_for_cuda(spec: AblationSpec | SweepSpec) -> str | None:

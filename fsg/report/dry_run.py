@@ -13,6 +13,7 @@ from fsg.config import TrialConfig
 from fsg.cores import usable_cores
 from fsg.execution.devices import OF_CLUSTER
 from fsg.files import as_size
+from fsg.ray_engine.preflight import check_optimizers
 from fsg.report.plain import add_row
 from fsg.report.progress import clock
 from fsg.study.design import aliases, arms_of, left_out
@@ -41,6 +42,7 @@ def describe_plan(spec: AblationSpec | SweepSpec, resources: Resources) -> Rende
     """
     if isinstance(spec, SweepSpec):
         require(spec.search)
+    check_optimizers(spec)
     import torch
     from rich.console import Group
     from rich.table import Table

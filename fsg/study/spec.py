@@ -6,6 +6,7 @@ written by ``to_yaml`` and loaded again it is the same study. Proof: ``tests/stu
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -26,6 +27,7 @@ from fsg.section import ByName, Section
 from fsg.study.design import arm_names, arms_of, ends, left_out
 from fsg.study.designs import Design
 from fsg.study.fairness import Fairness
+from fsg.study.optimizers import unfit_optimizers
 from fsg.study.population import Pb2, Pbt
 from fsg.study.published import read_published
 from fsg.study.reporting import unreported_metrics
@@ -260,7 +262,8 @@ def parse_study(
     kind: type[AblationSpec | SweepSpec] = SweepSpec if sweeps else AblationSpec
     spec = checked(_typed(kind, source, settings, format, refs))
     if not recorded:
-        for place, message in (*hidden_settings(spec, settings), *misspelt(spec), *unreported_metrics(spec)):
+        asked = hidden_settings(spec, settings), misspelt(spec), unfit_optimizers(spec), unreported_metrics(spec)
+        for place, message in itertools.chain(*asked):
             raise spec.refuse(place, message)
     return spec
 

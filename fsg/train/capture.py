@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from fsg.config import TrialConfig
 from fsg.parts import find_part, has_part, part_of
+from fsg.train.optim import BaseOptimizer
 from fsg.train.step import StepResult, TrainingStep
 
 SETTLED = 3  # steps beyond the history's length: the first generated, the first measured, the first learnt from
@@ -86,7 +86,7 @@ class CapturedStep(TrainingStep):
         """The step's; the graph reads them where they are."""
         self.step.set_rates(base, meta)
 
-    def base_optimizers(self) -> list[Optimizer]:
+    def base_optimizers(self) -> list[BaseOptimizer]:
         """The step's."""
         return self.step.base_optimizers()
 

@@ -29,6 +29,7 @@ from fsg.train.capture import CapturedStep, can_capture
 from fsg.train.device import make_deterministic, resolve_device
 from fsg.train.evaluate import NO_METRICS, Score, reestimated_batchnorm, score
 from fsg.train.optim import meta_schedule, rate_factor, set_options
+from fsg.train.optimizers import check as check_optimizer
 from fsg.train.pretrained import load_pretrained
 from fsg.train.seeds import generator, seeded
 from fsg.train.step import FloatStep, LookAheadStep, TrainingStep
@@ -80,7 +81,7 @@ class Trainer:
         self.model: nn.Module = model.to(self.device, self.dtype, memory_format=layout)  # type: ignore[call-overload]
         self.layer_names = list(quantized_layers(self.model))
         with seeded(config.seed, "hypernetworks"):
-            self.step = make_step(config, self.model)
+            self.step = make_step(config, self.model, self.steps_per_epoch * config.epochs)
         self.spans = self.step.spans
         self.augmented = config.data.augment and part_of("data", config.data).fact("augmented")
         self.guest_metrics = {each.name: resolved(each.build) for each in guest_metrics(config)}
@@ -148,7 +149,8 @@ class Trainer:
                 columns |= generated
             lists = {name: column.tolist() for name, column in columns.items()}
             layers = {layer: {n: c[i] for n, c in lists.items()} for i, layer in enumerate(self.layer_names)}
-        metrics |= self._evaluate()
+        with self.step.at_evaluation_point():
+            metrics |= self._evaluate()
         self.last_result = EpochResult(self.epoch, metrics, layers)
         return self.last_result
 
@@ -162,6 +164,7 @@ class Trainer:
             "config": canonical_json(self.config.portable()),
             "epoch": self.epoch,
             "model": self.model.state_dict(),
+            **self._evaluated(),
             "step": self.step.state_dict(),
             "averaged": self.averaged,
             "order": self.order.get_state(),
@@ -171,6 +174,13 @@ class Trainer:
             "test_scores": list(self.test_scores),
             "last_result": [self.last_result.metrics, self.last_result.layers] if self.last_result else None,
         }
+
+    def _evaluated(self) -> dict[str, Any]:
+        """The network as it is evaluated, where that is at another point than it is trained at: who uses it wants this one."""
+        if not self.step.switches:
+            return {}
+        with self.step.at_evaluation_point():
+            return {"evaluated": {name: value.clone() for name, value in self.model.state_dict().items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a ``state_dict`` of the same trial; CheckpointCorrupt if it is of another."""
@@ -305,13 +315,17 @@ def without(tree: dict[str, Any], path: str) -> None:
     tree.pop(last, None)
 
 
-def make_step(config: TrialConfig, model: nn.Module) -> TrainingStep:
-    """The training step that a configuration describes, on the model's device and in its dtype."""
+def make_step(config: TrialConfig, model: nn.Module, steps: int | None = None) -> TrainingStep:
+    """The training step that a configuration describes, on the model's device and in its dtype.
+
+    ``steps``: of the whole training. ConfigError for an optimizer that cannot train it.
+    """
+    check_optimizer(config)
     layers = quantized_layers(model)
     where = next(model.parameters())
     capturable = can_capture(config, where.device)
     if not layers:
-        float_step = FloatStep(model, config.optimizer, capturable)
+        float_step = FloatStep(model, config.optimizer, capturable, config.seed, steps)
         return CapturedStep(float_step, 0) if capturable else float_step
     gradient = part_of("gradient", config.gradient)
     if (maker := gradient.fact("own_step", config.gradient)) is not None:
@@ -319,5 +333,5 @@ def make_step(config: TrialConfig, model: nn.Module) -> TrainingStep:
         return own
     spans = Spans([layer.weight.numel() for layer in layers.values()]).to(where.device)
     estimator = make_estimator(config.gradient, spans).to(where.device, where.dtype)
-    step = LookAheadStep(model, layers, estimator, config.optimizer, capturable)
+    step = LookAheadStep(model, layers, estimator, config.optimizer, capturable, config.seed, steps)
     return CapturedStep(step, gradient.fact("memory_steps", config.gradient)) if capturable else step

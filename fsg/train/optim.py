@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -11,21 +11,31 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from fsg.catalogue.optimizers import OptimizerConfig
 from fsg.catalogue.schedules import ScheduleConfig
-from fsg.errors import BackendUnavailable, ConfigError
-from fsg.parts import Part, has_part, part_of
-from fsg.yaml_source import did_you_mean
+from fsg.errors import ConfigError
+from fsg.parts import Part, guest_part, part_of
+from fsg.train.optimizers import Guest, make
 
+BaseOptimizer = Optimizer | Guest
 _OF_THE_MACHINE = ("foreach", "fused", "capturable")  # options of how an optimizer computes, not of what
 
 
-def base_optimizer(config: OptimizerConfig, params: Iterable[torch.Tensor], capturable: bool = False) -> Optimizer:
+def base_optimizer(
+    config: OptimizerConfig,
+    params: Iterable[torch.Tensor],
+    capturable: bool = False,
+    *,
+    seed: int = 0,
+    steps: int | None = None,
+    output: torch.Tensor | None = None,
+) -> BaseOptimizer:
     """The optimizer that a configuration names; pi of method.md is its step divided by its learning rate.
 
-    Names other than sgd, adam and adamw are looked up in the ``pytorch-optimizer`` package: ConfigError for one that it
-    does not have, BackendUnavailable where it is not installed. ``capturable``: for a CUDA graph, those that state it.
+    ``capturable``: for a CUDA graph, those of BUILT_IN. For the others ``seed`` is that of their draws, ``steps`` the length of
+    training, ``output`` the last layer's weight. ConfigError for a name that cannot train, BackendUnavailable for one whose
+    package is not installed.
     """
     params = list(params)
-    if has_part("optimizer", config.name) and (guest := part_of("optimizer", config)).source is not None:
+    if (guest := guest_part("optimizer", config.name)) is not None:
         return _of_guest(guest, config, params)
     options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "foreach": True}
     if capturable:
@@ -39,7 +49,7 @@ def base_optimizer(config: OptimizerConfig, params: Iterable[torch.Tensor], capt
             return Adam(params, capturable=capturable, **options)
         case "adamw":
             return AdamW(params, capturable=capturable, **options)
-    return _from_package(config, params)
+    return make(config, params, seed=seed, steps=steps, output=output)
 
 
 def _of_guest(guest: Part, config: OptimizerConfig, params: list[torch.Tensor]) -> Optimizer:
@@ -52,59 +62,24 @@ def _of_guest(guest: Part, config: OptimizerConfig, params: list[torch.Tensor]) 
     return optimizer
 
 
-def _from_package(config: OptimizerConfig, params: list[torch.Tensor]) -> Optimizer:
-    try:
-        from pytorch_optimizer import get_supported_optimizers, load_optimizer
-    except ImportError:
-        raise BackendUnavailable(
-            f'optimizer.name is "{config.name}"; built in are sgd, adam and adamw. For the others: pip install "fsg[optimizers]"'
-        ) from None
-    known = ["sgd", "adam", "adamw", *get_supported_optimizers()]
-    if config.name not in known:
-        raise ConfigError(
-            f'optimizer.name is "{config.name}", which is no optimizer.{did_you_mean(config.name, known)}'
-        )
-    kind: Any = load_optimizer(config.name)
-    try:
-        optimizer = kind(params, lr=config.lr, weight_decay=config.weight_decay)
-    except TypeError as error:
-        raise ConfigError(
-            f'optimizer.name is "{config.name}", which needs more than parameters and a rate: {error}.'
-        ) from None
-    if (
-        "closure" in inspect.signature(optimizer.step).parameters
-        and "hessian" in inspect.signature(optimizer.step).parameters
-    ):
-        return _with_empirical_fisher(optimizer)
-    return optimizer
-
-
-def _with_empirical_fisher(optimizer: Optimizer) -> Optimizer:
-    """AdaHessian, SophiaH: a step function has no curvature, so the diagonal of the empirical Fisher, g^2, stands in for it."""
-    step: Any = optimizer.step
-
-    def step_with_fisher(closure: Any = None) -> Any:
-        fisher = [p.grad.square() for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        return step(closure, hessian=fisher)
-
-    optimizer.step = step_with_fisher  # type: ignore[method-assign]
-    return optimizer
-
-
-def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
+def load_optimizer(optimizer: BaseOptimizer, state: dict[str, Any]) -> None:
     """Go on from ``state``, computed as ``optimizer`` was made to compute: a trial captured on a GPU goes on on a CPU.
 
     torch loads an optimizer's options with its moments, those of the machine too, and a CPU refuses a step with capturable=True
-    (torch 2.15). Set before loading, as they decide on which device the count of steps is kept.
+    (torch 2.15). Set before loading, as they decide on which device the count of steps is kept. ``state`` is copied: torch keeps
+    the very tensors that it is given, and steps them in place.
     """
+    if isinstance(optimizer, Guest):
+        optimizer.load_state_dict(state)
+        return
     groups = [
         {**stored, **{name: own[name] for name in _OF_THE_MACHINE if name in own}}
         for stored, own in zip(state["param_groups"], optimizer.param_groups, strict=True)
     ]
-    optimizer.load_state_dict({**state, "param_groups": groups})
+    optimizer.load_state_dict(deepcopy({**state, "param_groups": groups}))
 
 
-def set_options(optimizer: Optimizer, config: OptimizerConfig) -> None:
+def set_options(optimizer: BaseOptimizer, config: OptimizerConfig) -> None:
     """A configuration's options in place of those that a loaded state brought; rates are set every epoch anyway."""
     options = {"weight_decay": config.weight_decay} | ({"momentum": config.momentum} if config.name == "sgd" else {})
     for group in optimizer.param_groups:
@@ -142,7 +117,7 @@ def meta_schedule(base: ScheduleConfig, name: str) -> ScheduleConfig:
 class Rates:
     """Sets the learning rates of several optimizers to a factor of what they started with."""
 
-    def __init__(self, optimizers: Iterable[Optimizer]) -> None:
+    def __init__(self, optimizers: Iterable[BaseOptimizer]) -> None:
         self._optimizers = list(optimizers)
         self._rates = [[group["lr"] for group in o.param_groups] for o in self._optimizers]
         self._first = [[float(lr) for lr in rates] for rates in self._rates]

@@ -46,7 +46,8 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"model.pretrained {path}: no such file.")
     try:
-        return load_checkpoint(path)["model"]
+        state = load_checkpoint(path)
+        return state.get("evaluated") or state["model"]
     except (CheckpointCorrupt, KeyError):
         pass  # not a checkpoint of ours
     try:

@@ -12,21 +12,24 @@ training loop with each weight update done at the start of the next step. method
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from fsg.catalogue.optimizers import OptimizerConfig
 from fsg.gradients import GradientEstimator, Signal, Update
 from fsg.layers import QuantLayer, join, using
 from fsg.ops.spans import Spans
 from fsg.quantizers import AllLayers, Quantizer
-from fsg.train.optim import Rates, base_optimizer, load_optimizer, meta_optimizer
+from fsg.train.curvature import backward_twice
+from fsg.train.optim import BaseOptimizer, Rates, base_optimizer, load_optimizer, meta_optimizer
+from fsg.train.optimizers import Guest
+from fsg.train.seeds import stream_seed
 
 
 @dataclass
@@ -68,9 +71,26 @@ class TrainingStep(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state_dict``."""
 
-    def base_optimizers(self) -> list[Optimizer]:
+    def base_optimizers(self) -> list[BaseOptimizer]:
         """Those that ``optimizer`` of the configuration made; none where its options cannot change in flight."""
         return []
+
+    @property
+    def switches(self) -> bool:
+        """Whether the weights are evaluated at another point than they are trained at."""
+        return any(guest.switches for guest in self.guests())
+
+    @contextmanager
+    def at_evaluation_point(self) -> Iterator[None]:
+        """Inside, weights and float parameters are where the optimizer has them evaluated; afterwards as they were."""
+        with ExitStack() as stack:
+            for guest in self.guests():
+                stack.enter_context(guest.at_evaluation_point())
+            yield
+
+    def guests(self) -> list[Guest]:
+        """Those base optimizers that come from another package."""
+        return [o for o in self.base_optimizers() if isinstance(o, Guest)]
 
     def diagnose(self) -> dict[str, Tensor]:
         """What explains a result, each (layers,)."""
@@ -80,12 +100,22 @@ class TrainingStep(ABC):
 class FloatStep(TrainingStep):
     """The ordinary step of a float network (``quantizer: none``): nothing is generated."""
 
-    def __init__(self, model: nn.Module, optimizer: OptimizerConfig, capturable: bool = False) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: OptimizerConfig,
+        capturable: bool = False,
+        seed: int = 0,
+        steps: int | None = None,
+    ) -> None:
         self.model = model
         self.layers = []
         self.latent = torch.zeros(0)
         self.spans = Spans([]).to(next(model.parameters()).device)
-        self.optimizer = base_optimizer(optimizer, model.parameters(), capturable)
+        draws = stream_seed(seed, "optimizer")
+        self.optimizer = base_optimizer(
+            optimizer, model.parameters(), capturable, seed=draws, steps=steps, output=output_weight(model)
+        )
         self.rates = Rates([self.optimizer])
 
     def __call__(self, inputs: Tensor, labels: Tensor) -> StepResult:
@@ -93,7 +123,13 @@ class FloatStep(TrainingStep):
         self.model.zero_grad(set_to_none=True)
         logits = self.model(inputs)
         loss = F.cross_entropy(logits.to(inputs.dtype), labels)
-        loss.backward()
+        diagonal = None
+        if any(guest.asks_curvature for guest in self.guests()):
+            diagonal = backward_twice(loss, list(self.model.parameters()), self.guests()[0].noise())
+        else:
+            loss.backward()
+        for guest in self.guests():
+            guest.see(loss, diagonal)
         self.optimizer.step()
         return StepResult(loss.detach(), correct_of(logits, labels), torch.zeros(0, device=inputs.device))
 
@@ -101,7 +137,7 @@ class FloatStep(TrainingStep):
         """The one optimizer's."""
         self.rates.scale(base)
 
-    def base_optimizers(self) -> list[Optimizer]:
+    def base_optimizers(self) -> list[BaseOptimizer]:
         """The one optimizer."""
         return [self.optimizer]
 
@@ -118,7 +154,8 @@ class LookAheadStep(TrainingStep):
     """Trains a quantised network with a gradient estimator.
 
     All latent weights are views of one flat vector, and so are their gradients: whatever is done layer by layer elsewhere is one
-    call here. The base optimizer still sees each layer, as some read its shape.
+    call here. The base optimizer still sees each layer, as some read its shape. ``seed``: the trial's; ``steps``: of the
+    whole training.
     """
 
     def __init__(
@@ -128,6 +165,8 @@ class LookAheadStep(TrainingStep):
         estimator: GradientEstimator,
         optimizer: OptimizerConfig,
         capturable: bool = False,
+        seed: int = 0,
+        steps: int | None = None,
     ) -> None:
         self.model = model
         self.layers = list(layers.values())
@@ -142,9 +181,12 @@ class LookAheadStep(TrainingStep):
         for weight, part in zip(latents, self.parts(self.grad), strict=True):
             weight.grad = part
         latent = {id(p) for p in latents}
-        self.latent_optimizer = base_optimizer(optimizer, latents, capturable)
         others = [p for p in model.parameters() if id(p) not in latent]
-        self.float_optimizer = base_optimizer(optimizer, others, capturable)
+        output = output_weight(model)
+        draws = stream_seed(seed, "optimizer")
+        self.latent_optimizer = base_optimizer(optimizer, latents, capturable, seed=draws, steps=steps, output=output)
+        draws = stream_seed(seed, "float_optimizer")
+        self.float_optimizer = base_optimizer(optimizer, others, capturable, seed=draws, steps=steps, output=output)
         self.meta_optimizer = meta_optimizer(estimator.meta_groups(), capturable)
         self.base_rates = Rates([self.latent_optimizer, self.float_optimizer])
         self.meta_rates = Rates([self.meta_optimizer] if self.meta_optimizer else [])
@@ -168,7 +210,7 @@ class LookAheadStep(TrainingStep):
         with using(self.layers, self.parts(weights)):
             logits = self.model(inputs)
             loss = F.cross_entropy(logits.to(inputs.dtype), labels)
-            loss.backward()
+            self._backward(loss, weights, quantized.slope)
 
         assert weights.grad is not None
         measured = Signal(weights.grad, quantized.pre, quantized.slope)
@@ -182,6 +224,23 @@ class LookAheadStep(TrainingStep):
         if direction is not None:
             result.gain, result.cosine = direction.gain.detach(), direction.cosine.detach()
         return result
+
+    def _backward(self, loss: Tensor, weights: Tensor, slope: Tensor) -> None:
+        """Gradients of the loss; and to optimizers of other packages what else they ask for of the point it is measured at.
+
+        The curvature along a latent weight is c^2 times that along its quantised weight, as its gradient is c g.
+        """
+        guests = self.guests()
+        if not any(guest.asks_curvature for guest in guests):
+            loss.backward()
+            for guest in guests:
+                guest.see(loss)
+            return
+        latent, rest = guests  # by one configuration: either both ask or neither does
+        noise = torch.cat([z.flatten() for z in latent.noise()])
+        diagonal, *others = backward_twice(loss, [weights, *rest.params], [noise, *rest.noise()])
+        latent.see(loss, self.parts(slope**2 * diagonal))
+        rest.see(loss, others)
 
     def _remember(self, measured: Signal) -> None:
         """For the next step, in place: what a step reads stays where it is, as a CUDA graph needs it."""
@@ -207,7 +266,7 @@ class LookAheadStep(TrainingStep):
         self.base_rates.scale(base)
         self.meta_rates.scale(meta)
 
-    def base_optimizers(self) -> list[Optimizer]:
+    def base_optimizers(self) -> list[BaseOptimizer]:
         """Of the latent weights, and of all the rest."""
         return [self.latent_optimizer, self.float_optimizer]
 
@@ -262,6 +321,11 @@ def shared_quantizer(layers: Sequence[QuantLayer]) -> Quantizer:
     if first is None or any(other != first for other in others):
         raise ValueError("the quantised layers of a network must share one quantiser, but they have different ones.")
     return first
+
+
+def output_weight(model: nn.Module) -> Tensor | None:
+    """The weight of a network's last layer, None in one without matrices."""
+    return next((p for p in reversed(list(model.parameters())) if p.ndim >= 2), None)
 
 
 def correct_of(logits: Tensor, labels: Tensor) -> Tensor:
