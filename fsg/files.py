@@ -45,7 +45,7 @@ def is_full(error: OSError) -> bool:
 def write_atomically(path: str | Path, data: bytes) -> None:
     """Replace ``path`` by ``data``: written beside, flushed, renamed.
 
-    OSError where the disk refuses, with the path in it; then ``path`` is as it was.
+    OSError where the disk refuses, with the path in it; then ``path`` is as it was, or whole and new.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
@@ -58,9 +58,10 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     except BaseException as error:
         with suppress(OSError):
             partial.unlink()
-        if isinstance(error, OSError) and is_full(error):  # a write names no file
-            raise OSError(error.errno, f"{os.strerror(error.errno or 0)} for {len(data):,} bytes", str(path)) from None
-        raise
+        if not isinstance(error, OSError):
+            raise
+        size = f" for {len(data):,} bytes" if is_full(error) else ""
+        raise OSError(error.errno, (error.strerror or str(error)) + size, str(path)) from None  # a write names no file
     sync_folder(path.parent)
 
 
@@ -93,5 +94,7 @@ def sync_folder(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         os.close(descriptor)

@@ -7,6 +7,7 @@ Proof: ``tests/ray_engine/test_recorder.py``.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
+from fsg.errors import StudyError
 from fsg.execution.recording import Recording
 from fsg.execution.reports import EpochReport, assignment_of, report_of
 from fsg.execution.retry import read_crash
@@ -27,6 +29,7 @@ class Recorder(NotInSnapshots, TrialScheduler):
     def __init__(self, recording: Recording, inner: TrialScheduler) -> None:
         super().__init__()
         self.recording, self.inner = recording, inner
+        self._complete: Trial | None = None  # the last that Ray said had come to its end
 
     @property
     def supports_buffered_results(self) -> bool:
@@ -58,14 +61,17 @@ class Recorder(NotInSnapshots, TrialScheduler):
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Write the last epoch and the end, then pass on what is over."""
+        self._complete = trial
         assignment = assignment_of(trial)
         self.recording.ended(assignment, report_of(result))
         if not self.recording.is_to_run_again(assignment.key):
             self.inner.on_trial_complete(tune_controller, trial, result)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """Write why, and whether it runs again; pass on what is over."""
+        """Write why, and whether it runs again; pass on what is over. An error of our own at a trial's end ends the run."""
         key = assignment_of(trial).key
+        if trial is self._complete:  # what failed since is no fault of the trial's, though Ray calls it that
+            raise sys.exception() or StudyError(f"trial {key}: its end could not be dealt with.")
         self.recording.crashed(key, read_crash(_text(trial)))
         if not self.recording.is_to_run_again(key):
             self.inner.on_trial_error(tune_controller, trial)

@@ -77,8 +77,8 @@ class CheckedJournal(JournalFileBackend):
             except OSError as error:
                 with suppress(OSError):
                     os.truncate(self._path, before)
-                if self._refused is None or not is_full(error):
-                    raise
+                if self._refused is None or not is_full(error):  # a write names no file
+                    raise OSError(error.errno, error.strerror, str(self._path)) from None
             self._refused()
 
 

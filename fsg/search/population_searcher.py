@@ -174,7 +174,7 @@ class PopulationSearcher(SweepSearcher):
         self._whole = changed or self._until > spec.scheduler.perturb_epochs or len(records) >= spec.search.trials
         for member in self._members.values():
             if not member.over and member.epoch < self._until:
-                yield self._trial(member)
+                yield self._planned_trial(self._trial(member))  # Optuna may know it, and the ledger not yet
 
 
 def _learn(spec: SweepSpec, member: Member, metrics: Mapping[str, Any]) -> None:

@@ -146,6 +146,8 @@ class Proposals:
                     self._violations[key] = frozen.constraints
                 continue
             if key is None:
+                if frozen.state == TrialState.WAITING:  # a point that was named and not yet asked for
+                    self._study._storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING)
                 self._tell(frozen._trial_id, TrialState.FAIL, reason="killed before it had its key")  # so it never ran
                 continue
             self._open[key] = frozen._trial_id

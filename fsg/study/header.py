@@ -33,8 +33,13 @@ def begin(ledger: Ledger, spec: AblationSpec | SweepSpec) -> dict[str, Any]:
         git_commit=git_commit(),
         format=spec.format,
     )
-    write_atomically(ledger.path.with_name(COPY), canonical_json(header).encode())
+    keep_copy(ledger.path.parent, canonical_json(header).encode())
     return header
+
+
+def keep_copy(folder: Path, line: bytes) -> None:
+    """Keep the header's line in a study's folder, where ``copy_of_header`` finds it."""
+    write_atomically(folder / COPY, line)
 
 
 def copy_of_header(folder: Path) -> bytes | None:

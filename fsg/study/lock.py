@@ -69,8 +69,10 @@ class StudyLock:
             raise StudyError(f"{self.path.parent}: cannot be written ({error}). Choose another --storage.") from None
         try:
             self._take()
-        except BaseException:
+        except BaseException as error:
             os.close(self._file)
+            if isinstance(error, OSError):
+                raise StudyError(f"{self.path}: cannot be written ({error}). Choose another --storage.") from None
             raise
         self._thread.start()
         return self

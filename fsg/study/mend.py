@@ -25,7 +25,7 @@ from fsg.config import canonical_json
 from fsg.files import keep_aside, write_atomically
 from fsg.study.design import plan
 from fsg.study.folder import StudyFolder
-from fsg.study.header import copy_of_header
+from fsg.study.header import copy_of_header, keep_copy
 from fsg.study.ledger import Event, parse_line, with_crc
 from fsg.study.seeds import SequentialSeeds
 from fsg.study.spec import AblationSpec, SweepSpec
@@ -64,6 +64,7 @@ def mend(folder: StudyFolder, spec: AblationSpec | SweepSpec, known_bytes: int =
         for number, raw, why in mended.out:
             said.append(_sentence(path, number, aside, why, _what_follows(raw, isinstance(spec, SweepSpec))))
             mended.lines.append(_event("damaged", file=path.name, line=number, aside=aside.name, detail=why))
+    _restore_copy(path.parent, mended)
     if said and (header := copy_of_header(path.parent)) and not any(e["event"] == "study" for _, e in mended.lines):
         mended.lines.insert(0, (header, parse_line(header)))
     if said:
@@ -124,6 +125,13 @@ def _restore_plans(mended: _Mended, planned: dict[str, dict[str, Any]]) -> None:
             known.add(key)
             mended.lines.append(_event("planned", key=key, **planned[key]))
         mended.lines.append((line, event))
+
+
+def _restore_copy(folder: Path, mended: _Mended) -> None:
+    """A driver may have ended between the header and its copy."""
+    header = next((line for line, event in mended.lines if event["event"] == "study"), None)
+    if header is not None and copy_of_header(folder) is None:
+        keep_copy(folder, header)
 
 
 def _what_follows(raw: bytes, sweep: bool) -> str:

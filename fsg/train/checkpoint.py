@@ -78,7 +78,7 @@ class CheckpointStore:
     def _load(self, path: Path) -> dict[str, Any] | None:
         if path.exists():
             try:
-                return of_a_trial(load_checkpoint(path), path)
+                return of_a_trial(_loaded(path, _whole(path)), path)
             except CheckpointCorrupt as error:
                 self.damaged.append((set_aside(path, "damaged"), str(error)))
         return None
@@ -96,9 +96,15 @@ def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU. CheckpointCorrupt if it is not exactly what was written, or is not tensors and text."""
-    payload = _whole(Path(path))[_DIGEST_BYTES:]
     try:
-        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        return _loaded(Path(path), _whole(Path(path)))
+    except OSError as error:
+        raise CheckpointCorrupt(f"{path}: cannot be read ({error.strerror}).") from None
+
+
+def _loaded(path: Path, content: bytes) -> dict[str, Any]:
+    try:
+        state = torch.load(io.BytesIO(content[_DIGEST_BYTES:]), map_location="cpu", weights_only=True)
     except Exception as error:  # its digest agrees, so somebody wrote it: torch refuses what could run code
         raise CheckpointCorrupt(
             f"{path}: is no checkpoint of ours ({type(error).__name__}); it was not loaded."
@@ -123,11 +129,14 @@ def of_a_trial(state: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _whole(path: Path) -> bytes:
-    """The bytes of a checkpoint's file. CheckpointCorrupt if they do not match its digest."""
+    """The bytes of a checkpoint's file. CheckpointCorrupt if they do not match its digest, or there is none.
+
+    OSError if they cannot be read now: nothing is known then, and nothing is set aside.
+    """
     try:
         content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointCorrupt(f"{path}: cannot be read ({error.strerror}).") from None
+    except FileNotFoundError:
+        raise CheckpointCorrupt(f"{path}: is not there.") from None
     if hashlib.sha256(memoryview(content)[_DIGEST_BYTES:]).digest() != content[:_DIGEST_BYTES]:
         raise CheckpointCorrupt(
             f"{path}: its digest does not match its {len(content):,} bytes; it is damaged or cut short."

@@ -1,5 +1,6 @@
 """The recorder writes before anyone decides. A fake scheduler, no Ray running."""
 
+import errno
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -211,3 +212,15 @@ def test_metrics_that_are_no_number_are_null_in_the_ledger():
         "gain": None,
         "epoch": 2,
     }
+
+
+def test_an_error_of_our_own_at_the_end_of_a_trial_ends_the_run_and_is_not_put_down_to_the_trial(recorder):
+    """Ray tells of it as of one of the trial's: the searcher was then never told that the trial had ended."""
+    door, ended = recorder(), trial()
+    door.on_trial_complete(None, ended, result(3, status="finished"))
+    with pytest.raises(OSError, match="Too many open files"):
+        try:
+            raise OSError(errno.EMFILE, "Too many open files")
+        except OSError:
+            door.on_trial_error(None, ended)
+    assert record_of(door).status == "finished"

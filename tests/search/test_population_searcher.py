@@ -85,6 +85,20 @@ def test_a_killed_population_goes_on_to_the_same_end(population, stop):
     assert not any(t.state.name in ("RUNNING", "WAITING") for t in killed.told)
 
 
+@pytest.mark.parametrize("nth", [0, 3])
+def test_a_member_that_optuna_knows_and_the_ledger_does_not_yet_is_planned(population, nth):
+    plain, refused = population().go(), population()
+    refused.go(stop_after=1)
+    path = refused.folder.ledger_path
+    lines = path.read_bytes().splitlines(keepends=True)
+    planned = [number for number, line in enumerate(lines) if b'"planned"' in line]
+    path.write_bytes(b"".join(lines[: planned[nth]]))
+    for file in refused.folder.checkpoints.glob("*/last.pt"):  # nobody had begun yet
+        file.unlink()
+    refused.go()
+    assert schedule(refused) == schedule(plain) and results(refused) == results(plain)
+
+
 @pytest.mark.parametrize("recorded", [0, 1])
 def test_a_kill_in_the_middle_of_an_exchange_changes_nothing(population, recorded):
     plain, killed = population().go(), population()

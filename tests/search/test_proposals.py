@@ -313,6 +313,13 @@ def test_a_point_killed_before_it_had_its_name_never_ran(tmp_path):
     assert told(journal)[0].state == STATE.FAIL
 
 
+def test_a_point_that_was_named_and_not_asked_for_before_the_driver_ended_never_ran(tmp_path):
+    journal = tmp_path / "journal"
+    proposals("random", journal)._study.enqueue_trial({"gradient.beta": 0.5})
+    assert proposals("random", journal).recall({}) == []
+    assert told(journal)[0].state == STATE.FAIL
+
+
 def test_a_restart_remembers_which_points_have_been_run(tmp_path):
     space = Space.model_validate({"gradient.gain": {"choice": ["bounded", "locked"]}})
     journal = tmp_path / "journal"

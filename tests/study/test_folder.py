@@ -1,5 +1,6 @@
 """Proof of fsg/study/folder.py: a study is found by name or path, never mixed with another, its files whole or none."""
 
+import errno
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -272,6 +273,22 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
         write_atomically(path, b"two")
     assert path.read_bytes() == b"one"
     assert [file.name for file in tmp_path.iterdir()] == ["a.bin"]
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_write_that_fails_names_its_file_or_the_folder_whose_names_were_not_synced(tmp_path, monkeypatch, call):
+    calls, fsync = [], os.fsync
+
+    def fail(descriptor):
+        calls.append(descriptor)
+        if len(calls) == call:
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        write_atomically(tmp_path / "a.bin", b"one")
+    assert caught.value.filename == str([tmp_path / "a.bin", tmp_path][call - 1])
 
 
 def test_the_bytes_are_on_disk_before_the_name_is(tmp_path, monkeypatch):

@@ -183,3 +183,12 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StudyError, match="cannot be written"), StudyLock(tmp_path / "file"):
         pass
+
+
+def test_a_lock_whose_file_takes_no_writes_is_refused_with_its_path(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    with pytest.raises(StudyError, match=r"driver\.json: cannot be written .*Input/output error"), StudyLock(tmp_path):
+        pass

@@ -162,3 +162,11 @@ def test_after_any_damage_every_trial_that_counts_as_finished_had_finished_so(fo
         assert mend(folder, ablation) == []
     finally:
         folder.ledger_path.write_bytes(whole)
+
+
+def test_a_copy_of_the_header_that_was_not_made_is_made_later(folder, ablation):
+    copy = folder.path / "header.json"
+    before = copy.read_bytes()
+    copy.unlink()
+    assert mend(folder, ablation) == []
+    assert copy.read_bytes() == before

@@ -1,6 +1,8 @@
 """The best checkpoint beside the last: by value, of equals the earliest, whatever interrupts."""
 
+import errno
 import math
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +69,16 @@ def test_without_being_asked_for_there_is_none(tmp_path):
     CheckpointStore(tmp_path / "last.pt").save({"epoch": 1}, 3.0)
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
     assert load_checkpoint(tmp_path / "last.pt") == {"format": FORMAT, "epoch": 1}
+
+
+def test_a_checkpoint_that_cannot_be_read_now_is_no_damage(tmp_path, monkeypatch):
+    run(tmp_path, [5.0, 9.0])
+
+    def refuse(path):
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="Too many open files"):
+        patch.setattr(Path, "read_bytes", refuse)
+        CheckpointStore(tmp_path / "last.pt", "max").load()
+    assert CheckpointStore(tmp_path / "last.pt", "max").load()["epoch"] == 2
+    assert not list(tmp_path.glob("*.damaged-*"))
