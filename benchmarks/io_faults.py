@@ -1,9 +1,9 @@
-"""Does a disk that fails cost anything? Studies of which a file call fails, in turn each of their first 300.
+"""Does a disk that fails cost anything? Studies of which a file call fails, over the first 300 of each kind of file.
 
 Run: ``python -m benchmarks.io_faults`` (ten minutes on two cores; ``--faults 20`` for a look). An ablation, a search with
 ASHA and a population, each half a second of training without Ray, are run with a preloaded library in whose hands one call on
 their ledger, checkpoints, journal or specification gives EIO, ENOSPC, EDQUOT, EROFS, EMFILE or a short write: once, a few times,
-or from then on. Each goes on without a fault, and is held against its twin, which none befell.
+or from then on, then for all of the study's files. Each goes on without a fault, and is held against its twin, which none befell.
 
 Lost: an event that was said to be on disk, a trial, a file, or a bit of a result. Doubled: a trial run or told once too often.
 Silent: a run that ended without one message that says where and why, hung, or called itself complete and was not.
@@ -22,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from support.fault_cases import FIRST, KINDS, Found, Scene, cases
+from support.fault_cases import FIRST, KINDS, Found, Scene
 from support.forks import Forks
 from support.io_fault import CLASSES, NoShim
 
@@ -60,7 +60,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="fsg-io-faults-") as folder, Forks("support.local_driver") as forks:
             scene = Scene(Path(folder), forks)
-            for case in cases(arguments.faults, arguments.seed):
+            for case in scene.cases(arguments.faults, arguments.seed):
                 found.append(scene.strike(case))
                 for finding in found[-1].broken:
                     print(f"{case} ({found[-1].struck}): {finding}", flush=True)

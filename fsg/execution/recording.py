@@ -103,7 +103,7 @@ class Recording:
         event = self.ledger.append("retried", key=key, cause=cause, epoch=epoch, reason=str(end))
         earlier.append(event)
         if action == "stop":
-            kind = StorageFailed if cause == "unwritable" else StudyError
+            kind = StorageFailed if cause in ("storage", "unwritable") else StudyError
             self.error = kind(
                 f"trial {key}: {end.reason}\n"
                 "The study was stopped, with everything recorded: mend this, then go on with fsg resume."

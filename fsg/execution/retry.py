@@ -76,7 +76,9 @@ def decide(cause: Cause, epoch: int, earlier: Iterable[Mapping[str, Any]], limit
         return "retry"
     allowed = (limits or Limits()).retries.get(cause, 0)
     same = [one for one in earlier if one["cause"] == cause and (cause == "memory" or one["epoch"] == epoch)]
-    return "retry" if len(same) < allowed else "fail"
+    if len(same) < allowed:
+        return "retry"
+    return "stop" if cause == "storage" else "fail"  # a disk that stays broken is no fault of the trial's
 
 
 def cause_of(error: BaseException) -> Cause:
@@ -95,8 +97,10 @@ def cause_of(error: BaseException) -> Cause:
         return "unwritable"
     if isinstance(error, FsgError) and error.exit_code == 2:
         return "user"
-    if isinstance(error, CheckpointCorrupt) or (isinstance(error, OSError) and error.errno in _PASSING):
+    if isinstance(error, OSError) and error.errno in _PASSING:
         return "storage"
+    if isinstance(error, CheckpointCorrupt):
+        return "lost"  # with its node's disk, perhaps: another may have it
     if "CUDA error" in str(error) or "uncorrectable ECC" in str(error):
         return "lost"  # the device, of which nothing works any more in this process
     return "crashed"

@@ -19,7 +19,7 @@ from pathlib import Path
 import yaml
 from fsg.tune.memory import told
 from support.forks import Forks, Ran
-from support.io_fault import SHORT, Call, Fault, counted
+from support.io_fault import CLASSES, SHORT, Call, Fault, counted
 from tiny_studies import outcome
 
 from fsg.bench.faults import promises
@@ -54,6 +54,7 @@ STUDIES = {
 }  # fmt: skip
 CHANGES = "owsnmtu"  # every call that changes something
 SPACE = "owsnma"  # those that ask for room
+ALL = "".join(CLASSES)
 
 
 @dataclass(frozen=True)
@@ -82,23 +83,16 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Case:
-    """A study, what befalls it, and from which of its calls on."""
+    """A study, what befalls it, and from which of its calls on, counted over the classes of files with these letters."""
 
     study: str
     kind: Kind
+    classes: str
     nth: int
 
     def __str__(self) -> str:
-        return f"{self.study}, {self.kind.name} at call {self.nth}"
-
-
-def cases(number: int, seed: int = 0) -> Iterator[Case]:
-    """So many, all studies and kinds in turn, their calls drawn evenly from the first 300."""
-    dice = random.Random(seed)
-    firsts = [1 + FIRST * place // number for place in range(number)]
-    dice.shuffle(firsts)
-    pairs = itertools.cycle([(study, kind) for kind in KINDS for study in STUDIES])
-    yield from (Case(study, kind, first) for (study, kind), first in zip(pairs, firsts, strict=False))
+        where = "any file" if self.classes == ALL else " and ".join(CLASSES[letter] for letter in self.classes)
+        return f"{self.study}, {self.kind.name} at call {self.nth} on {where}"
 
 
 @dataclass
@@ -134,12 +128,26 @@ class Scene:
             assert ran.code == 0, ran.err
         return self._twins[study]
 
+    def cases(self, number: int, seed: int = 0) -> Iterator[Case]:
+        """So many, over the first 300 calls of each study on the files of each class; all studies, classes and kinds in turn.
+
+        What fails from then on fails for all files: a disk that is gone.
+        """
+        dice = random.Random(seed)
+        files = itertools.cycle(
+            [(study, of) for of in CLASSES for study in STUDIES if (study, of) != ("ablation", "j")]
+        )
+        for (study, of), kind in itertools.islice(zip(files, itertools.cycle(KINDS), strict=False), number):
+            classes = of if kind.count else ALL
+            calls = sum(call.of in {CLASSES[letter] for letter in classes} for call in self.twin(study).calls)
+            yield Case(study, kind, classes, dice.randint(1, min(FIRST, calls)))
+
     def strike(self, case: Case) -> Found:
         """Run, go on, look."""
         twin, kind = self.twin(case.study), case.kind
         run = Run(self._place / str(next(self._numbers)), case.study, self._forks)
         ran = run.go(
-            Fault(run.storage, run.log, case.nth, kind.error, kind.calls, kind.count),
+            Fault(run.storage, run.log, case.nth, kind.error, kind.calls, kind.count, case.classes),
             interrupt_at="fsg: paused: " if kind.count == 0 else None,
         )
         found = Found(case, next((call for call in run.calls if call.failed), None), _ended(ran, run), ran.err)
@@ -240,9 +248,9 @@ def _lost(run: Run, twin: Run) -> Iterator[str]:
         yield from promises.of_memory(told(run.folder.search / "optuna.journal"), run.folder.state().trials)
     for path in twin.folder.path.rglob("*"):  # a study runs without its surroundings, too
         file = path.relative_to(twin.folder.path)
-        if path.suffix in (".pt", ".yaml") or path.name == "header.json":
-            if not (run.folder.path / file).exists():
-                yield f"{file} is missing"
+        expected = path.suffix in (".pt", ".yaml") or path.name == "header.json"
+        if expected and not (run.folder.path / file).exists():
+            yield f"{file} is missing"
 
 
 def _short(run: Run, key: str) -> str:
