@@ -37,9 +37,14 @@ class Judge:
     def __init__(self, rule: Rule, name: str, metric: str, mode: str) -> None:
         self.rule, self.name, self.measured = rule, name, metric
         self.sign = 1 if mode == "max" else -1
+        # key -> metrics of its last epoch before a restart, until it reports.
+        self.last: dict[str, Mapping[str, Any]] = {}
 
     def stop(self, key: str, metrics: Mapping[str, Any]) -> str | None:
         """Why the trial should stop after an epoch; None if it should go on, or nothing was measured."""
+        last = self.last.pop(key, None)
+        if last is not None and last["epoch"] < metrics["epoch"]:
+            self.stop(key, last)  # it was let go on; the others are held against it
         value = finite(metrics.get(self.measured))
         if math.isnan(value):
             return None
@@ -50,14 +55,20 @@ class Judge:
 def make_judge(spec: SweepSpec, records: Mapping[str, TrialRecord], expected: Expected | None = None) -> Judge:
     """The judge of a sweep. It judges as one that saw all epochs of the ``records``, by ``expected`` ends if it can.
 
-    Of a trial that has not ended it has yet to hear the last one: a worker that takes it up reports that once more.
+    Of a trial that has not ended it has yet to hear the last one: a worker that takes it up reports that once more, or has
+    trained beyond it.
     """
     rule = make_rule(spec)
     judge = Judge(rule, spec.scheduler.name, spec.metric.name, spec.metric.mode)
     for key, record in records.items():
-        if record.seed == spec.seed:
-            for metrics in record.epochs if record.over else record.epochs[:-1]:
+        if record.seed == spec.seed and record.epochs:
+            *before, last = record.epochs
+            for metrics in before:
                 judge.stop(key, metrics)
+            if record.over:
+                judge.stop(key, last)
+            else:
+                judge.last[key] = last
     for halving in rule.halvings if isinstance(rule, Brackets) else [rule]:
         if isinstance(halving, Halving):
             halving.expected = expected

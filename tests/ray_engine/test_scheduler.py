@@ -31,15 +31,15 @@ def scheduled(*known):
     return RuleScheduler(make_judge(*known))
 
 
-def told(scheduler, values, name="newcomer", judged=True):
-    """The decisions on a trial that reports ``values``, epoch by epoch."""
+def told(scheduler, values, name="newcomer", judged=True, first=1):
+    """The decisions on a trial that reports ``values``, epoch by epoch, from the ``first`` on."""
     assignment = TrialAssignment(name, parse_trial({}), Path("last.pt"), {}, judged=judged)
     trial = SimpleNamespace(trial_id=name, config={ASSIGNMENT: assignment})
     scheduler.on_trial_add(None, trial)
     reports = [
         EpochReport(n, {"epoch": n, "val_accuracy": value}, {}, Path("last.pt")) for n, value in enumerate(values, 1)
     ]
-    return [scheduler.on_trial_result(None, trial, as_result(report)) for report in reports]
+    return [scheduler.on_trial_result(None, trial, as_result(report)) for report in reports[first - 1 :]]
 
 
 def past(status, *values):
@@ -75,6 +75,13 @@ def test_asha_remembers_over_a_restart_the_rungs_of_trials_that_ran_and_failed(s
     assert told(scheduler, [80.0, 85.0], "a") == [TrialScheduler.CONTINUE, TrialScheduler.STOP], (
         "the last epoch is judged"
     )
+
+
+def test_asha_holds_others_against_an_epoch_that_was_recorded_and_trained_beyond_before_a_restart(spec):
+    """Found by a disk that failed: the worker reports a later epoch next, and the rung stayed without the trial."""
+    scheduler = scheduled(spec(), {"a": past("running", 80.0)})
+    assert told(scheduler, [80.0, 85.0], "a", first=2) == [TrialScheduler.CONTINUE]
+    assert told(scheduler, [65.0]) == [TrialScheduler.STOP]
 
 
 def test_asha_passes_over_values_that_were_not_finite(spec):

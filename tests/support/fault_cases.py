@@ -10,6 +10,8 @@ import os
 import random
 import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,14 +19,17 @@ from functools import cached_property
 from pathlib import Path
 
 import yaml
-from fsg.tune.memory import told
 from support.forks import Forks, Ran
 from support.io_fault import CLASSES, SHORT, Call, Fault, counted
 from tiny_studies import outcome
 
 from fsg.bench.faults import promises
+from fsg.search.memory import told
+from fsg.search.population_searcher import PopulationSearcher
+from fsg.search.searcher import SweepSearcher
 from fsg.study.folder import StudyFolder
 from fsg.study.ledger import parse_line
+from fsg.study.population import is_population
 
 FIRST = 300  # calls of a study that can be struck
 BASE = {
@@ -142,11 +147,11 @@ class Scene:
             calls = sum(call.of in {CLASSES[letter] for letter in classes} for call in self.twin(study).calls)
             yield Case(study, kind, classes, dice.randint(1, min(FIRST, calls)))
 
-    def strike(self, case: Case) -> Found:
-        """Run, go on, look."""
+    def strike(self, case: Case, with_ray: bool = False) -> Found:
+        """Run, with Ray or without, go on without, look."""
         twin, kind = self.twin(case.study), case.kind
         run = Run(self._place / str(next(self._numbers)), case.study, self._forks)
-        ran = run.go(
+        ran = (run.go_with_ray if with_ray else run.go)(
             Fault(run.storage, run.log, case.nth, kind.error, kind.calls, kind.count, case.classes),
             interrupt_at="fsg: paused: " if kind.count == 0 else None,
         )
@@ -154,10 +159,13 @@ class Scene:
         found.silent += _unsaid(ran)
         if ran.code == 0:
             found.silent += [f"the run called itself complete: {finding}" for finding in _lost(run, twin)]
+        before = run.folder.ledger_path.stat().st_size if run.folder.ledger_path.exists() else 0
         again = run.go()
         if again.code != 0 or "Traceback" in again.err:
             found.lost.append(f"going on ended with {again.code}: {again.err}")
             return found
+        if case.study != "ablation" and run.folder.ledger_path.stat().st_size == before:
+            run.search_on()
         found.lost += _lost(run, twin)
         found.doubled += _doubled(run)
         if not found.broken:
@@ -185,6 +193,24 @@ class Run:
             "drive", self.place / "err", *order, str(self.storage), str(self._heard),
             variables=fault.variables() if fault else {}, interrupt_at=interrupt_at,
         )  # fmt: skip
+
+    def go_with_ray(self, fault: Fault, interrupt_at: None = None) -> Ran:
+        """Begin, through the command line as it is."""
+        where = ["--storage", str(self.storage), "--tracking-uri", f"sqlite:///{self.place}/mlflow.db"]
+        command = [sys.executable, "-m", "fsg.cli", self._command, str(self.place / "study.yaml"), *where, "--quiet"]
+        environment = fault.environment() | {"OMP_NUM_THREADS": "1"}
+        with (self.place / "err").open("w") as err:  # no pipe: Ray's agent for environments holds it open for a minute
+            ran = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=err, timeout=300)
+        return Ran(ran.returncode, (self.place / "err").read_text())
+
+    def search_on(self) -> None:
+        """What a search does first that goes on: it tells its memory what the ledger has of trials that ended since.
+
+        Where nothing was left to be run, the one that went on has not asked for it.
+        """
+        spec, trials = self.folder.spec(), self.folder.state().trials
+        kind = PopulationSearcher if is_population(spec) else SweepSearcher
+        kind(self.folder, spec, self.folder.ledger(), trials)
 
     @property
     def heard(self) -> list[str]:

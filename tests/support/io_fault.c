@@ -7,7 +7,7 @@
  * w write, s sync, n rename, m mkdir, t truncate, u unlink, a allocate.
  *
  * FSG_FAULT_LOG has a line for each counted call: number, kind, whether it failed, class, path. FSG_FAULT_LOG.count holds the
- * numbers. A program that sets the variables itself calls io_fault_arm(). Proof: tests/faults/test_io_fault.py.
+ * numbers. A program that sets the variables itself calls io_fault_arm(). Proof: tests/faults/test_io_faults.py.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -67,6 +67,10 @@ class Fault:
             "FSG_FAULT_CLASSES": self.classes,
         }  # fmt: skip
 
+    def environment(self) -> dict[str, str]:
+        """That of this process, for one in which the fault happens, and in those that it starts. NoShim as ``shim``."""
+        return preloaded() | self.variables()
+
 
 @dataclass(frozen=True)
 class Call:

@@ -1,25 +1,20 @@
-"""``fsg ablate``, ``fsg sweep`` and ``fsg resume`` in one process, workers included; without Ray, MLflow's copy and a report."""
+"""``fsg ablate``, ``fsg sweep`` and ``fsg resume`` in one process, with LocalEngine; without MLflow's copy and a report."""
 
-import contextlib
 import functools
 import sys
 from pathlib import Path
 
-import ray
 import torch
-from fsg.tune import (  # noqa: F401 - imported before the fork
-    population_searcher,
-    preflight,
-    room,
-    runner,
-)
-from ray import tune
-from support.local_tuner import LocalTuner
 
 import fsg.cli
+import fsg.ray_engine.engine
+import fsg.ray_engine.preflight
+import fsg.search.population_searcher
 import fsg.tracking
-from fsg.cli import driving, running
 from fsg.config import parse_trial
+from fsg.driver import run, session
+from fsg.execution import room
+from fsg.execution.engine import LocalEngine
 from fsg.study.ledger import Ledger
 from fsg.study.lock import StudyLock
 from fsg.train import Trainer
@@ -37,15 +32,12 @@ def warm() -> None:
 def drive(command: str, what: str, storage: str, heard: str) -> None:
     """``fsg COMMAND WHAT --storage STORAGE``. The crc of each event that is said to be on disk is appended to ``heard``."""
     torch.set_num_threads(1)
-    tune.Tuner, LocalTuner.errors = LocalTuner, Path(heard).parent
-    ray.cluster_resources = lambda: {"CPU": 1.0}
-    ray.nodes = lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}]
-    runner._ray = lambda resources: contextlib.nullcontext()
+    fsg.ray_engine.engine.RayEngine = lambda resources: LocalEngine()
     fsg.tracking.FollowingExporter = NoCopy
-    running._run_and_report = running._run_trials
+    run._run_and_report = run._run_trials
     # The same calls in every run: none that a clock asks for.
     room.LOOK_SECONDS, room.COST, room.LONGEST_WAIT = 0, 0, PAUSE_SECONDS
-    driving.StudyLock = functools.partial(StudyLock, beat=3600)
+    session.StudyLock = functools.partial(StudyLock, beat=3600)
     append_all = Ledger.append_all
 
     def append_and_tell(ledger, events):
