@@ -58,7 +58,7 @@ def test_a_fault_loses_doubles_and_hides_nothing(scene, study, kind, call, part,
     ("study", "kind", "calls", "of", "nth", "ended"),
     [
         ("ablation", "EIO once", "s", "l", 12, "said why and ended"),
-        ("ablation", "EIO three times", "o", "c", 40, "tried a trial again"),
+        ("ablation", "EIO once", "o", "c", 40, "tried a trial again"),
         ("population", "EROFS from then on", "w", "j", 30, "said why and ended"),
     ],
 )

@@ -144,8 +144,11 @@ class Scene:
         )
         for (study, of), kind in itertools.islice(zip(files, itertools.cycle(KINDS), strict=False), number):
             classes = of if kind.count else ALL
-            calls = sum(call.of in {CLASSES[letter] for letter in classes} for call in self.twin(study).calls)
-            yield Case(study, kind, classes, dice.randint(1, min(FIRST, calls)))
+            calls = [call for call in self.twin(study).calls if call.of in {CLASSES[letter] for letter in classes}][
+                :FIRST
+            ]
+            last = max(number for number, call in enumerate(calls, start=1) if call.kind in kind.calls)
+            yield Case(study, kind, classes, dice.randint(1, last))
 
     def strike(self, case: Case, with_ray: bool = False) -> Found:
         """Run, with Ray or without, go on without, look."""
@@ -258,7 +261,7 @@ def _said(err: str) -> bool:
     return len(messages) == 1 and "/studies" in messages[0] and any(word in messages[0] for word in STRERRORS)
 
 
-PASSING = re.compile(r"paused: |there is room in |$")
+PASSING = re.compile(r"paused: |there is room in |Ray is still starting|$")
 STRERRORS = {os.strerror(kind.error) for kind in KINDS if kind.error}
 
 
