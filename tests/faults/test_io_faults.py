@@ -31,7 +31,7 @@ CHOSEN = [
     ("ablation", "a short write", "w", "ledger.jsonl", 5),
     ("population", "EIO three times", "w", "ledger.jsonl", 5),
     ("sweep", "EIO once", "w", "ledger.jsonl", -1),
-    ("ablation", "ENOSPC until Ctrl-C", "w", "ledger.jsonl", 6),
+    ("sweep", "ENOSPC until Ctrl-C", "s", "ledger.jsonl", 5),
     ("ablation", "EMFILE once", "o", "best.pt", 2),
     ("ablation", "EIO three times", "n", "last.pt", 3),
     ("ablation", "EROFS from then on", "o", "last.pt", 4),
