@@ -67,7 +67,10 @@ def check_optimizers(spec: AblationSpec | SweepSpec) -> None:
         if space is None:
             _check_optimizer(spec, base)
             continue
-        for config in with_each_optimizer(base, space):
+        each = list(with_each_optimizer(base, space))
+        if all(config.optimizer.name in BUILT_IN for config in each):
+            continue
+        for config in each:
             _check_optimizer(spec, config, alone=True)
         constraints = constraints_of(spec)[0] if isinstance(spec, SweepSpec) else ()
         for config in itertools.islice(drawn(space, base, constraints), DRAWN):

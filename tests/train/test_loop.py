@@ -198,19 +198,6 @@ def test_a_trial_stopped_within_an_epoch_goes_on_bit_for_bit(gradient, tmp_path)
     assert comparable(list(second)) == whole
 
 
-@pytest.mark.parametrize("optimizer", ["adahessian", "sophiah", "lion", "adabelief"])
-def test_optimizers_of_the_package_train_by_name(optimizer):
-    pytest.importorskip("pytorch_optimizer")
-    _, results = run(trial(epochs=2, gradient="ste", optimizer={"name": optimizer, "lr": 1e-2}))
-    assert results[1].metrics["train_loss"] < results[0].metrics["train_loss"]
-
-
-def test_an_optimizer_that_does_not_exist_is_refused_with_the_nearest_name():
-    pytest.importorskip("pytorch_optimizer")
-    with pytest.raises(ConfigError, match=r'"adabelif", which is no optimizer\. Did you mean "adabelief"'):
-        Trainer(trial(optimizer={"name": "adabelif"}))
-
-
 def test_a_float_network_trains_and_its_checkpoint_starts_a_binary_one(tmp_path):
     trainer, results = run(trial(quantizer="none"))
     assert results[-1].metrics["train_accuracy"] > 80
