@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -56,6 +57,7 @@ class StudyStorage:
             elif isinstance(error, Exception) and (explained := self.explained(error)) is not error:
                 raise explained from None
         finally:
+            self._clear_away()
             os.close(self._held)
 
     def check(self) -> None:
@@ -113,6 +115,16 @@ class StudyStorage:
             f"{self.folder.path}: was removed while the study ran, or moved to another disk, and the study was stopped. "
             f"If it was moved, go on with: fsg resume NEWPATH. If it was removed, {left}"
         )
+
+    def _clear_away(self) -> None:
+        """Remove Ray's next snapshot, where it alone was written since the folder went: it would hinder a move back."""
+        path = self.folder.path
+        with suppress(OSError):
+            if not _is_still(path, self._known) and [each.name for each in path.iterdir()] == [self.folder.ray.name]:
+                shutil.rmtree(path)
+                if self._study.path != path:
+                    path.parent.rmdir()
+                    self._study.path.rmdir()
 
     def _moved_to(self) -> Path | None:
         """Where the folder is now, as the kernel knows it; None where it has no name any more."""

@@ -47,6 +47,21 @@ def test_a_folder_that_was_moved_is_named_where_it_is_now(folder, tmp_path):
     assert str(failed.value).endswith(f"fsg resume {now}") and failed.value.exit_code == 1
 
 
+@pytest.mark.parametrize("other", [None, "spec.yaml"], ids=["ray alone", "a study"])
+@pytest.mark.parametrize("inner", ["", "retune/arm"], ids=["study", "arm"])
+def test_a_snapshot_of_ray_where_the_folder_was_is_cleared_away_and_nothing_else(folder, tmp_path, inner, other):
+    folder.spec_path.touch()
+    place = StudyFolder(folder.path / inner)
+    place.path.mkdir(parents=True, exist_ok=True)
+    with pytest.raises(StorageFailed, match="was moved"), StudyStorage(place):
+        folder.path.rename(tmp_path / "elsewhere")
+        (place.ray / "tune").mkdir(parents=True)
+        if other:
+            (place.path / other).touch()
+    assert folder.path.exists() is (other is not None)
+    assert (tmp_path / "elsewhere" / "spec.yaml").exists()
+
+
 def test_a_folder_above_that_was_moved_is_followed_too(folder, tmp_path):
     with pytest.raises(StorageFailed, match=r"was moved to .*/other/small "), StudyStorage(folder) as storage:
         folder.path.parent.rename(tmp_path / "other")
