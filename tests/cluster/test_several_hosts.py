@@ -22,7 +22,7 @@ from fsg.bench.faults import promises
 from fsg.config import canonical_json
 from fsg.study.folder import StudyFolder
 
-pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+pytestmark = [pytest.mark.long, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 
 TRIALS = 24
 SPEC = {

@@ -8,6 +8,8 @@ from tiny_studies import ABLATION, Study, outcome, start_driver, worker_of
 
 PR_SET_CHILD_SUBREAPER = 36
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def subreaper():

@@ -1,6 +1,10 @@
 """Studies that are struck at random moments, through the command line, keep every promise. The long version: fsg bench faults."""
 
+import pytest
+
 from fsg.bench.faults.rounds import run_round
+
+pytestmark = pytest.mark.long
 
 
 def test_a_study_struck_at_random_keeps_every_promise(tmp_path):

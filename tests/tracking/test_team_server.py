@@ -208,6 +208,7 @@ def test_a_database_that_refuses_is_said_without_its_password(postgres, bucket, 
     assert not [secret for secret in (*SECRETS, "a-wrong-guess-5") if secret in str(refused.value)]
 
 
+@pytest.mark.long
 def test_a_server_on_sqlite_has_the_login_too(environment, tmp_path, login):
     file = described(
         tmp_path, store=f"sqlite:///{tmp_path}/db/mlflow.db", artifacts=str(tmp_path / "files"), port=free_port()
