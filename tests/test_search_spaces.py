@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from fsg.ray_engine.scheduler import make_rule
 from fsg.search.configurations import configuration
 from fsg.search.proposals import Proposals, make_sampler
+from fsg.search.stopping import make_rule
 from fsg.study.search import constraints_of, feasible, longest, sampler_of
 from fsg.study.spec import SweepSpec, load_study, to_yaml
 

@@ -106,14 +106,14 @@ def test_an_unknown_kind_of_equality_is_refused():
 
 
 def test_a_study_that_began_keeps_its_epochs_when_the_machine_is_slower_later(tmp_path, monkeypatch):
-    from fsg.cli.study import _budgeted
+    from fsg.driver.arm_costs import with_costs
     from fsg.study.folder import StudyFolder
 
     seconds = {"full": 3.0, "ste": 1.0}
     monkeypatch.setattr("fsg.train.cost.epoch_seconds", lambda arms: {arm: seconds[arm] for arm in arms})
-    first = _budgeted(study(fairness={"equal": "time"}), str(tmp_path), 1, 0)
+    first = with_costs(study(fairness={"equal": "time"}), str(tmp_path), 1, 0)
     StudyFolder.create_or_open(first, tmp_path)
     seconds |= {"full": 9.0, "ste": 9.0}
-    again = _budgeted(study(fairness={"equal": "time"}), str(tmp_path), 1, 0)
+    again = with_costs(study(fairness={"equal": "time"}), str(tmp_path), 1, 0)
     assert [trial.key for trial in plan(again)] == [trial.key for trial in plan(first)]
     assert StudyFolder.create_or_open(again, tmp_path).spec() == first
