@@ -129,6 +129,13 @@ def activate(refs: Iterable[PluginRef]) -> None:
             _current[ref.file] = ref
 
 
+def set_aside(ref: PluginRef) -> None:
+    """Take out what this plug-in registered, until it is loaded again."""
+    if _current.get(ref.file) == ref:
+        forget(ref.file)
+        del _current[ref.file]
+
+
 @functools.cache
 def load_installed() -> None:
     """Import the modules that installed packages name under GROUP; once a process. ConfigError for one that fails."""

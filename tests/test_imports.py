@@ -107,3 +107,9 @@ def test_every_file_that_source_and_documents_name_exists():
     }
     assert len(named) > 50
     assert [(where, name) for where, name in sorted(named) if not (ROOT / name).is_file()] == []
+
+
+def test_pytest_is_imported_by_the_contract_suites_alone():
+    """It is not installed with fsg."""
+    files = [f for f in (ROOT / "fsg").rglob("*.py") if re.search(r"^\s*(import|from) _?pytest", f.read_text(), re.M)]
+    assert files and {f.parent.name for f in files} == {"testing"}

@@ -1,0 +1,97 @@
+"""fsg's own parts, every name that is registered, and the examples' pass the contracts that a guest's part must pass."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from PIL import Image
+
+from fsg import testing
+from fsg.catalogue.gradients import Fsg, MetaQuant, Scalar
+from fsg.parts import find_part, names
+from fsg.study.domains import KINDS
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+DOMAINS = {
+    "uniform": [-0.5, 0.25],
+    "loguniform": [1e-4, 0.1],
+    "quniform": [0.0, 0.9, 0.1],
+    "randint": [-3, 8],
+    "lograndint": [1, 64],
+    "choice": ["a", 2, 1.5, True, None],
+    "fixed": "adam",
+}
+# Beside each name with its defaults: options that lead elsewhere.
+VARIANTS = [Scalar(gain="locked"), MetaQuant(gain="free"), Fsg(slow_net="fir", hgs=False, lre_size=3)]
+# Their code is that of resnet20, at up to ten times the cost: they are not trained here.
+DEEP = {"resnet32", "resnet44", "resnet56", "resnet110"}
+
+
+def inherits(contract, configs, **attributes):
+    """A test class for each part, in this module, as a guest would write one."""
+    for number, config in enumerate(configs):
+        title = f"Test{contract.__name__.removesuffix('Contract')}_{config if isinstance(config, str) else number}"
+        globals()[title] = type(title, (contract,), {"config": config, "__module__": __name__, **attributes})
+
+
+inherits(testing.EstimatorContract, [*names("gradient"), *VARIANTS])
+inherits(testing.QuantizerContract, [*names("quantizer"), {"name": "dorefa", "bits": 3}])
+inherits(testing.ModelContract, [n for n in names("model") if n not in DEEP])
+inherits(testing.ModelContract, sorted(DEEP), test_a_trial_with_it_resumes_to_the_bit=None)
+inherits(testing.ModelContract, [{"name": "digits_cnn", "activations": "sign"}])
+inherits(testing.ScheduleContract, [*names("schedule"), {"name": "cosine", "warmup_epochs": 3}])
+inherits(testing.OptimizerContract, [*names("optimizer"), {"name": "sgd", "momentum": 0.9, "weight_decay": 0.01}])
+inherits(testing.DataContract, ["synthetic"])
+inherits(testing.DomainContract, [{kind: arguments} for kind, arguments in DOMAINS.items()])
+
+
+class TestDigits(testing.DataContract):
+    config = "digits"
+
+
+class TestImageFolder(testing.DataContract):
+    @classmethod
+    def setup_class(cls):
+        cls.folder, rng = TemporaryDirectory(), np.random.default_rng(0)
+        for label in ("cats", "dogs"):
+            (Path(cls.folder.name) / label).mkdir()
+            for number in range(30):
+                pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(Path(cls.folder.name) / label / f"{number}.png")
+        cls.config = {"name": "image_folder", "root": cls.folder.name, "image_size": 8, "batch_size": 8}
+
+    @classmethod
+    def teardown_class(cls):
+        cls.folder.cleanup()
+
+
+class TestNearness(testing.EstimatorContract):
+    config = {"name": "nearness", "scale": 0.3}
+    plugins = EXAMPLES / "own_estimator.py"
+    trial = {"quantizer": "bwn"}
+
+
+class TestTwoConvolutions(testing.ModelContract):
+    config = "two_convolutions"
+    plugins = EXAMPLES / "own_network.py"
+
+
+class TestStripes(testing.DataContract):
+    config = "stripes"
+    plugins = EXAMPLES / "own_data.py"
+
+
+class TestWorstClassError(testing.MetricContract):
+    config = "worst_class_error"
+    plugins = EXAMPLES / "own_data.py"
+
+
+def test_every_kind_of_domain_is_tried():
+    assert set(DOMAINS) == set(KINDS)
+
+
+def test_every_data_set_is_tried_but_those_that_are_downloaded():
+    """CIFAR's is in tests/data, on files in its format."""
+    downloaded = {name for name in names("data") if "to_download" in find_part("data", name).facts}
+    assert downloaded == {"cifar10", "cifar100"}
+    assert set(names("data")) - downloaded == {"digits", "synthetic", "image_folder"}
