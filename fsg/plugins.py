@@ -33,6 +33,7 @@ from fsg.section import Section
 
 GROUP = "fsg.components"
 FOLDER = "plugins"  # in a study's folder
+_MODULE = "fsg_plugin_"  # begins the name of a plug-in's module, which its digest ends
 _MOST_BYTES = 1_000_000  # it travels with every trial
 
 
@@ -161,6 +162,11 @@ def installed() -> dict[str, str]:
     return {dist.name: dist.version for dist in found if dist is not None}
 
 
+def same_file(one: str, other: str) -> bool:
+    """Whether two modules, by their names, are contents of one plug-in: it was edited between them."""
+    return one.startswith(_MODULE) and one.rpartition("_")[0] == other.rpartition("_")[0]
+
+
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
@@ -170,7 +176,7 @@ def _execute(ref: PluginRef, text: str, path: str) -> None:
         return activate([ref])
     forget(ref.file)  # of another content: edited since, or another study's
     _current.pop(ref.file, None)
-    name = f"fsg_plugin_{ref.file.removesuffix('.py')}_{ref.sha256[:8]}"
+    name = f"{_MODULE}{ref.file.removesuffix('.py')}_{ref.sha256[:8]}"
     source = Source(ref.file, ref.sha256, "file")
     module = ModuleType(name)
     module.__file__ = path

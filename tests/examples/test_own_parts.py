@@ -1,5 +1,6 @@
 """The examples of docs/extending.md, from their files to the tables: a guest's network, estimator, data and metric."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import pytest
 from command_line import python_environment, run_main
 
 from fsg import plugins
+from fsg.errors import ConfigError
 from fsg.parts import forget
+from fsg.study.domains import parse_domain
 from fsg.study.folder import StudyFolder
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -20,7 +23,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def nothing_stays():
     """What the examples register is known to this process until it is taken out."""
     yield
-    for file in ("own_network.py", "own_estimator.py", "own_data.py"):
+    for path in EXAMPLES.glob("own_*.py"):
+        file = path.name
         forget(file)
         plugins._current.pop(file, None)
 
@@ -97,3 +101,44 @@ def test_the_notebook_runs_as_a_script(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "The best trial is" in done.stdout and (tmp_path / "learning_curves.png").stat().st_size > 1000
+
+
+SWEEP = """
+name: own_sweep
+plugins: [own_network.py, own_domain.py, own_quantizer.py, own_training.py]
+base:
+  model: two_convolutions
+  quantizer: {name: ternary, threshold: 0.5}
+  optimizer: {name: sign_momentum, lr: 0.01}
+  schedule: {name: late_drop, warmup_epochs: 1}
+  gradient: ste
+  data: {name: synthetic, image_size: 8, batch_size: 256}
+  epochs: 2
+space: {model.width: {powers_of_two: [2, 16]}, optimizer.decay: {uniform: [0.5, 0.95]}}
+search: {sampler: random, trials: 3}
+metric: {name: val_accuracy, mode: max}
+"""
+
+
+def test_a_search_in_an_own_domain_with_own_quantizer_optimizer_and_schedule_runs(tmp_path, monkeypatch, shared_ray):
+    for file in EXAMPLES.glob("own_*.py"):
+        shutil.copy(file, tmp_path)
+    (tmp_path / "own_sweep.yaml").write_text(SWEEP)
+    said = run_main(monkeypatch, tmp_path, "sweep", "own_sweep.yaml", "--tracking-uri", "sqlite:///runs.db")
+    assert said.code == 0, said.err
+    state = StudyFolder(tmp_path / "studies" / "own_sweep").state()
+    widths = {trial.config["model"]["width"] for trial in state.trials.values()}
+    assert [trial.status for trial in state.trials.values()] == ["finished"] * 3 and widths <= {2, 4, 8, 16}
+
+
+def test_a_plug_in_whose_domain_was_edited_is_read_anew(tmp_path):
+    text = (EXAMPLES / "own_domain.py").read_text()
+    path = tmp_path / "own_domain.py"
+    for wanted in ("powers of two, as in [8, 64]", "powers of two, as in [4, 32]"):
+        path.write_text(text.replace("powers of two, as in [8, 64]", wanted))
+        plugins.load_plugin(path)
+        with pytest.raises(ValueError, match=re.escape(wanted)):
+            parse_domain({"powers_of_two": [3]})
+    path = path.rename(tmp_path / "other.py")
+    with pytest.raises(ConfigError, match='two kinds of domains are named "powers_of_two"'):
+        plugins.load_plugin(path)
