@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsg.catalogue.optimizers import BUILT_IN
 from fsg.config import TrialConfig
 from fsg.errors import BackendUnavailable, ConfigError
+from fsg.parts import has_part
 from fsg.ray_engine.cluster import grown, joined
 from fsg.ray_engine.nodes import refuse_unfit_nodes, write_problem
 from fsg.study.design import arms_of
@@ -61,14 +61,14 @@ def fit(spec: AblationSpec | SweepSpec, resources: Resources, storage: Path) -> 
 
 def check_optimizers(spec: AblationSpec | SweepSpec) -> None:
     """ConfigError, with file and line, for an optimizer that cannot train the study's trials; what is to be known of the others
-    is said. Torch is loaded only for those that are not BUILT_IN.
+    is said. Torch is loaded only for those that no part is registered for.
     """
     for base, space in searched(spec):
         if space is None:
             _check_optimizer(spec, base)
             continue
         each = list(with_each_optimizer(base, space))
-        if all(config.optimizer.name in BUILT_IN for config in each):
+        if all(has_part("optimizer", config.optimizer.name) for config in each):
             continue
         for config in each:
             _check_optimizer(spec, config, alone=True)
@@ -81,7 +81,7 @@ def _check_optimizer(
     spec: AblationSpec | SweepSpec, config: TrialConfig, paths: Collection[str] = (), alone: bool = False
 ) -> None:
     """``alone``: whether it can train any trial, whatever else this one has. ``paths``: those that are searched."""
-    if config.optimizer.name in BUILT_IN:
+    if has_part("optimizer", config.optimizer.name):
         return
     from fsg.train.optimizers import check, facts_for
 

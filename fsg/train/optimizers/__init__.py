@@ -20,7 +20,7 @@ from fsg.errors import BackendUnavailable, ConfigError
 from fsg.formats import FIRST
 from fsg.nearest import did_you_mean
 from fsg.optimizer_names import unfit
-from fsg.parts import guest_part, part_of
+from fsg.parts import has_part, part_of
 from fsg.train.optimizers.facts import Facts, facts_of
 from fsg.train.optimizers.guest import Guest
 
@@ -108,7 +108,7 @@ def check(config: TrialConfig, searched: Collection[str] = ()) -> None:
     ``searched``: paths whose values are not chosen but tried. A trial of fsg 0.1, which asked less, is told what a new one is
     refused for, and goes on as it began.
     """
-    if config.optimizer.name in BUILT_IN or guest_part("optimizer", config.optimizer.name) is not None:
+    if has_part("optimizer", config.optimizer.name):
         return
     found = facts_for(config)
     for problem in _problems(found, config):
