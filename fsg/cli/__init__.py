@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from fsg import __version__
-from fsg.cli import bench, doctor, jobs, power, results, status, studies, study, train, upgrade
+from fsg.cli import bench, doctor, jobs, new, power, results, status, studies, study, train, upgrade
 from fsg.errors import FsgError
 from fsg.redaction import redact
 
@@ -55,6 +55,7 @@ def options(
 
 
 app.command()(train.train)
+app.command()(new.new)
 app.command()(study.ablate)
 app.command()(study.sweep)
 app.command()(study.resume)

@@ -18,7 +18,7 @@ except SystemExit as end:
     print("code", end.code or 0)
 print("loaded", *[name for name in {HEAVY} if name in sys.modules])
 """
-COMMANDS = ("train", "ablate", "sweep", "resume", "status", "compare", "ui", "doctor")
+COMMANDS = ("train", "new", "ablate", "sweep", "resume", "status", "compare", "ui", "doctor")
 
 
 def run(folder, *arguments):
@@ -33,6 +33,11 @@ def test_help_names_every_command_and_loads_nothing_heavy(tmp_path):
     assert out.splitlines()[-2:] == ["code 0", "loaded"], err
     for command in COMMANDS:
         assert f"  {command} " in out
+
+
+def test_a_new_part_is_written_without_torch(tmp_path):
+    out, err = run(tmp_path, "new", "model", "mine")
+    assert out.splitlines()[-1:] == ["loaded"] and (tmp_path / "mine.py").exists(), err
 
 
 @pytest.mark.parametrize("command", COMMANDS)
