@@ -3,7 +3,7 @@
     study = fsg.run("ablations/components.yaml", engine=fsg.LocalEngine())
     study.compare()
 
-What ``fsg ablate`` and ``fsg sweep`` do is the same, with Ray as engine. Proof: ``tests/driver/test_api.py``.
+What ``fsg ablate`` and ``fsg sweep`` do is the same, with Ray as engine. Proof: ``tests/driver/test_study.py``.
 """
 
 from __future__ import annotations

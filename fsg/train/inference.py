@@ -1,6 +1,6 @@
 """A trained network as it is used: quantised weights put in for good, BatchNorm with the statistics it was tested with.
 
-Proof: ``tests/train/test_inference.py``.
+Proof: ``tests/driver/test_study.py``.
 """
 
 from __future__ import annotations
