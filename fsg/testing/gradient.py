@@ -187,6 +187,10 @@ class EstimatorContract(Contract):
             assert set(found) <= set(allowed), (
                 f"the fact {fact} names {', '.join(set(found) - set(allowed))}; allowed: {', '.join(allowed)}."
             )
+        gates = self.make(self.sizes[0]).gates
+        assert self.part.fact("gates") is gates, (
+            f"the fact gates is {self.part.fact('gates')!r}, but the estimator's gates is {gates}: register it with gates={gates}."
+        )
         own_step = self.fact("own_step")
         assert own_step is None or callable(own_step) or (isinstance(own_step, str) and ":" in own_step), (
             f'the fact own_step is {own_step!r} for {section!r}, expected None or "module:name".'

@@ -180,6 +180,7 @@ FULL = "its_memory_is_full_after_the_steps_it_states"
         (Long, FULL, r"history.window is another tensor or of another shape than 4 steps after memory_steps = 1"),
         (Looks, "looking_at_it_changes_nothing", "diagnose changes the estimator: state.average differs"),
         (Backwards, "a_gate_gives_every_weight_a_share", "from -1"),
+        (Backwards, "its_facts_are_of_their_kind", "register it with gates=True"),
         (Silent, "a_trial_reports_what_its_facts_leave", "reports gain as nan"),
     ],
     ids=lambda value: getattr(value, "__name__", "")[:40],
