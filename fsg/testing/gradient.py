@@ -189,7 +189,7 @@ class EstimatorContract(Contract):
             )
         gates = self.make(self.sizes[0]).gates
         assert self.part.fact("gates") is gates, (
-            f"the fact gates is {self.part.fact('gates')!r}, but the estimator's gates is {gates}: register it with gates={gates}."
+            f"the fact gates is {self.part.fact('gates')!r}, the estimator's gates is {gates}: register it with gates={gates}."
         )
         own_step = self.fact("own_step")
         assert own_step is None or callable(own_step) or (isinstance(own_step, str) and ":" in own_step), (
