@@ -1,6 +1,6 @@
 """A trained network as it is used: quantised weights put in for good, BatchNorm with the statistics it was tested with.
 
-Proof: ``tests/driver/test_study.py``.
+Proof: ``tests/train/test_inference.py``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def inference_network(trainer: Trainer) -> InferenceNetwork:
     statistics = (
         reestimated_batchnorm(trainer.model, trainer.inputs, trainer.balanced.images) if reestimated else nullcontext()
     )
-    with statistics:
+    with trainer.step.at_evaluation_point(), statistics:
         network = copy.deepcopy(trainer.model)
     with torch.no_grad():
         for layer in quantized_layers(network).values():

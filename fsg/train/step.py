@@ -182,6 +182,7 @@ class LookAheadStep(TrainingStep):
             weight.grad = part
         latent = {id(p) for p in latents}
         others = [p for p in model.parameters() if id(p) not in latent]
+        others = others or [nn.Parameter(self.latent.new_zeros(1))]  # torch's optimizers refuse to have none
         output = output_weight(model)
         draws = stream_seed(seed, "optimizer")
         self.latent_optimizer = base_optimizer(optimizer, latents, capturable, seed=draws, steps=steps, output=output)

@@ -157,3 +157,18 @@ def test_layers_with_different_quantisers_are_refused():
     model[4].quantizer = BwnQuantizer()
     with pytest.raises(ValueError, match="must share one quantiser"):
         look_ahead(model, Ste(), OPTIMIZERS[0])
+
+
+def test_a_network_of_quantised_weights_alone_trains():
+    """No bias, no BatchNorm: torch's optimizers refuse to have nothing to optimise."""
+    torch.manual_seed(0)
+    quantizer = DorefaQuantizer()
+    model = nn.Sequential(nn.Flatten(), QuantLinear(16, 4, bias=False, quantizer=quantizer))
+    layers = quantized_layers(model)
+    estimator = make_estimator(Ste(), Spans([layer.weight.numel() for layer in layers.values()]))
+    step = LookAheadStep(model, layers, estimator, OptimizerConfig(name="adam", lr=0.02))
+    before = step.latent.clone()
+    for _ in range(2):
+        step(torch.randn(8, 1, 4, 4), torch.randint(4, (8,)))
+    assert not torch.equal(step.latent, before)
+    step.load_state_dict(step.state_dict())
