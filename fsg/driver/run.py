@@ -34,7 +34,7 @@ MLFLOW_SECONDS, NOW = 60.0, 1.0  # for the rest of MLflow's copy, when a study s
 
 
 @dataclass(frozen=True)
-class Manner:
+class RunContext:
     """What all searches and runs of one study share: MLflow's store, who trains, where it is said, the copy in a bucket."""
 
     uri: str
@@ -63,7 +63,7 @@ def run_and_report(
     with StudyStorage(folder), copied(folder, console) as copy:
         remember_surroundings(folder.path, uri)
         try:
-            _run_and_report(folder, spec, lock, Manner(uri, engine, console, output, copy))
+            _run_and_report(folder, spec, lock, RunContext(uri, engine, console, output, copy))
         except _Stopped:
             return Outcome(False)
     return Outcome(True, tuple(said for place in _studies_of(folder) if (said := _failed(place)) is not None))
@@ -73,15 +73,15 @@ class _Stopped(Exception):
     """The study was stopped before its end, cleanly."""
 
 
-def _run_and_report(folder: StudyFolder, spec: AblationSpec | SweepSpec, lock: StudyLock, manner: Manner) -> None:
+def _run_and_report(folder: StudyFolder, spec: AblationSpec | SweepSpec, lock: StudyLock, context: RunContext) -> None:
     from fsg.report.study_report import make_report
     from fsg.study.spec import AblationSpec
 
     if isinstance(spec, AblationSpec) and spec.retune is not None:
-        spec = _tuned(folder, spec, manner)
-    exporter, behind = _run_trials(folder, spec, lock, manner)
+        spec = _tuned(folder, spec, context)
+    exporter, behind = _run_trials(folder, spec, lock, context)
     report = make_report(spec, folder.state())
-    manner.console.print(*report.terminal, sep="\n\n")
+    context.console.print(*report.terminal, sep="\n\n")
     files = report.write(folder.reports)
     if behind is None and exporter is not None:
         try:
@@ -89,8 +89,8 @@ def _run_and_report(folder: StudyFolder, spec: AblationSpec | SweepSpec, lock: S
         except FsgError as error:  # the report stands in the study's folder
             behind = f"{error} Its report is not there; once it is back, write it with: fsg sync {folder.called}"
     if behind is not None:
-        say(manner.console, behind, "yellow")
-    say(manner.console, _closing(exporter, manner.uri, spec, folder))
+        say(context.console, behind, "yellow")
+    say(context.console, _closing(exporter, context.uri, spec, folder))
 
 
 def _studies_of(folder: StudyFolder) -> list[StudyFolder]:
@@ -110,7 +110,7 @@ def _failed(folder: StudyFolder) -> str | None:
     return f"{folder.path}: {count} trials failed, the first of them: {failed[0].reason}"
 
 
-def _tuned(folder: StudyFolder, spec: AblationSpec, manner: Manner) -> AblationSpec:
+def _tuned(folder: StudyFolder, spec: AblationSpec, context: RunContext) -> AblationSpec:
     """Search for each arm, each a study of its own in ``retune/``, and the comparison of what they found."""
     from fsg.study.folder import StudyFolder
     from fsg.study.tuned import arm_sweeps, tuned_config
@@ -118,14 +118,14 @@ def _tuned(folder: StudyFolder, spec: AblationSpec, manner: Manner) -> AblationS
     found = {}
     for arm, sweep in arm_sweeps(spec).items():
         place = StudyFolder.create_or_open(sweep, folder.path / "retune")
-        with driving(place.path, manner.console) as lock:
-            _run_trials(place, sweep, lock, manner, folder.called)
+        with driving(place.path, context.console) as lock:
+            _run_trials(place, sweep, lock, context, folder.called)
         found[arm] = tuned_config(sweep, place.state())
     return spec.with_tuned(found)
 
 
 def _run_trials(
-    folder: StudyFolder, spec: AblationSpec | SweepSpec, lock: StudyLock, manner: Manner, name: str | None = None
+    folder: StudyFolder, spec: AblationSpec | SweepSpec, lock: StudyLock, context: RunContext, name: str | None = None
 ) -> tuple[Exporter | None, str | None]:
     """Run what is left, with its display and its copy in MLflow; the exporter, and what it could not write.
 
@@ -140,12 +140,12 @@ def _run_trials(
     from fsg.study.status import planned_trials
     from fsg.tracking import FollowingExporter
 
-    console, output = manner.console, manner.output
+    console, output = context.console, context.output
     for sentence in mend(folder, spec, ledger_bytes(lock.before)):
         say(console, sentence, "yellow")
     state = folder.state()
     trials = planned_trials(spec)
-    is_sweep, budget = isinstance(spec, SweepSpec), _budget_used(folder, spec, manner.engine.resources)
+    is_sweep, budget = isinstance(spec, SweepSpec), _budget_used(folder, spec, context.engine.resources)
     at_most = isinstance(spec, SweepSpec) and len(spec.seeds) > 1
     metric = (spec.metric.name, spec.metric.mode)
     progress = Progress(spec.name, trials, spec.base.epochs, *metric, is_sweep, budget, at_most)
@@ -153,17 +153,17 @@ def _run_trials(
     if output == "text":
         say(console, _opening(folder, spec, trials, progress.done))
 
-    exporter = FollowingExporter(folder.ledger_path, manner.uri, spec.metric.name, spec.metric.mode)
+    exporter = FollowingExporter(folder.ledger_path, context.uri, spec.metric.name, spec.metric.mode)
     patience = MLFLOW_SECONDS
     lock.notes = lambda: {"mlflow": exporter.status[:300], "ledger_bytes": whole_bytes(folder.ledger_path)}
     try:
-        copies: list[Any] = [each for each in (exporter, manner.copy) if each is not None]
+        copies: list[Any] = [each for each in (exporter, context.copy) if each is not None]
         display = Display(progress, console, lambda: " · ".join(each.status for each in copies), output)
         ledger = Ledger(folder.ledger_path, listener=display.see)
-        _note_versions(ledger, spec, state, manner)
+        _note_versions(ledger, spec, state, context)
         with display:
             try:
-                complete = run_study(folder, spec, manner.engine, ledger, _enough(spec))
+                complete = run_study(folder, spec, context.engine, ledger, _enough(spec))
             except KeyboardInterrupt:  # the second, or one before Ray Tune was there to take it
                 complete, patience = False, NOW
     finally:
@@ -175,7 +175,7 @@ def _run_trials(
     return exporter.exporter, behind and behind.replace("fsg sync STUDY", f"fsg sync {name or folder.called}")
 
 
-def _note_versions(ledger: Ledger, spec: AblationSpec | SweepSpec, state: StudyState, manner: Manner) -> None:
+def _note_versions(ledger: Ledger, spec: AblationSpec | SweepSpec, state: StudyState, context: RunContext) -> None:
     """Write what the study runs under, where that is new, and say so where its numbers may come out otherwise."""
     from fsg.study.header import begin, installed_versions
     from fsg.study.versions import change
@@ -184,9 +184,9 @@ def _note_versions(ledger: Ledger, spec: AblationSpec | SweepSpec, state: StudyS
         begin(ledger, spec)
         return
     now = installed_versions()
-    here = manner.engine.resources.address is None  # of a cluster's nodes it is not known yet
-    if sentence := change(state, now, manner.engine.device() if here else None):
-        say(manner.console, sentence, "yellow")
+    here = context.engine.resources.address is None  # of a cluster's nodes it is not known yet
+    if sentence := change(state, now, context.engine.device() if here else None):
+        say(context.console, sentence, "yellow")
     if now != state.versions:
         ledger.append("versions", versions=now)
 
