@@ -48,9 +48,8 @@ FACTS: Mapping[str, Mapping[str, Any]] = {
         "unreported": lambda config: {},  # metric -> why a trial with it has none
         "unused": lambda config: {},  # option -> what it amounts to: two arms that differ in it alone are one
         "gates": False,  # whether it rescales the base optimizer's step
-        "own_step": lambda config: (
-            None
-        ),  # the place of a training step's maker, (config, model, layers), instead of ours
+        # The place of a training step's maker, (config, model, layers), to use instead of ours.
+        "own_step": lambda config: None,
     },
     "optimizer": {"capturable": False},
     "schedule": {},
@@ -282,18 +281,22 @@ def _allowed(name: str, known: Iterable[str]) -> str:
 
 def _source_of(section: type[Section] | None, build: Any) -> Source | None:
     """Whose a part is: fsg's own, the plug-in's that is being imported, or the running program's."""
+    if section is not None:
+        module = section.__module__
+    else:
+        module = build.partition(":")[0] if isinstance(build, str) else str(getattr(build, "__module__", ""))
+    if module.startswith("fsg."):
+        return None
+    import_module("fsg.catalogue")  # fsg's own parts come first: a guest cannot take their names
     if _importing:
         return _importing[-1]
-    module = build.partition(":")[0] if isinstance(build, str) else getattr(build, "__module__", "")
-    if str(module).startswith("fsg."):
-        return None
     texts = []
     for code in (section, None if isinstance(build, str) else build):
         try:
             texts.append(inspect.getsource(code) if code is not None else str(build))
         except (OSError, TypeError):  # typed at a prompt: its bytecode is what there is
             texts.append(repr(getattr(getattr(code, "__code__", None), "co_code", code)))
-    return Source(str(module), hashlib.sha256("\n".join(texts).encode()).hexdigest()[:DIGITS], "session")
+    return Source(module, hashlib.sha256("\n".join(texts).encode()).hexdigest()[:DIGITS], "session")
 
 
 def _names_of(kind: str, config: Any, origin: str) -> list[str]:

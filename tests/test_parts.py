@@ -168,6 +168,20 @@ def test_a_part_of_the_running_program_has_its_text_for_a_digest_and_does_not_le
         forget(__name__)
 
 
+def test_a_script_may_register_before_anything_else_of_fsg_is_there():
+    code = (
+        "from typing import Literal; import fsg\n"
+        "class Own(fsg.Section):\n    name: Literal['own'] = 'own'\n"
+        "fsg.register('model', Own, lambda *_: None)\n"
+        "print(fsg.TrialConfig.model_validate({'model': 'own'}).model.name, fsg.TrialConfig().model.name)\n"
+        "class Taken(fsg.Section):\n    name: Literal['resnet20'] = 'resnet20'\n"
+        "fsg.register('model', Taken, lambda *_: None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "own digits_cnn\n"
+    assert 'the model "resnet20" is registered already, by fsg itself' in done.stderr
+
+
 def test_a_guests_schedule_rules_the_rate_after_the_warm_up(door):
     from fsg.train.optim import rate_factor
 
