@@ -133,7 +133,7 @@ def test_reading_a_study_folder_unpickles_nothing(tmp_path, bomb):
 
 
 def test_the_source_names_no_way_to_unpickle():
-    """No pickle.load, no torch.load without weights_only, no allow_pickle, no unsafe YAML, no eval or exec."""
+    """No pickle.load, no torch.load without weights_only, no allow_pickle, no unsafe YAML, no eval; exec where a plug-in is loaded alone."""
     import re
 
     forbidden = re.compile(
@@ -142,7 +142,7 @@ def test_the_source_names_no_way_to_unpickle():
     )
     root = Path(sys.modules["fsg"].__file__).parent
     found = [f"{p.relative_to(root)}: {m[0]}" for p in root.rglob("*.py") for m in forbidden.finditer(p.read_text())]
-    assert found == [name for name in found if name.startswith("tune/") and "Tuner.restore" in name], found
+    assert found == ["plugins.py: exec("], found
     for path in root.rglob("*.py"):
         for call in re.findall(r"torch\.load\([^\n]*", path.read_text()):
             assert "weights_only=True" in call, path

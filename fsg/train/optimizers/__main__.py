@@ -40,7 +40,7 @@ the step size of `prodigy`, it estimates for each of the two.
 
 CLASSES: tuple[tuple[str, str, Callable[[Facts], bool]], ...] = (
     (
-        "another point to evaluate at (`eval()`, `train()`)",
+        "another point to evaluate at (`.eval()`, `.train()`)",
         "every evaluation is at that point, on BatchNorm statistics of that point; the point of training comes back to the bit",
         lambda f: f.switches,
     ),
