@@ -133,7 +133,7 @@ def test_reading_a_study_folder_unpickles_nothing(tmp_path, bomb):
 
 
 def test_the_source_names_no_way_to_unpickle():
-    """No pickle.load, no torch.load without weights_only, no unsafe YAML, no eval; exec where a plug-in is loaded, and nowhere else."""
+    """No pickle.load, no torch.load without weights_only, no unsafe YAML, no eval; exec where a plug-in is loaded alone."""
     import re
 
     forbidden = re.compile(
