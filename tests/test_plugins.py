@@ -260,4 +260,5 @@ def test_a_study_without_plug_ins_has_the_identity_it_had():
 
 def test_a_kept_copy_of_a_loaded_plug_in_is_not_read_again(files):
     folder = files(nets_py=NETS)
-    load_kept(load_plugin(folder / "nets.py"), folder / "nowhere")
+    load_kept(load_plugin(folder / "nets.py"), folder / "nowhere")  # where there is none
+    assert "perceptron" in names("model")

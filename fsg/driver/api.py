@@ -9,12 +9,11 @@ What ``fsg ablate`` and ``fsg sweep`` do is the same, with Ray as engine. Proof:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsg.errors import FsgError, StudyError
-from fsg.execution.engine import Engine, LocalEngine, Resources
+from fsg.errors import ConfigError, FsgError, StudyError
+from fsg.execution.engine import Engine, Resources
 from fsg.report.plain import plain_console
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def run(
         engine: Who trains. None: ``RayEngine`` on the cores of this machine, one a trial. ``LocalEngine``: this process.
         storage: The folder in which studies live.
         tracking_uri: The MLflow store. None: $MLFLOW_TRACKING_URI, else ``sqlite:///mlflow.db``.
-        plugins: Python files that register parts, beside those that the file names.
+        plugins: Of a file: Python files that register parts, beside those that it names.
         output: ``text`` shows progress and the table, ``quiet`` the table alone, ``json`` an event a line.
         accept_changes: Go on though the study changed: trials that it no longer names are set aside.
         allow_failed: Return though trials failed.
@@ -64,9 +63,16 @@ def run(
     from fsg.driver.store import tracking_of
     from fsg.driver.study import Study
     from fsg.study.folder import StudyFolder
-    from fsg.study.spec import AblationSpec, checked, load_study
+    from fsg.study.spec import AblationSpec, beginning, checked, load_study
 
-    spec = load_study(study, plugins=plugins) if isinstance(study, str | Path) else checked(study)
+    if isinstance(study, str | Path):
+        spec = load_study(study, plugins=plugins)
+    elif plugins:
+        raise ConfigError(
+            "plugins go with a study's file; a specification made in Python has its parts registered already."
+        )
+    else:
+        spec = beginning(checked(study))
     engine, place = engine or _ray(), local(str(storage))
     if isinstance(spec, AblationSpec):
         has = engine.resources
@@ -74,7 +80,7 @@ def run(
     StudyFolder(place / spec.name).refuse_newer()
     uri = tracking_of(tracking_uri, study=place / spec.name)
     console = plain_console(quiet=output == "json")
-    with _ready(engine, spec, place), driving(place / spec.name, console) as lock:
+    with engine.ready(spec, place), driving(place / spec.name, console) as lock:
         folder = begin_study(spec, str(storage), accept_changes)
         spec = spec.in_format(folder.spec().format)
         outcome = run_and_report(folder, spec, uri, engine, output, lock)
@@ -89,20 +95,3 @@ def _ray() -> Engine:
     from fsg.ray_engine.engine import RayEngine
 
     return RayEngine(Resources())
-
-
-def _ready(engine: Engine, spec: AblationSpec | SweepSpec, place: Path) -> AbstractContextManager[None]:
-    """While it lasts, what the engine needs is there: data, a cluster, the packages of a search."""
-    if isinstance(engine, LocalEngine):
-        from fsg.data import load_data
-        from fsg.study.inputs import data_of
-        from fsg.study.search import require
-
-        if spec.kind == "sweep":
-            require(spec.search)
-        for data in data_of(spec):
-            load_data(data)
-        return nullcontext()
-    from fsg.ray_engine.preflight import fit
-
-    return fit(spec, engine.resources, place)

@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from fsg.execution.devices import OF_CLUSTER, device_name
@@ -21,6 +22,10 @@ from fsg.execution.retry import end_of
 from fsg.execution.room import Room
 from fsg.execution.trial_run import TrialRun
 from fsg.study.folder import StudyFolder
+from fsg.study.inputs import data_of
+from fsg.study.optimizers import check_optimizers
+from fsg.study.search import require
+from fsg.study.spec import AblationSpec, SweepSpec
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,9 @@ class Engine(Protocol):
     @property
     def resources(self) -> Resources: ...  # noqa: D102
 
+    def ready(self, spec: AblationSpec | SweepSpec, storage: Path) -> AbstractContextManager[None]:
+        """While the context lasts, the study may begin: what it needs is there. BackendUnavailable, DataError or ConfigError."""
+
     def connected(self) -> AbstractContextManager[None]:
         """While the context lasts, there is something to train on."""
 
@@ -100,6 +108,17 @@ class LocalEngine:
 
     def __init__(self, cpus_per_trial: int = 1, gpus_per_trial: int = 0) -> None:
         self.resources = Resources(cpus_per_trial, gpus_per_trial)
+
+    def ready(self, spec: AblationSpec | SweepSpec, storage: Path) -> AbstractContextManager[None]:
+        """The packages of a search, optimizers that can train, and the data, which are loaded once to see."""
+        from fsg.data import load_data  # torch, which takes seconds
+
+        if spec.kind == "sweep":
+            require(spec.search)
+        check_optimizers(spec)
+        for data in data_of(spec):
+            load_data(data)
+        return nullcontext()
 
     def connected(self) -> AbstractContextManager[None]:
         """At once."""

@@ -21,8 +21,11 @@ from fsg.ray_engine.cluster import grown, joined
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from ray.tune import PlacementGroupFactory
+
+    from fsg.study.spec import AblationSpec, SweepSpec
 
 
 class RayEngine:
@@ -30,6 +33,12 @@ class RayEngine:
 
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
+
+    def ready(self, spec: AblationSpec | SweepSpec, storage: Path) -> AbstractContextManager[None]:
+        """Joined to the cluster, if it is one, whose every node was asked (``preflight.fit``)."""
+        from fsg.ray_engine.preflight import fit
+
+        return fit(spec, self.resources, storage)
 
     def connected(self) -> AbstractContextManager[None]:
         """Joined to the cluster that ``resources`` names, or to a Ray of this machine that is started."""

@@ -6,27 +6,22 @@ Nothing is written but a probe that is deleted again. Proof: ``tests/ray_engine/
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsg.config import TrialConfig
-from fsg.errors import BackendUnavailable, ConfigError
-from fsg.parts import has_part
+from fsg.errors import BackendUnavailable
 from fsg.ray_engine.cluster import grown, joined
 from fsg.ray_engine.nodes import refuse_unfit_nodes, write_problem
 from fsg.study.design import arms_of
 from fsg.study.inputs import data_of
-from fsg.study.optimizers import place_of, searched, with_each_optimizer
-from fsg.study.search import constraints_of, drawn, require
+from fsg.study.optimizers import check_optimizers
+from fsg.study.search import require
 from fsg.study.spec import AblationSpec, SweepSpec
 
 if TYPE_CHECKING:
     from fsg.execution.engine import Resources
-
-DRAWN = 64  # points of a space that are looked at
 
 
 @contextmanager
@@ -57,38 +52,6 @@ def fit(spec: AblationSpec | SweepSpec, resources: Resources, storage: Path) -> 
         _refuse(gpu_problem(cuda, resources.gpus_per_trial, grown(ray.cluster_resources()).get("GPU", 0), _gpuless()))
         refuse_unfit_nodes(storage, [spec.base.model_copy(update={"data": data}) for data in data_of(spec)])
         yield
-
-
-def check_optimizers(spec: AblationSpec | SweepSpec) -> None:
-    """ConfigError, with file and line, for an optimizer that cannot train the study's trials; what is to be known of the others
-    is said. Torch is loaded only for those that no part is registered for.
-    """
-    for base, space in searched(spec):
-        if space is None:
-            _check_optimizer(spec, base)
-            continue
-        each = list(with_each_optimizer(base, space))
-        if all(has_part("optimizer", config.optimizer.name) for config in each):
-            continue
-        for config in each:
-            _check_optimizer(spec, config, alone=True)
-        constraints = constraints_of(spec)[0] if isinstance(spec, SweepSpec) else ()
-        for config in itertools.islice(drawn(space, base, constraints), DRAWN):
-            _check_optimizer(spec, config, space.paths)
-
-
-def _check_optimizer(
-    spec: AblationSpec | SweepSpec, config: TrialConfig, paths: Collection[str] = (), alone: bool = False
-) -> None:
-    """``alone``: whether it can train any trial, whatever else this one has. ``paths``: those that are searched."""
-    if has_part("optimizer", config.optimizer.name):
-        return
-    from fsg.train.optimizers import check, facts_for
-
-    try:
-        facts_for(config) if alone else check(config, paths)
-    except ConfigError as error:
-        raise spec.refuse(place_of(spec, config.optimizer.name), str(error)) from None
 
 
 def asks_for_cuda(spec: AblationSpec | SweepSpec) -> str | None:

@@ -13,10 +13,10 @@ from fsg.config import TrialConfig
 from fsg.cores import usable_cores
 from fsg.execution.devices import OF_CLUSTER
 from fsg.files import as_size
-from fsg.ray_engine.preflight import check_optimizers
 from fsg.report.plain import add_row
 from fsg.report.progress import clock
 from fsg.study.design import aliases, arms_of, left_out
+from fsg.study.optimizers import check_optimizers
 from fsg.study.population import Pb2, Pbt
 from fsg.study.search import constraints_of, describe_budget, drawn, require
 from fsg.study.space import describe

@@ -5,20 +5,24 @@ A study that has begun is not asked: what it has is read whatever it is. Proof: 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fsg.config import TrialConfig
 from fsg.errors import ConfigError
 from fsg.optimizer_names import unfit
+from fsg.parts import has_part
 from fsg.study.design import arms_of
+from fsg.study.search import constraints_of, drawn
 from fsg.study.space import Space, trial_at
 from fsg.yaml_source import Location
 
 if TYPE_CHECKING:
     from fsg.study.spec import AblationSpec, SweepSpec
 
+DRAWN = 64  # points of a space that are looked at
 _NAMING = ("optimizer", "optimizer.name")  # the paths that decide which optimizer a trial has
 
 
@@ -60,3 +64,35 @@ def place_of(spec: AblationSpec | SweepSpec, name: str) -> Location:
             yield place
 
     return next(places(spec.source.data if spec.source else {}, ()), ("base", "optimizer"))
+
+
+def check_optimizers(spec: AblationSpec | SweepSpec) -> None:
+    """ConfigError, with file and line, for an optimizer that cannot train the study's trials; what is to be known of the others
+    is said. Torch is loaded only for those that no part is registered for.
+    """
+    for base, space in searched(spec):
+        if space is None:
+            _check_optimizer(spec, base)
+            continue
+        each = list(with_each_optimizer(base, space))
+        if all(has_part("optimizer", config.optimizer.name) for config in each):
+            continue
+        for config in each:
+            _check_optimizer(spec, config, alone=True)
+        constraints = constraints_of(spec)[0] if spec.kind == "sweep" else ()
+        for config in itertools.islice(drawn(space, base, constraints), DRAWN):
+            _check_optimizer(spec, config, space.paths)
+
+
+def _check_optimizer(
+    spec: AblationSpec | SweepSpec, config: TrialConfig, paths: Collection[str] = (), alone: bool = False
+) -> None:
+    """``alone``: whether it can train any trial, whatever else this one has. ``paths``: those that are searched."""
+    if has_part("optimizer", config.optimizer.name):
+        return
+    from fsg.train.optimizers import check, facts_for
+
+    try:
+        facts_for(config) if alone else check(config, paths)
+    except ConfigError as error:
+        raise spec.refuse(place_of(spec, config.optimizer.name), str(error)) from None

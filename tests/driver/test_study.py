@@ -122,12 +122,17 @@ def test_a_specification_made_in_python_is_a_study(place):
         name="python",
         base=fsg.TrialConfig.model_validate(SMALL["base"] | {"epochs": 1}),
         seeds=(0, 1),
-        metric="val_accuracy" and {"name": "val_accuracy", "mode": "max"},
+        metric={"name": "val_accuracy", "mode": "max"},
         baselines=["ste", "ema"],
     )
     assert len(ran(place, spec).trials) == 4
     with pytest.raises(ConfigError, match="one seed has no spread"):
         ran(place, spec.model_copy(update={"seeds": (0,)}))
+    unreported = {"metric": spec.metric.model_copy(update={"name": "gain"})}
+    with pytest.raises(ConfigError, match=r'"metric\.name" is gain, which arm "ste" cannot report'):
+        ran(place, spec.model_copy(update=unreported))
+    with pytest.raises(ConfigError, match="plugins go with a study's file"):
+        ran(place, spec, plugins=["nets.py"])
 
 
 def test_a_sweep_has_a_best_and_curves(place):

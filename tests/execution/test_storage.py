@@ -35,6 +35,7 @@ def test_a_folder_that_stays_is_not_complained_of(folder):
         begun(folder)
         storage.recorded()
         storage.check()
+    assert folder.ledger().read(), "and nothing was taken away"
 
 
 def test_a_folder_that_was_moved_is_named_where_it_is_now(folder, tmp_path):
@@ -90,6 +91,7 @@ def test_a_ledger_that_is_mended_before_the_first_event_is_the_one_that_counts(f
     with StudyStorage(begun(folder)) as storage:
         write_atomically(folder.ledger_path, b"")
         storage.check()
+    assert folder.ledger().read() == []
 
 
 def test_what_is_left_of_a_removed_study_is_its_copy_where_it_has_one(folder):
@@ -118,6 +120,7 @@ def test_a_disk_that_does_not_answer_is_not_taken_for_a_folder_that_is_gone(fold
         monkeypatch.setattr("pathlib.Path.stat", stat)
         storage.check()
         monkeypatch.undo()
+    assert folder.path.is_dir()
 
 
 def test_room_hears_of_a_folder_that_is_gone(folder):

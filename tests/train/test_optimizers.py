@@ -19,7 +19,7 @@ from fsg.errors import BackendUnavailable, ConfigError
 from fsg.formats import FIRST
 from fsg.layers import QuantConv2d, QuantLinear, using
 from fsg.optimizer_names import UNFIT
-from fsg.ray_engine.preflight import check_optimizers
+from fsg.study.optimizers import check_optimizers
 from fsg.study.spec import load_study
 from fsg.train import Trainer, optimizers
 from fsg.train.checkpoint import save_checkpoint
@@ -574,7 +574,7 @@ def test_a_schedule_free_optimizer_is_remarked_beside_a_schedule():
 def test_a_study_of_built_in_optimizers_is_checked_without_torch(tmp_path):
     (tmp_path / "study.yaml").write_text(ABLATION.replace("NAME", "adamw"))
     code = (
-        "import sys; from fsg.study.spec import load_study; from fsg.ray_engine.preflight import check_optimizers; "
+        "import sys; from fsg.study.spec import load_study; from fsg.study.optimizers import check_optimizers; "
         f"check_optimizers(load_study({str(tmp_path / 'study.yaml')!r})); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -17,7 +17,7 @@ from fsg.train.optimizers.facts import Facts, facts_of
 INTRODUCTION = """# Optimizers
 
 `optimizer.name` is the base optimizer of latent weights, biases and BatchNorm. `sgd`, `adam` and `adamw` are torch's, in the form
-that a CUDA graph takes. The others are those of the package [pytorch-optimizer](https://pypi.org/project/pytorch-optimizer)
+that a CUDA graph takes. The others are those of the package `pytorch-optimizer`
 (`pip install "fsg[optimizers]"`) and, without it, torch's {torch_own}. Each works as its
 authors mean it, or is refused before anything is launched, with the reason: `fsg ablate FILE --dry-run` says it, with file and
 line. A few work in float32 alone (`fadam`); `dtype: float64` is then refused. What studies of fsg 0.1 have is read and compared
