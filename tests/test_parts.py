@@ -194,6 +194,19 @@ def test_a_guests_schedule_rules_the_rate_after_the_warm_up(door):
     assert [rate_factor(config.schedule, epoch, 3) for epoch in range(3)] == [0.5, 1.0, 0.5]
 
 
+def test_a_workers_data_set_of_a_guest_names_a_folder_only_where_its_study_does(door, tmp_path):
+    from fsg.search.searcher import with_absolute_paths
+
+    class Guest(DataSection):
+        name: Literal["wide"] = "wide"
+
+    door("data", Guest, lambda *_: None)
+    made, read = ({"data": {"name": "wide"} | over} for over in ({}, {"root": str(tmp_path)}))
+    assert with_absolute_paths(parse_trial(made)).data.root is None
+    assert with_absolute_paths(parse_trial(read)).data.root == str(tmp_path)
+    assert with_absolute_paths(parse_trial({})).data.root.endswith("/data")
+
+
 def test_a_guests_metric_is_computed_and_can_be_asked_for(door):
     from fsg.metrics import metrics_of
 

@@ -20,7 +20,7 @@ from fsg.search.racing import Values
 from fsg.search.starting import start_points
 from fsg.study.design import PlannedTrial
 from fsg.study.folder import StudyFolder
-from fsg.study.inputs import absolute_root
+from fsg.study.inputs import located
 from fsg.study.ledger import Ledger, TrialRecord
 from fsg.study.search import database_of, longest, require, sampler_of
 from fsg.study.spec import SweepSpec
@@ -233,7 +233,7 @@ class SweepSearcher(TrialSource):
 
 def with_absolute_paths(config: TrialConfig) -> TrialConfig:
     """The configuration as a worker can read it, which does not know the driver's working directory."""
-    update: dict[str, Any] = {"data": config.data.model_copy(update={"root": str(absolute_root(config.data))})}
+    update: dict[str, Any] = {"data": located(config.data)}
     if pretrained := getattr(config.model, "pretrained", None):
         whole = str(user_path(pretrained).absolute())
         update["model"] = config.model.model_copy(update={"pretrained": whole})

@@ -32,12 +32,14 @@ def data_of(spec: AblationSpec | SweepSpec) -> list[DataConfig]:
     else:
         configs = [config.data for config in arms_of(spec).values()]
     found = dict.fromkeys(data for data in configs if not part_of("data", data).fact("shipped"))
-    return [data if _rootless(data) else data.model_copy(update={"root": str(absolute_root(data))}) for data in found]
+    return [located(data) for data in found]
 
 
-def _rootless(data: DataConfig) -> bool:
-    """Whether it is a guest's, made by code of its own, that names no folder."""
-    return part_of("data", data).source is not None and data.root is None
+def located(data: DataConfig) -> DataConfig:
+    """The data set, its folder as seen from this working directory; a guest's that names none is as it is."""
+    if data.root is None and part_of("data", data).source is not None:
+        return data
+    return data.model_copy(update={"root": str(absolute_root(data))})
 
 
 def _searched(spec: SweepSpec) -> Iterator[DataConfig]:
