@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from fsg.errors import CheckpointCorrupt, ConfigError, StudyError
@@ -130,6 +132,17 @@ def test_reading_a_study_folder_unpickles_nothing(tmp_path, bomb):
     assert said.returncode == 0, said.stderr
     assert said.stdout.strip().splitlines()[-1] == "[]"
     assert not exploded.exists()
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=64))
+@example(b"\x85.")
+def test_any_bytes_are_refused_as_weights_in_our_words(tmp_path, content):
+    """Instructions of a pickle among them: TUPLE1 of an empty stack is an IndexError of torch's reader (2.15)."""
+    path = tmp_path / "weights.pt"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"weights\.pt"):
+        load_pretrained(nn.Linear(1, 1), path)
 
 
 def test_the_source_names_no_way_to_unpickle():
