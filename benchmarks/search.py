@@ -51,7 +51,8 @@ from scipy.stats import t
 from fsg.config import digest
 from fsg.cores import usable_cores
 from fsg.search.decisions import Halving
-from fsg.search.proposals import Proposals, make_sampler
+from fsg.search.proposals import Proposals
+from fsg.search.samplers import make_sampler
 from fsg.study.space import Space
 
 LONGEST, GRACE, FACTOR, WORKERS = 27, 1, 3, 4

@@ -33,7 +33,8 @@ from benchmarks import record
 from fsg.config import digest, parse_trial
 from fsg.cores import usable_cores
 from fsg.search.decisions import Halving, Never, Rule
-from fsg.search.proposals import Proposals, make_sampler
+from fsg.search.proposals import Proposals
+from fsg.search.samplers import make_sampler
 from fsg.study.space import Space
 
 LONGEST, WORKERS = 15, 2

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fsg.parts import register
     from fsg.ray_engine.engine import RayEngine
     from fsg.section import Section
+    from fsg.study.designs import DesignArm, DesignBase
     from fsg.study.spec import AblationSpec, SweepSpec, load_study
     from fsg.train import EpochResult, Trainer
 
@@ -34,6 +35,8 @@ _HOME = {
     "AblationSpec": "fsg.study.spec",
     "ConfigError": "fsg.errors",
     "DataSection": "fsg.catalogue.data",
+    "DesignArm": "fsg.study.designs",
+    "DesignBase": "fsg.study.designs",
     "EpochResult": "fsg.train",
     "FsgError": "fsg.errors",
     "LocalEngine": "fsg.execution.engine",
@@ -57,6 +60,8 @@ __all__ = [
     "AblationSpec",
     "ConfigError",
     "DataSection",
+    "DesignArm",
+    "DesignBase",
     "EpochResult",
     "FsgError",
     "LocalEngine",

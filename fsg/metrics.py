@@ -5,14 +5,11 @@ Proof: ``tests/test_metrics.py``, which trains one trial of each kind and looks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated
-
-from pydantic import AfterValidator
-from pydantic_core import PydanticKnownError
 
 from fsg.config import TrialConfig
 from fsg.parts import Part, guests, part_of
+from fsg.section import one_of
 
 # What a trial reports every epoch, and what it adds with its last one (fsg/train/loop.py).
 EPOCH_METRICS = (
@@ -54,19 +51,8 @@ def guest_metrics(config: TrialConfig) -> list[Part]:
     ]
 
 
-def _one_of(known: Callable[[], tuple[str, ...]]) -> AfterValidator:
-    def check(name: str) -> str:
-        if name not in known():
-            listed = [f"'{each}'" for each in known()]
-            expected = " or ".join([", ".join(listed[:-1]), listed[-1]])
-            raise PydanticKnownError("literal_error", {"expected": expected})
-        return name
-
-    return AfterValidator(check)
-
-
-EpochMetric = Annotated[str, _one_of(epoch_metrics)]
-AnyMetric = Annotated[str, _one_of(lambda: (*epoch_metrics(), *final_metrics()))]
+EpochMetric = Annotated[str, one_of(epoch_metrics)]
+AnyMetric = Annotated[str, one_of(lambda: (*epoch_metrics(), *final_metrics()))]
 
 
 def metrics_of(config: TrialConfig) -> set[str]:

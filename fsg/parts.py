@@ -61,14 +61,50 @@ FACTS: Mapping[str, Mapping[str, Any]] = {
         "to_download": lambda config: None,  # the folder it will be downloaded into
     },
     "metric": {},
+    "sampler": {
+        "package": None,  # what must be installed beside Optuna
+        "conditional": False,  # whether it can search paths that are set under a condition alone
+        "objectives": False,  # whether it knows several
+        "constraints": True,  # whether it learns from constraints on metrics
+        "exhaustive": False,  # whether every point of the space is gone through, and it is never asked
+        "resumable": False,  # whether it knows from Optuna's memory where it stood, so its seed stays when it is made again
+        "unfit": lambda config, space: (),  # (path or None, why it cannot search this space), each
+    },
+    "scheduler": {
+        "stops": True,  # whether it may stop a trial by its metric
+        "population": False,  # whether trials change their configuration while they train; the builder gives an Explore
+        "ranges": False,  # of a population: whether it knows ranges without steps alone
+    },
+    "design": {},
+    "backend": {
+        "missing": lambda device: None,  # why it cannot run on a device type, with what to do; None: it can
+        "flat": None,  # the place of its slow_scan_flat, for sequences of different lengths in one call
+    },
 }
 DIGITS = 16  # of a guest's digest
 # kind -> the fields that the rest of a trial reads, and the section to derive from to have them.
 REQUIRED: Mapping[str, tuple[tuple[str, ...], str]] = {
     "data": (("root", "download", "batch_size", "validation_share", "split_seed", "augment"), "fsg.DataSection"),
     "optimizer": (("lr",), "fsg.OptimizerSection"),
+    "population": (("perturb_epochs", "quantile"), "fsg.catalogue.schedulers.PopulationSection"),
+    "design": (("kind",), "fsg.DesignBase"),
 }
-Kind = Literal["model", "quantizer", "gradient", "optimizer", "schedule", "data", "metric"]
+TAGS: Mapping[str, str] = {
+    "design": "kind"
+}  # kind -> the field that says which part it is; ``name`` where none stands here
+Kind = Literal[
+    "model",
+    "quantizer",
+    "gradient",
+    "optimizer",
+    "schedule",
+    "data",
+    "metric",
+    "sampler",
+    "scheduler",
+    "design",
+    "backend",
+]
 
 
 @dataclass(frozen=True)
@@ -92,9 +128,9 @@ class Part:
     """What is registered under one name of one kind.
 
     Args:
-        kind: The section of a trial that names it, or ``metric``.
+        kind: One of FACTS; of most, the section of a trial that names it.
         name: As a study writes it.
-        config: Its section, of which ``name`` is one; None for a metric, which has no options.
+        config: Its section, of which ``name`` is one; None for a metric or a backend, which have no options.
         build: What makes it, or the place of that as "module:name".
         facts: Those it states; the others are as in FACTS.
         origin: Where it was registered, as "file:line".
@@ -121,8 +157,19 @@ class Part:
         return value(*args) if callable(value) else value
 
 
+@dataclass(frozen=True)
+class _Holder:
+    """A field of a model that names parts of a kind, less ``without``; ``optional``: or None."""
+
+    kind: str
+    model: type[BaseModel]
+    field: str
+    optional: bool
+    without: tuple[str, ...]
+
+
 _parts: dict[tuple[str, str], Part] = {}
-_holders: dict[str, tuple[type[BaseModel], str]] = {}  # kind -> the model and field that name its parts
+_holders: list[_Holder] = []
 _embedding: list[type[BaseModel]] = []  # the models that hold such a model
 _importing: list[Source] = []  # the plug-in that is being imported
 
@@ -130,11 +177,12 @@ _importing: list[Source] = []  # the plug-in that is being imported
 def register(
     kind: Kind, config: type[Section] | str, build: Any = None, names: Sequence[str] = (), **facts: Any
 ) -> Any:
-    """Register a part of this kind under each ``name`` that its section allows; of a metric, under that name.
+    """Register a part of this kind under each ``name`` that its section allows; of a metric or a backend, under that name.
 
     Args:
         kind: One of FACTS.
-        config: A frozen pydantic section with ``name: Literal["..."] = "..."``; of a metric, its name.
+        config: A frozen pydantic section with ``name: Literal["..."] = "..."``; of a metric or a backend, its name. A design
+            is its own section, with ``kind: Literal["..."]``, and needs no builder.
         build: The builder, or "module:name". Left out, ``register`` is a decorator of the builder.
         names: Those of a section whose ``name`` is any text.
         facts: What others must know of it (FACTS).
@@ -142,10 +190,14 @@ def register(
     Called with (config, ...): ``model``: (config, image_shape, classes, quantizer) -> nn.Module; ``quantizer``: (config) ->
     Quantizer; ``gradient``: (config, spans) -> GradientEstimator; ``optimizer``: (config, params) -> Optimizer; ``schedule``:
     (config, epochs done, of how many) -> factor, both without the warm-up; ``data``: (config) -> DataSplits;
-    ``metric``: (logits, labels) -> float.
+    ``metric``: (logits, labels) -> float; ``sampler``: (config, space, seed, epochs of the longest trial) -> Optuna's
+    BaseSampler; ``scheduler``: (config, epochs of the longest trial, what trials are expected to end at) -> Rule, of a population
+    (config, domains) -> Explore; ``backend``: (tokens_BL, weights, outputs) -> (B, outputs), as ``fsg.ops.slow_scan``.
 
     ConfigError with the caller's file and line for a taken name, and for a section that is not frozen or has no name.
     """
+    if kind in TAGS and build is None:  # what is its own section needs no builder
+        build = config
     if build is None:
 
         def decorate(builder: Builder) -> Builder:
@@ -167,8 +219,8 @@ def find_part(kind: str, name: str) -> Part:
 
 
 def part_of(kind: str, config: Any) -> Part:
-    """The part that a section of a trial names."""
-    return find_part(kind, config.name)
+    """The part that a section names."""
+    return find_part(kind, getattr(config, TAGS.get(kind, "name")))
 
 
 def has_part(kind: str, name: str) -> bool:
@@ -192,9 +244,11 @@ def guests(kind: str | None = None) -> Iterator[Part]:
     return (each for each in _parts.values() if each.source is not None and kind in (None, each.kind))
 
 
-def held_by(kind: str, model: type[BaseModel], field: str) -> None:
-    """Let ``field`` of ``model`` name the parts of this kind, those to come too."""
-    _holders[kind] = (model, field)
+def held_by(
+    kind: str, model: type[BaseModel], field: str, optional: bool = False, without: tuple[str, ...] = ()
+) -> None:
+    """Let ``field`` of ``model`` name the parts of this kind, those to come too; or None; none of the names ``without``."""
+    _holders.append(_Holder(kind, model, field, optional, without))
     _assemble(kind)
 
 
@@ -264,7 +318,8 @@ def _admit(
         raise ConfigError(f"{origin}: the builder of a {kind} is {build!r}, expected a function.")
     section = None if isinstance(config, str) else config
     source = _source_of(section, build)
-    named = [config] if isinstance(config, str) else [*names] or _names_of(kind, config, origin)
+    needs = "population" if facts.get("population") else kind
+    named = [config] if isinstance(config, str) else [*names] or _names_of(kind, config, origin, needs)
     for name in named:
         taken = _parts.get((kind, name))
         if taken is not None and (source is None or taken.source is None or taken.source.name != source.name):
@@ -299,8 +354,8 @@ def _source_of(section: type[Section] | None, build: Any) -> Source | None:
     return Source(module, hashlib.sha256("\n".join(texts).encode()).hexdigest()[:DIGITS], "session")
 
 
-def _names_of(kind: str, config: Any, origin: str) -> list[str]:
-    """The names that a section allows itself; ConfigError where it is none."""
+def _names_of(kind: str, config: Any, origin: str, needs: str) -> list[str]:
+    """The names that a section allows itself; ConfigError where it is none, or lacks what ``REQUIRED`` of ``needs`` says."""
     if not (isinstance(config, type) and issubclass(config, BaseModel)):
         raise ConfigError(f"{origin}: the section of a {kind} is {config!r}, expected a subclass of fsg.Section.")
     if not config.model_config.get("frozen"):
@@ -308,30 +363,33 @@ def _names_of(kind: str, config: Any, origin: str) -> list[str]:
             f"{origin}: the section {config.__name__} is not frozen, so a trial could change after it was recorded; "
             "derive it from fsg.Section."
         )
-    fields, base = REQUIRED.get(kind, ((), ""))
+    fields, base = REQUIRED.get(needs, ((), ""))
     if missing := [field for field in fields if field not in config.model_fields]:
         raise ConfigError(
             f"{origin}: the section {config.__name__} has no {', '.join(missing)}; derive it from {base}."
         )
-    found = [str(name) for name in tags(config, "name")]
+    tag = TAGS.get(kind, "name")
+    found = [str(name) for name in tags(config, tag)]
     if not found:
         raise ConfigError(
-            f'{origin}: the section {config.__name__} has no name; give it name: Literal["..."] = "...", as studies write it.'
+            f'{origin}: the section {config.__name__} has no {tag}; give it {tag}: Literal["..."] = "...", as studies write it.'
         )
     return found
 
 
 def _assemble(kind: str) -> None:
-    """Give the field that names parts of this kind all of their sections, and rebuild the models that hold it."""
+    """Give the fields that name parts of this kind all of their sections, and rebuild the models that hold them."""
     forget_members()
-    if kind not in _holders:
-        return
-    model, name = _holders[kind]
-    info = model.model_fields[name]
-    sections = tuple(dict.fromkeys(each.config for (of, _), each in _parts.items() if of == kind and each.config))
-    annotation: Any = Union[sections] if len(sections) > 1 else sections[0]  # noqa: UP007
-    info.annotation = annotation
-    told_apart = len(sections) > 1 and all(tags(section, "name") for section in sections)
-    info.discriminator = "name" if told_apart else None
-    for each in (model, *_embedding):
+    holders = [holder for holder in _holders if holder.kind == kind]
+    for holder in holders:
+        info, tag = holder.model.model_fields[holder.field], TAGS.get(kind, "name")
+        named = {name: each.config for (of, name), each in _parts.items() if of == kind and each.config is not None}
+        sections = tuple(dict.fromkeys(config for name, config in named.items() if name not in holder.without))
+        choices = (*sections, None) if holder.optional else sections
+        annotation: Any = Union[choices] if len(choices) > 1 else choices[0]  # noqa: UP007
+        info.annotation = annotation
+        told_apart = len(sections) > 1 and all(tags(section, tag) for section in sections)
+        info.discriminator = tag if told_apart else None
+        holder.model.model_rebuild(force=True)
+    for each in _embedding if holders else ():
         each.model_rebuild(force=True)

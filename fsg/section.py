@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticKnownError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, le=100)]
@@ -26,3 +28,16 @@ def _by_name(value: Any) -> Any:
 
 
 ByName = BeforeValidator(_by_name)  # a bare string is short for {name: ...}
+
+
+def one_of(known: Callable[[], tuple[str, ...]]) -> AfterValidator:
+    """A name among those that are known when it is read: guests may have added some. Refused as pydantic refuses a literal."""
+
+    def check(name: str) -> str:
+        if name not in known():
+            listed = [f"'{each}'" for each in known()]
+            expected = " or ".join([", ".join(listed[:-1]), listed[-1]])
+            raise PydanticKnownError("literal_error", {"expected": expected})
+        return name
+
+    return AfterValidator(check)

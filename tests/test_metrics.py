@@ -4,7 +4,7 @@ import pytest
 
 from fsg.config import TrialConfig
 from fsg.metrics import EPOCH_METRICS, FINAL_METRICS, metrics_of, unreported
-from fsg.study.design import ESTIMATORS
+from fsg.parts import names
 from fsg.train import Trainer
 
 SMALL = {"epochs": 1, "data": {"name": "synthetic", "image_size": 8, "batch_size": 256}, "model": "resnet20"}
@@ -18,7 +18,7 @@ def reported(**options):
     return config, Trainer(config).run_epoch().metrics
 
 
-@pytest.mark.parametrize("gradient", ESTIMATORS)
+@pytest.mark.parametrize("gradient", names("gradient"))
 def test_every_estimator_reports_what_is_said_of_it(gradient):
     config, metrics = reported(gradient=gradient)
     assert metrics_of(config) == EVERY - unreported(config).keys() <= metrics.keys()

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from fsg.search.configurations import configuration
-from fsg.search.proposals import Proposals, make_sampler
-from fsg.search.stopping import make_rule
+from fsg.search.proposals import Proposals
+from fsg.search.samplers import make_sampler
+from fsg.search.stopping import Ends, make_rule
 from fsg.study.search import constraints_of, feasible, longest, sampler_of
 from fsg.study.spec import SweepSpec, load_study, to_yaml
 
@@ -37,7 +38,7 @@ def test_a_shipped_space_survives_its_resolved_file(path, tmp_path):
 def test_a_shipped_space_plans_distinct_feasible_trials(path):
     spec = load_study(path)
     assert isinstance(spec, SweepSpec)
-    make_rule(spec)
+    make_rule(spec, Ends())
     proposals = Proposals(
         spec.space,
         make_sampler(sampler_of(spec), spec.search.seed, spec.space, longest(spec)),

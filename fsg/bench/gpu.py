@@ -61,7 +61,7 @@ def chain(kernel: Callable[..., None], programs: int, rounds: int, device: str) 
 def slow_scan_rows(rounds: int = 10) -> list[Measurement]:
     """The Triton twin, forward and backward, on ResNet-20's weights."""
     from fsg.bench.slow_scan import RESNET20, SIZES, TOKENS, block, both_ways
-    from fsg.ops.slow_scan import Backend, slow_scan
+    from fsg.ops.slow_scan import slow_scan
     from fsg.ops.slow_scan.operations import operations
 
     device = torch.cuda.get_device_name(0)
@@ -77,11 +77,11 @@ def slow_scan_rows(rounds: int = 10) -> list[Measurement]:
         tokens = torch.randn(total, TOKENS, device="cuda", requires_grad=True)
         layers = [part.detach().clone().requires_grad_() for part in tokens.split(RESNET20)]
 
-        def alone(backend: Backend, layers: list[Tensor] = layers, weights: object = weights) -> None:
+        def alone(backend: str, layers: list[Tensor] = layers, weights: object = weights) -> None:
             for layer in layers:
                 both_ways(layer, weights, partial(slow_scan, backend=backend))  # type: ignore[arg-type]
 
-        rival: Backend = "mamba_ssm" if find_spec("mamba_ssm") and size.d_conv <= 4 else "reference"
+        rival: str = "mamba_ssm" if find_spec("mamba_ssm") and size.d_conv <= 4 else "reference"
         times = interleaved(
             {
                 **peaks,

@@ -25,7 +25,7 @@ from torch import Tensor
 from fsg.bench.measure import Measurement, interleaved, processor, ratio, spread
 from fsg.cores import usable_cores
 from fsg.hypernetworks.slow_net import Mamba
-from fsg.ops.slow_scan import Backend, MambaWeights, slow_scan, slow_scan_flat
+from fsg.ops.slow_scan import MambaWeights, slow_scan, slow_scan_flat
 from fsg.ops.slow_scan.operations import operations
 from fsg.ops.slow_scan.reference import slow_scan as chunked
 from fsg.study.header import installed_versions
@@ -169,7 +169,7 @@ def _flattened(rounds: int) -> list[Measurement]:
         tokens = torch.randn(sum(lengths), requires_grad=True)
         small = torch.randn(1, lengths[0], requires_grad=True)
 
-        def scan(x: Tensor, outputs: list[int], backend: Backend, w: MambaWeights = weights) -> None:
+        def scan(x: Tensor, outputs: list[int], backend: str, w: MambaWeights = weights) -> None:
             flat = slow_scan_flat(x.flatten(), [1 + 5 * n for n in outputs], outputs, w, backend)
             torch.autograd.grad(flat.sum(), [*w, x])
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from fsg.parts import register
-from fsg.section import Rate, Section, Share, Width
+from fsg.parts import names, register
+from fsg.section import Rate, Section, Share, Width, one_of
 
 Gain = Literal["bounded", "locked", "free"]
 
@@ -34,7 +34,7 @@ class SlowNetConfig(Section):
     d_state: Annotated[int, Field(ge=1, le=256)] = 4
     d_conv: Annotated[int, Field(ge=1, le=64)] = 4
     lr: Rate = 1e-3
-    backend: Literal["auto", "reference", "cpu", "triton", "mamba_ssm"] = "auto"
+    backend: Annotated[str, one_of(lambda: ("auto", *names("backend")))] = "auto"
 
 
 class Ste(Section):

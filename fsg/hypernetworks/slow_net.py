@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fsg.ops.slow_scan import Backend, MambaWeights, mamba_block, slow_scan, slow_scan_flat
+from fsg.ops.slow_scan import MambaWeights, mamba_block, slow_scan, slow_scan_flat
 
 
 class Mamba(nn.Module):
@@ -58,7 +58,7 @@ class Mamba(nn.Module):
 class MambaSlowNet(nn.Module):
     """S over one scalar token per step, answering at the newest."""
 
-    def __init__(self, d_inner: int, d_state: int, d_conv: int, backend: Backend = "auto") -> None:
+    def __init__(self, d_inner: int, d_state: int, d_conv: int, backend: str = "auto") -> None:
         super().__init__()
         self.backend = backend
         self.mamba = Mamba(1, d_inner, d_state, d_conv)

@@ -17,7 +17,7 @@ from fsg.report.plain import add_row
 from fsg.report.progress import clock
 from fsg.study.design import aliases, arms_of, left_out
 from fsg.study.optimizers import check_optimizers
-from fsg.study.population import Pb2, Pbt
+from fsg.study.population import is_population, population_of
 from fsg.study.search import constraints_of, describe_budget, drawn, require
 from fsg.study.space import describe
 from fsg.study.spec import AblationSpec, SweepSpec
@@ -148,8 +148,8 @@ def _costs(spec: AblationSpec | SweepSpec, hours: float, stored: float, resource
 
 def _scheduled(spec: SweepSpec) -> str:
     """What the scheduler does to the plan."""
-    scheduler = spec.scheduler
-    if isinstance(scheduler, Pbt | Pb2):
+    if is_population(spec):
+        scheduler = population_of(spec)
         return (
             f"Every {scheduler.perturb_epochs} epochs the worst {scheduler.quantile:.0%} go on from copies of the best."
         )

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Exponentiation, Kernel, Matern, WhiteKernel
 
-from fsg.search.populations import Feasible, Member, Point
+from fsg.catalogue.schedulers import Pb2
+from fsg.search.populations import Explore, Feasible, Member, Point
 from fsg.study.domains import Domain
 
 Array = NDArray[np.float64]
@@ -115,3 +116,8 @@ class UpperConfidence:
 
     def _point(self, row: Array) -> Point:
         return {path: domain.decode(float(x)) for (path, domain), x in zip(self.domains.items(), row, strict=True)}
+
+
+def upper_confidence(config: Pb2, domains: Mapping[str, Domain]) -> Explore:
+    """PB2's rule for a space."""
+    return UpperConfidence(domains)

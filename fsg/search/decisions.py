@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from statistics import mean, median
 from typing import Protocol
 
+from fsg.catalogue.schedulers import Asha, Hyperband, Median, NoScheduler
+
 # (epoch, value there by key) -> what each of these trials is expected to end at; None while nobody can tell.
 Expected = Callable[[int, Mapping[str, float]], Mapping[str, float] | None]
 
@@ -42,9 +44,8 @@ class Halving:
     at: what learns slowly and ends well is kept. A model only ever saves a trial; it stops none that the values keep.
     """
 
-    def __init__(self, grace: int, factor: int, longest: int) -> None:
-        self.factor = factor
-        self.expected: Expected | None = None
+    def __init__(self, grace: int, factor: int, longest: int, expected: Expected | None = None) -> None:
+        self.factor, self.expected = factor, expected
         self.rungs: dict[int, dict[str, float]] = {}
         epoch = grace
         while epoch < longest:
@@ -76,9 +77,9 @@ class Brackets:
     proportions; the last one lets all of its trials run to the end.
     """
 
-    def __init__(self, grace: int, factor: int, longest: int) -> None:
+    def __init__(self, grace: int, factor: int, longest: int, expected: Expected | None = None) -> None:
         starts = [*Halving(grace, factor, longest).rungs, longest]
-        self.halvings = [Halving(start, factor, longest) for start in starts]
+        self.halvings = [Halving(start, factor, longest, expected) for start in starts]
         most = len(starts) - 1
         weights = [factor ** (most - b) / (most - b + 1) for b in range(most + 1)]
         self._ends = [sum(weights[: b + 1]) / sum(weights) for b in range(most + 1)]
@@ -116,6 +117,27 @@ class MedianRule:
         return (
             f"best {best:g} below {middle:g}, the median of {len(others)} at epoch {epoch}" if best < middle else None
         )
+
+
+# Their builders -------------------------------------------------------------------------------------------------------
+def halving(config: Asha, epochs: int, expected: Expected) -> Rule:
+    """Of a sweep whose longest trial has so many epochs."""
+    return Halving(config.grace_epochs, config.reduction_factor, epochs, expected)
+
+
+def brackets(config: Hyperband, epochs: int, expected: Expected) -> Rule:
+    """Of a sweep whose longest trial has so many epochs."""
+    return Brackets(config.grace_epochs, config.reduction_factor, epochs, expected)
+
+
+def median_rule(config: Median, epochs: int, expected: Expected) -> Rule:
+    """It asks nobody what to expect."""
+    return MedianRule(config.grace_epochs, config.min_trials)
+
+
+def never(config: NoScheduler, epochs: int, expected: Expected) -> Rule:
+    """Of whatever sweep."""
+    return Never()
 
 
 def _place(key: str, values: Mapping[str, float]) -> int:

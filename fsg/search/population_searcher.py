@@ -17,23 +17,21 @@ from typing import Any
 from fsg.config import TrialConfig
 from fsg.errors import CheckpointCorrupt, ConfigError
 from fsg.execution.reports import EpochReport, TrialAssignment, TrialEnd
+from fsg.parts import part_of
 from fsg.search.configurations import configuration, outcomes
-from fsg.search.populations import Explore, Member, Perturb, Point, changes
+from fsg.search.populations import Explore, Member, Point, changes
 from fsg.search.proposals import Infeasible
 from fsg.search.searcher import SweepSearcher
 from fsg.study.design import PlannedTrial
 from fsg.study.ledger import TrialRecord, finite
-from fsg.study.population import Pb2, Pbt
+from fsg.study.population import population_of
 from fsg.study.spec import SweepSpec
 
 
 def make_explore(spec: SweepSpec) -> Explore:
     """How the sweep's population changes a donor's values."""
-    if isinstance(spec.scheduler, Pbt):
-        return Perturb(spec.space.domains, spec.scheduler.resample)
-    from fsg.search.bandit import UpperConfidence
-
-    return UpperConfidence(spec.space.domains)
+    made: Explore = part_of("scheduler", spec.scheduler).make(spec.scheduler, spec.space.domains)
+    return made
 
 
 def member_of(spec: SweepSpec, record: TrialRecord) -> Member:
@@ -49,8 +47,7 @@ def member_of(spec: SweepSpec, record: TrialRecord) -> Member:
 
 def first_pause(spec: SweepSpec, members: Mapping[str, Member]) -> int:
     """The epoch that all members are to come to next: that of the foremost, if nobody has gone on from it yet."""
-    assert isinstance(spec.scheduler, Pbt | Pb2)
-    every = spec.scheduler.perturb_epochs
+    every = population_of(spec).perturb_epochs
     foremost = max((member.epoch for member in members.values()), default=0)
     return min(max(1, math.ceil(foremost / every)) * every, spec.base.epochs)
 
@@ -113,8 +110,7 @@ class PopulationSearcher(SweepSearcher):
             self.exhausted = bool(here)
             return
         self._exchange()
-        assert isinstance(self._spec.scheduler, Pbt | Pb2)
-        self._until = min(self._until + self._spec.scheduler.perturb_epochs, self._spec.base.epochs)
+        self._until = min(self._until + population_of(self._spec).perturb_epochs, self._spec.base.epochs)
         yield from map(self._trial, here)
 
     def _end_all(self) -> None:
@@ -130,9 +126,10 @@ class PopulationSearcher(SweepSearcher):
         from fsg.train.checkpoint import CheckpointStore
 
         spec, epoch = self._spec, self._until
-        assert isinstance(spec.scheduler, Pbt | Pb2)
         members = list(self._members.values())
-        for change in changes(members, epoch, spec.scheduler.quantile, self._explore, self._feasible, spec.search.seed):
+        for change in changes(
+            members, epoch, population_of(spec).quantile, self._explore, self._feasible, spec.search.seed
+        ):
             member = self._members[change.key]
             if epoch in member.points:
                 continue  # done before the driver was stopped
@@ -169,9 +166,8 @@ class PopulationSearcher(SweepSearcher):
             self._configurations.setdefault(key, configuration(spec, point))
             self._members.setdefault(key, Member(key, {0: point}))
         self._until = first_pause(spec, self._members)
-        assert isinstance(spec.scheduler, Pbt | Pb2)
         changed = any(record.exploits for record in records.values())
-        self._whole = changed or self._until > spec.scheduler.perturb_epochs or len(records) >= spec.search.trials
+        self._whole = changed or self._until > population_of(spec).perturb_epochs or len(records) >= spec.search.trials
         for member in self._members.values():
             if not member.over and member.epoch < self._until:
                 yield self._planned_trial(self._trial(member))  # Optuna may know it, and the ledger not yet
@@ -179,8 +175,7 @@ class PopulationSearcher(SweepSearcher):
 
 def _learn(spec: SweepSpec, member: Member, metrics: Mapping[str, Any]) -> None:
     """An epoch of a member, which counts for the exchange where it is that of a pause."""
-    assert isinstance(spec.scheduler, Pbt | Pb2)
     epoch, value = int(metrics["epoch"]), finite(metrics.get(spec.metric.name))
     member.epoch = max(member.epoch, epoch)
-    if not math.isnan(value) and epoch % spec.scheduler.perturb_epochs == 0:
+    if not math.isnan(value) and epoch % population_of(spec).perturb_epochs == 0:
         member.scores[epoch] = value if spec.metric.mode == "max" else -value

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from fsg.catalogue.schedulers import Pbt
 from fsg.study.domains import Domain
 
 Point = Mapping[str, Any]
@@ -107,6 +108,11 @@ class Perturb:
         if rng.random() < self.resample:
             return domain.draw(rng)
         return domain.perturb(value, rng.choice((0.8, 1.2)))
+
+
+def perturb(config: Pbt, domains: Mapping[str, Domain]) -> Explore:
+    """PBT's rule for a space."""
+    return Perturb(domains, config.resample)
 
 
 def _score(member: Member, epoch: int) -> float:

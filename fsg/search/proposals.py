@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import random
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, Literal
 
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import Trial, TrialState
@@ -58,31 +57,6 @@ class Outcome:
     violations: Mapping[str, float] = field(default_factory=dict)
     reason: str | None = None
     seeds: int = 1
-
-
-def make_sampler(name: str, seed: int, space: Space, longest: int = 1) -> BaseSampler:
-    """The sampler of that name (not ``auto``). A grid is gone through by ``Proposals``: here it is a random one.
-
-    ``longest``: epochs of the longest trial. Its package must be installed (``fsg.study.search.require``).
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        match name:
-            case "curves":
-                return CurveSampler(space, longest, seed)
-            case "tpe":
-                # Trials run side by side: the constant liar keeps TPE from proposing the neighbourhood of one that runs.
-                return TPESampler(seed=seed, multivariate=True, group=space.conditional, constant_liar=True)
-            case "gp":
-                return GPSampler(seed=seed, warn_independent_sampling=False)
-            case "cmaes":
-                return CmaEsSampler(seed=seed, warn_independent_sampling=False)
-            case "qmc":
-                return QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
-            case "nsga2":
-                return NSGAIISampler(seed=seed, population_size=20)
-            case _:
-                return RandomSampler(seed=seed)
 
 
 class Proposals:

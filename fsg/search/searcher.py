@@ -12,11 +12,13 @@ from fsg.execution.reports import EpochReport, TrialAssignment, TrialEnd
 from fsg.execution.room import Room
 from fsg.execution.software import software
 from fsg.files import user_path
+from fsg.parts import part_of
 from fsg.search.budget import FollowingMeter, Meter, reached
 from fsg.search.configurations import Configuration, configuration, following, group, outcome, recalled
 from fsg.search.decisions import Expected
-from fsg.search.proposals import Proposals, make_sampler
+from fsg.search.proposals import Proposals
 from fsg.search.racing import Values
+from fsg.search.samplers import make_sampler
 from fsg.search.starting import start_points
 from fsg.study.design import PlannedTrial
 from fsg.study.folder import StudyFolder
@@ -244,9 +246,10 @@ def _proposals(folder: StudyFolder, spec: SweepSpec, begun: int, room: Room | No
     search = spec.search
     require(search)
     header = folder.state().header
-    sampler = sampler_of(spec)
+    name_of, part = sampler_of(spec), part_of("sampler", search.sampler)
+    sampler = search.sampler if name_of == search.sampler.name else name_of
     # A sampler that is made again must not repeat its first points; a Sobol sequence remembers where it stood, by its seed.
-    seed = search.seed if sampler == "qmc" else search.seed + begun
+    seed = search.seed if part.fact("resumable") else search.seed + begun
     name = "fsg" if search.storage is None else f"fsg-{spec.name}-{header['study_id'] if header else spec.digest()}"
     return Proposals(
         spec.space,
@@ -257,7 +260,7 @@ def _proposals(folder: StudyFolder, spec: SweepSpec, begun: int, room: Room | No
         key_of=lambda point: configuration(spec, point).key,
         objectives=[(o.name, o.mode) for o in spec.objectives],
         name=name,
-        grid=search.sampler == "grid",
+        grid=part.fact("exhaustive"),
         seed=search.seed,
         refused=room.refused_driver if room else None,
     )

@@ -9,23 +9,34 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from fsg.search.decisions import Brackets, Expected, Halving, MedianRule, Never, Rule
+from fsg.parts import part_of
+from fsg.search.decisions import Expected, Never, Rule
 from fsg.study.ledger import TrialRecord, finite
-from fsg.study.search import Asha, Hyperband, Median, longest
+from fsg.study.population import is_population
+from fsg.study.search import longest
 from fsg.study.spec import SweepSpec
 
 
-def make_rule(spec: SweepSpec) -> Rule:
-    """The rule of a sweep. Its unit of time is the epoch."""
-    match spec.scheduler:
-        case Asha(grace_epochs=grace, reduction_factor=factor):
-            return Halving(grace, factor, longest(spec))
-        case Hyperband(grace_epochs=grace, reduction_factor=factor):
-            return Brackets(grace, factor, longest(spec))
-        case Median(grace_epochs=grace, min_trials=least):
-            return MedianRule(grace, least)
-        case _:
-            return Never()
+class Ends:
+    """What trials are expected to end at, by a model if there is one; None until ``asked`` is set.
+
+    A rule that is told what the ledger knows must decide as it did then: the model has learnt since.
+    """
+
+    def __init__(self, expected: Expected | None = None) -> None:
+        self._expected, self.asked = expected, False
+
+    def __call__(self, epoch: int, values: Mapping[str, float]) -> Mapping[str, float] | None:
+        """As ``Expected``."""
+        return self._expected(epoch, values) if self._expected is not None and self.asked else None
+
+
+def make_rule(spec: SweepSpec, expected: Expected) -> Rule:
+    """The rule of a sweep, whose unit of time is the epoch. A population stops no trial."""
+    if is_population(spec):
+        return Never()
+    rule: Rule = part_of("scheduler", spec.scheduler).make(spec.scheduler, longest(spec), expected)
+    return rule
 
 
 class Judge:
@@ -58,8 +69,8 @@ def make_judge(spec: SweepSpec, records: Mapping[str, TrialRecord], expected: Ex
     Of a trial that has not ended it has yet to hear the last one: a worker that takes it up reports that once more, or has
     trained beyond it.
     """
-    rule = make_rule(spec)
-    judge = Judge(rule, spec.scheduler.name, spec.metric.name, spec.metric.mode)
+    ends = Ends(expected)
+    judge = Judge(make_rule(spec, ends), spec.scheduler.name, spec.metric.name, spec.metric.mode)
     for key, record in records.items():
         if record.seed == spec.seed and record.epochs:
             *before, last = record.epochs
@@ -69,7 +80,5 @@ def make_judge(spec: SweepSpec, records: Mapping[str, TrialRecord], expected: Ex
                 judge.stop(key, last)
             else:
                 judge.last[key] = last
-    for halving in rule.halvings if isinstance(rule, Brackets) else [rule]:
-        if isinstance(halving, Halving):
-            halving.expected = expected
+    ends.asked = True
     return judge

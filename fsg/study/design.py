@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from fsg.config import DEFAULT_NAMES, TrialConfig, digest, merge
 from fsg.errors import ConfigError
-from fsg.parts import part_of
-from fsg.study.designs import ARM_NAME, Cross, DesignBase, DoseResponse
+from fsg.parts import has_part, names, part_of
+from fsg.study.designs import ARM_NAME, DesignBase
 from fsg.study.designs.base import leaves
 from fsg.yaml_source import Location, did_you_mean
 
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 
 FULL = "full"
 SWEEP_ARM = "sweep"
-ESTIMATORS: tuple[str, ...] = tuple(
-    name
-    for kind in get_args(TrialConfig.model_fields["gradient"].annotation)
-    for name in get_args(kind.model_fields["name"].annotation)
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +155,9 @@ def factor_levels(spec: AblationSpec, block: Block) -> tuple[tuple[str, ...], di
 
 def doses(spec: AblationSpec, block: Block) -> tuple[str, dict[str, Any]]:
     """The option that a dose-response design varies, and its value in each of the block's arms; ("", {}) for any other."""
-    design = spec.design.of if isinstance(spec.design, Cross) else spec.design
-    if not isinstance(design, DoseResponse):
-        return "", {}
+    path, values = spec.design.doses() if spec.design else ("", {})
     prefix = f"{block.name}/" if block.name else ""
-    return design.path, {prefix + name: value for name, value in design.doses().items()}
+    return path, {prefix + name: value for name, value in values.items()}
 
 
 def _blocks(spec: AblationSpec) -> dict[str, dict[str, Any]]:
@@ -179,9 +172,10 @@ def _unchecked(spec: AblationSpec) -> Iterator[_Arm]:
     listed = spec.source is not None and isinstance(spec.source.data.get("baselines"), list)
     for index, (name, over) in enumerate(spec.baselines.items()):
         place: Location = ("baselines", index if listed else name)
-        if name not in ESTIMATORS:
-            hint = did_you_mean(name, ESTIMATORS)
-            message = f'baseline "{name}" is no gradient estimator.{hint} Allowed: {", ".join(ESTIMATORS)}.'
+        if not has_part("gradient", name):
+            known = names("gradient")
+            hint = did_you_mean(name, known)
+            message = f'baseline "{name}" is no gradient estimator.{hint} Allowed: {", ".join(known)}.'
             raise spec.refuse(place, message)
         yield _Arm(name, merge({"gradient": {"name": name}}, over), place, estimator=name)
 

@@ -13,16 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
+from fsg.catalogue.samplers import AutoSampler, SamplerConfig
 from fsg.config import ByPath, TrialConfig, read_at
 from fsg.database import sqlalchemy_address, with_environment
 from fsg.errors import BackendUnavailable, ConfigError, FsgError
 from fsg.formats import FIRST
 from fsg.nearest import did_you_mean, did_you_mean_path
+from fsg.parts import find_part, held_by, names, part_of
 from fsg.redaction import has_password
 from fsg.scalars import Plain, holds, types_at
-from fsg.section import Section
+from fsg.section import ByName, Section
 from fsg.study.constraints import Constraint, equated, parse_constraint, values_of
 from fsg.study.domains import Scalar
 from fsg.study.population import is_population, population_problems
@@ -33,16 +35,8 @@ if TYPE_CHECKING:
     from fsg.study.spec import AblationSpec, SweepSpec
 
 BITS = "bits"  # an objective that is no metric: bits per quantised weight
-CONDITIONAL_SAMPLERS = ("tpe", "random", "grid", "curves", "auto")
-# Optuna imports cmaes from there, and searches the acquisition of a Gaussian process from several starts at once by greenlet:
-# without it one after the other, which takes twice as long and rounds to other proposals.
-SAMPLER_NEEDS = {"cmaes": "cmaes", "gp": "greenlet"}
-SEVERAL_OBJECTIVES = ("tpe", "gp", "nsga2", "random", "qmc", "grid", "auto")
 CURVES_MOST_PATHS, CURVES_MOST_TRIALS = 16, 300
 _FEASIBLE_DRAWS = 2_000
-MOST_LISTED = (
-    1_000_000  # points of a grid: 3 s, 0.2 GB; values of one path that Optuna's gp lays out at each proposal: 8 MB
-)
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 Problem = tuple[Location, str]
@@ -55,49 +49,26 @@ def _without_password(address: str) -> str:
     return address
 
 
+def _as_written(sampler: Section) -> Any:
+    """A sampler without options is its name."""
+    data = sampler.model_dump(mode="json")
+    return data["name"] if data.keys() == {"name"} else data
+
+
 class SearchSpec(Section):
     """Who proposes the points, how many configurations, the seed of the proposals, and where they are remembered.
 
-    ``sampler``: ``curves`` learns from every epoch of every trial by a Gaussian process, and tells ASHA and Hyperband which
-    trials will end well; ``auto`` is ``curves`` where its model fits (``sampler_of``), else ``tpe``; the others are Optuna's.
     ``storage`` is a database's URL, for Optuna's own dashboard; ``${NAME}`` in it is read from the environment. Left
     out, a journal in the study's folder.
     """
 
-    sampler: Literal["auto", "curves", "tpe", "random", "gp", "cmaes", "qmc", "nsga2", "grid"] = "auto"
+    sampler: Annotated[SamplerConfig, ByName, PlainSerializer(_as_written)] = AutoSampler()
     trials: Annotated[int, Field(ge=1, le=100_000)]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     storage: Annotated[str, Field(pattern=r"^[a-z0-9_+]+://"), AfterValidator(_without_password)] | None = None
 
 
-class Asha(Section):
-    """Asynchronous successive halving: the best 1/``reduction_factor`` go on, from ``grace_epochs`` on."""
-
-    name: Literal["asha"] = "asha"
-    grace_epochs: Annotated[int, Field(ge=1)] = 1
-    reduction_factor: Annotated[int, Field(ge=2, le=64)] = 3
-
-
-class Hyperband(Section):
-    """Asynchronous Hyperband: ASHA in several brackets, each with a later first decision than the one before."""
-
-    name: Literal["hyperband"] = "hyperband"
-    grace_epochs: Annotated[int, Field(ge=1)] = 1
-    reduction_factor: Annotated[int, Field(ge=2, le=64)] = 3
-
-
-class Median(Section):
-    """Stop what is worse, after ``grace_epochs``, than the median of at least ``min_trials`` others at that epoch."""
-
-    name: Literal["median"] = "median"
-    grace_epochs: Annotated[int, Field(ge=1)] = 1
-    min_trials: Annotated[int, Field(ge=2)] = 4
-
-
-class NoScheduler(Section):
-    """Every trial runs to its end."""
-
-    name: Literal["none"] = "none"
+held_by("sampler", SearchSpec, "sampler")
 
 
 class Objective(Section):
@@ -200,10 +171,10 @@ def _root_problems(spec: SweepSpec) -> Iterator[Problem]:
 
 def require(search: SearchSpec) -> None:
     """BackendUnavailable or ConfigError where the sampler's package or the database's driver is missing on this machine."""
-    package = SAMPLER_NEEDS.get(search.sampler)
+    package = part_of("sampler", search.sampler).fact("package")
     if package is not None and importlib.util.find_spec(package) is None:
         raise BackendUnavailable(
-            f"search.sampler: {search.sampler} needs the package {package}, which is not installed: pip install {package}."
+            f"search.sampler: {search.sampler.name} needs the package {package}, which is not installed: pip install {package}."
         )
     database_of(search)
 
@@ -228,10 +199,13 @@ def longest(spec: SweepSpec) -> int:
 
 
 def sampler_of(spec: SweepSpec) -> str:
-    """The sampler that ``auto`` stands for: ``curves`` for one objective without constraints on metrics, up to sizes at which
-    its proposal takes less than a second and its model still knows more than TPE; else ``tpe``."""
-    if spec.search.sampler != "auto":
-        return spec.search.sampler
+    """The name of the sampler, or of that which ``auto`` stands for.
+
+    It is ``curves`` for one objective without constraints on metrics, up to sizes at which its proposal takes less than a second
+    and its model still knows more than TPE; else ``tpe``.
+    """
+    if not isinstance(spec.search.sampler, AutoSampler):
+        return spec.search.sampler.name
     large = len(spec.space.paths) > CURVES_MOST_PATHS or spec.search.trials > CURVES_MOST_TRIALS
     return "tpe" if large or spec.objectives or constraints_of(spec)[1] else "curves"
 
@@ -264,7 +238,7 @@ def _scheduler_problems(spec: SweepSpec) -> Iterator[Problem]:
     if grace >= most:
         message = f"is {grace}, but trials have {most} epochs, so none could be stopped; use fewer."
         yield ("scheduler", "grace_epochs"), f'"scheduler.grace_epochs" {message}'
-    if spec.objectives and spec.scheduler.name != "none":
+    if spec.objectives and part_of("scheduler", spec.scheduler).fact("stops"):
         yield (
             ("scheduler",),
             f'"scheduler" is {spec.scheduler.name}, which stops by one metric and would cut off what is good by '
@@ -273,33 +247,21 @@ def _scheduler_problems(spec: SweepSpec) -> Iterator[Problem]:
 
 
 def _sampler_problems(spec: SweepSpec) -> Iterator[Problem]:
-    name, place = spec.search.sampler, ("search", "sampler")
+    sampler, place = spec.search.sampler, ("search", "sampler")
+    part = part_of("sampler", sampler)
     conditional = next((path for path, domain in spec.space.domains.items() if domain.when), None)
-    if conditional and name not in CONDITIONAL_SAMPLERS:
-        allowed = ", ".join(CONDITIONAL_SAMPLERS)
-        yield (
-            place,
-            f'"search.sampler" is {name}, which cannot search conditional paths ({conditional}); use {allowed}.',
-        )
-    counts = {path: domain.count for path, domain in spec.space.domains.items()}
-    if name == "grid":
-        for path in (path for path, count in counts.items() if count is None):
-            kind = spec.space.root[path].kind
-            yield ("space", path), f'a grid has no end in a {kind}; use quniform, randint or choice for "{path}".'
-        if None not in counts.values() and spec.space.size > MOST_LISTED:
-            message = f"grid, and the space has {spec.space.size:,} points, more than the {MOST_LISTED:,} of a grid"
-            yield place, f'"search.sampler" is {message}; use larger steps, or the sampler qmc or random.'
-    if name == "gp":
-        for path, count in counts.items():
-            if count is not None and count > MOST_LISTED:
-                message = (
-                    f"gp, which lays out every value of {path}, {count:,} of them, and can do so with {MOST_LISTED:,}"
-                )
-                yield place, f'"search.sampler" is {message}; use curves or tpe, or a range without steps.'
-    if name == "cmaes" and all(domain.choices for domain in spec.space.domains.values()):
-        yield place, '"search.sampler" is cmaes, which searches numbers, and this space has choices alone; use tpe.'
-    if spec.objectives and name not in SEVERAL_OBJECTIVES:
-        yield place, f'"search.sampler" is {name}, which knows one objective; use {", ".join(SEVERAL_OBJECTIVES)}.'
+    if conditional and not part.fact("conditional"):
+        message = f"{sampler.name}, which cannot search conditional paths ({conditional}); use {_that('conditional')}."
+        yield place, f'"search.sampler" is {message}'
+    for path, why in part.fact("unfit", sampler, spec.space):
+        yield (("space", path), why) if path else (place, f'"search.sampler" is {why}')
+    if spec.objectives and not part.fact("objectives"):
+        yield place, f'"search.sampler" is {sampler.name}, which knows one objective; use {_that("objectives")}.'
+
+
+def _that(can: str) -> str:
+    """The samplers of which a fact holds, as a list."""
+    return ", ".join(name for name in names("sampler") if find_part("sampler", name).fact(can))
 
 
 def _objective_problems(spec: SweepSpec, metrics: tuple[str, ...]) -> Iterator[Problem]:
@@ -345,8 +307,9 @@ def _constraint_problems(spec: SweepSpec, metrics: tuple[str, ...]) -> Iterator[
     if measured and is_population(spec):
         message = f"under {spec.scheduler.name} weights are copied by {spec.metric.name} alone; leave it out."
         yield ("constraints", spec.constraints.index(measured[0].text)), f'"{measured[0].text}": {message}'
-    if measured and spec.search.sampler == "cmaes":
-        message = f'"search.sampler" is cmaes, which learns nothing from "{measured[0].text}"; use tpe, gp or nsga2.'
+    if measured and not part_of("sampler", spec.search.sampler).fact("constraints"):
+        name = spec.search.sampler.name
+        message = f'"search.sampler" is {name}, which learns nothing from "{measured[0].text}"; use tpe, gp or nsga2.'
         yield ("search", "sampler"), message
     if alone and not any(drawn(spec.space, spec.base, alone)):
         blamed = next((c for c in alone if not any(drawn(spec.space, spec.base, (c,)))), None)

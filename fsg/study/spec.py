@@ -14,13 +14,14 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, PrivateAttr, ValidationError
 
+from fsg.catalogue.schedulers import NoScheduler, SchedulerConfig
 from fsg.config import PLUGINS, Overrides, TrialConfig, as_tuple, digest, overlaid, with_plugins
 from fsg.errors import ConfigError
 from fsg.files import user_path
 from fsg.formats import FIRST, FORMAT, FORMAT_KEY, format_of
 from fsg.identity import completed, sparse
 from fsg.metrics import AnyMetric, EpochMetric, epoch_metrics
-from fsg.parts import embedded_in
+from fsg.parts import embedded_in, held_by
 from fsg.plugins import PluginRef, load_kept
 from fsg.scalars import Plain, core
 from fsg.section import ByName, Section
@@ -28,22 +29,10 @@ from fsg.study.design import arm_names, arms_of, ends, left_out
 from fsg.study.designs import Design
 from fsg.study.fairness import Fairness
 from fsg.study.optimizers import unfit_optimizers
-from fsg.study.population import Pb2, Pbt
 from fsg.study.published import read_published
 from fsg.study.reporting import unreported_metrics
 from fsg.study.retuning import Retune
-from fsg.study.search import (
-    Asha,
-    BudgetSpec,
-    Hyperband,
-    Median,
-    NoScheduler,
-    Objective,
-    SearchSpec,
-    StartPoint,
-    misspelt,
-    problems,
-)
+from fsg.study.search import BudgetSpec, Objective, SearchSpec, StartPoint, misspelt, problems
 from fsg.study.seeds import SequentialSeeds, parse_seeds, written
 from fsg.study.settings import hidden_settings
 from fsg.study.space import Space
@@ -168,7 +157,7 @@ class AblationSpec(StudySpec):
 
     seeds: Annotated[tuple[int, ...] | SequentialSeeds, PlainValidator(parse_seeds), PlainSerializer(written)]
     metric: Annotated[MetricSpec, ByName]
-    design: Design | None = None
+    design: Annotated[Design, Field(discriminator="kind")] | None = None
     arms: dict[str, Overrides] = Field(default_factory=dict)
     baselines: Annotated[dict[str, Overrides], BeforeValidator(_baselines)] = Field(default_factory=dict)
     analysis: AnalysisSpec = AnalysisSpec()
@@ -215,9 +204,7 @@ class SweepSpec(StudySpec):
     constraints: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
     start_from: Annotated[tuple[StartPoint, ...], BeforeValidator(as_tuple)] = ()
     search: SearchSpec
-    scheduler: Annotated[Asha | Hyperband | Median | Pbt | Pb2 | NoScheduler, Field(discriminator="name"), ByName] = (
-        NoScheduler()
-    )
+    scheduler: Annotated[SchedulerConfig, Field(discriminator="name"), ByName] = NoScheduler()
     budget: BudgetSpec | None = None
 
     @property
@@ -229,6 +216,10 @@ class SweepSpec(StudySpec):
     def seeds(self) -> tuple[int, ...]:
         """The seeds of a configuration that is run to its end."""
         return tuple(range(self.seed, self.seed + self.seeds_per_config))
+
+
+held_by("scheduler", SweepSpec, "scheduler")
+held_by("design", AblationSpec, "design", optional=True)
 
 
 def load_study(

@@ -18,28 +18,37 @@ pytest.register_assert_rewrite(
         f"fsg.testing.{module}"
         for module in (
             "contract", "training", "gradient", "quantizer", "model", "data", "schedule", "optimizer", "metric", "domain",
+            "sampler", "scheduler", "design", "backend",
         )
     )
 )  # fmt: skip
 
+from fsg.testing.backend import BackendContract  # noqa: E402
 from fsg.testing.contract import Contract  # noqa: E402
 from fsg.testing.data import DataContract  # noqa: E402
+from fsg.testing.design import DesignContract  # noqa: E402
 from fsg.testing.domain import DomainContract  # noqa: E402
 from fsg.testing.gradient import EstimatorContract  # noqa: E402
 from fsg.testing.metric import MetricContract  # noqa: E402
 from fsg.testing.model import ModelContract  # noqa: E402
 from fsg.testing.optimizer import OptimizerContract  # noqa: E402
 from fsg.testing.quantizer import QuantizerContract  # noqa: E402
+from fsg.testing.sampler import SamplerContract  # noqa: E402
 from fsg.testing.schedule import ScheduleContract  # noqa: E402
+from fsg.testing.scheduler import SchedulerContract  # noqa: E402
 
 __all__ = [
+    "BackendContract",
     "Contract",
     "DataContract",
+    "DesignContract",
     "DomainContract",
     "EstimatorContract",
     "MetricContract",
     "ModelContract",
     "OptimizerContract",
     "QuantizerContract",
+    "SamplerContract",
     "ScheduleContract",
+    "SchedulerContract",
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from fsg.config import PLUGINS, SECTIONS, TrialConfig, merge, parse_trial
-from fsg.parts import Part, find_part, part_of
+from fsg.parts import TAGS, Part, find_part, part_of
 from fsg.plugins import PluginRef, load_installed, load_plugin, set_aside
 from fsg.section import Section
 
@@ -29,7 +29,7 @@ SMALL: Mapping[str, Any] = {
 class Contract:
     """The base of all contracts. A subclass named ``Test...`` says what is tried:
 
-    ``config``: the part as a study writes it, its name or its section; of a metric, its name.
+    ``config``: the part as a study writes it, its name or its section; of a metric or a backend, its name.
     ``plugins``: the file that registers it, or several, relative to the file of the test.
     ``trial``: what else a trial with it needs, as a study writes its base.
     """
@@ -63,8 +63,13 @@ class Contract:
 
     @property
     def section(self) -> Any:
-        """The part's section of a trial, typed."""
-        return getattr(self.make_trial(), self.kind)
+        """The part's section, typed."""
+        if self.kind in SECTIONS:
+            return getattr(self.make_trial(), self.kind)
+        written = self._written()
+        config = self.part.config
+        assert config is not None, f"a {self.kind} has no section"
+        return config.model_validate({"name": written} if isinstance(written, str) else written)
 
     @property
     def part(self) -> Part:
@@ -72,7 +77,8 @@ class Contract:
         if self.kind in SECTIONS:
             return part_of(self.kind, self.section)
         self.load()
-        return find_part(self.kind, str(self.config))
+        written = self._written()
+        return find_part(self.kind, written if isinstance(written, str) else written[TAGS.get(self.kind, "name")])
 
     def fact(self, name: str, *args: Any) -> Any:
         """A fact of the part, of one that depends on options for this section and ``args``."""

@@ -10,6 +10,7 @@ import mlflow
 import pytest
 from command_line import python_environment, run_main
 
+import fsg
 from fsg import plugins
 from fsg.errors import ConfigError
 from fsg.parts import forget
@@ -142,3 +143,98 @@ def test_a_plug_in_whose_domain_was_edited_is_read_anew(tmp_path):
     path = path.rename(tmp_path / "other.py")
     with pytest.raises(ConfigError, match='two kinds of domains are named "powers_of_two"'):
         plugins.load_plugin(path)
+
+
+SEARCH = """
+name: own_search
+plugins: [own_search.py]
+base: {gradient: ste, data: {name: synthetic, image_size: 8, batch_size: 256}, epochs: 3}
+space: {optimizer.lr: {loguniform: [1e-5, 0.1]}, gradient.name: {choice: [ste, ema]}}
+search: {sampler: {name: halton, scramble: false}, trials: 4}
+scheduler: {name: bar, below: 101, at: 2}
+metric: {name: val_accuracy, mode: max}
+"""
+
+
+def test_a_sweep_is_searched_and_stopped_by_parts_of_ones_own(tmp_path, monkeypatch):
+    shutil.copy(EXAMPLES / "own_search.py", tmp_path)
+    (tmp_path / "search.yaml").write_text(SEARCH)
+    study = fsg.run(tmp_path / "search.yaml", engine=fsg.LocalEngine(), storage=tmp_path / "studies")
+    assert list(study.trials["status"]) == ["pruned"] * 4 and set(study.trials["epochs"]) == {2}
+    assert study.trials["reason"].str.contains("bar: .* below the bar of 101").all()
+    # Halton's sequence in base 2 is 0, 1/2, 1/4, 3/4; in base 3 the path with choices falls to the second at 2/3.
+    rates = [float(rate) for rate in study.trials["optimizer.lr"]]
+    assert rates == pytest.approx([1e-5, 1e-3, 1e-4, 1e-2])
+    assert list(study.trials["gradient.name"]) == ["ste", "ste", "ema", "ste"]
+    assert study.spec.resolved()["search"]["sampler"] == {"name": "halton", "scramble": False}
+    again = fsg.run(tmp_path / "search.yaml", engine=fsg.LocalEngine(), storage=tmp_path / "studies")
+    assert len(again.trials) == 4, "a finished search is not gone through again"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line", "message"),
+    [
+        (("{name: halton, scramble: false}", "haltno"), 6, 'Did you mean "halton"?'),
+        (("scramble: false", "scrambel: false"), 6, 'unknown key "search.sampler.scrambel". Did you mean'),
+        (("below: 101", "below: high"), 7, "\"scheduler.below\" is 'high'"),
+        (("name: bar", "name: bra"), 7, 'Did you mean "bar"?'),
+        (
+            (
+                "{choice: [ste, ema]}",
+                "{choice: [ste, ema]}, gradient.beta: {uniform: [0, 1], when: {gradient.name: ema}}",
+            ),
+            6,
+            "is halton, which cannot search conditional paths (gradient.beta); use",
+        ),
+    ],
+)
+def test_what_a_search_of_ones_own_cannot_be_is_refused_at_its_line(tmp_path, wrong, line, message):
+    shutil.copy(EXAMPLES / "own_search.py", tmp_path)
+    path = tmp_path / "search.yaml"
+    path.write_text(SEARCH.replace(*wrong))
+    with pytest.raises(ConfigError) as refused:
+        fsg.load_study(path)
+    assert f"search.yaml:{line}: " in str(refused.value) and message in str(refused.value)
+
+
+DESIGN = """
+name: own_design
+plugins: [own_design.py, own_estimator.py]
+base: {data: {name: synthetic, image_size: 8, batch_size: 256}, epochs: 1}
+design: {kind: pairs, changes: {gradient.lre: false, gradient.length: 1}}
+baselines: [ste, nearness]
+seeds: [0, 1]
+metric: {name: val_accuracy, mode: max}
+"""
+
+
+def test_a_design_and_a_baseline_of_ones_own_make_the_arms(tmp_path):
+    for file in ("own_design.py", "own_estimator.py"):
+        shutil.copy(EXAMPLES / file, tmp_path)
+    (tmp_path / "design.yaml").write_text(DESIGN)
+    study = fsg.run(tmp_path / "design.yaml", engine=fsg.LocalEngine(), storage=tmp_path / "studies")
+    assert set(study.trials["arm"]) == {"full", "lre", "length", "lre_and_length", "ste", "nearness"}
+    assert set(study.trials["status"]) == {"finished"} and len(study.compare()) == 6
+    assert fsg.open_study("own_design", tmp_path / "studies").spec == study.spec
+    (tmp_path / "design.yaml").write_text(DESIGN.replace("gradient.lre:", "gradient.lree:"))
+    with pytest.raises(
+        ConfigError, match=r'design.yaml:5: a trial has no "gradient.lree". Did you mean "gradient.lre"'
+    ):
+        fsg.load_study(tmp_path / "design.yaml")
+
+
+def test_a_backend_of_ones_own_computes_the_slow_net(tmp_path):
+    (tmp_path / "scan.py").write_text(
+        "from fsg import register\nfrom fsg.ops.slow_scan.reference import slow_scan\n"
+        "register('backend', 'mine', lambda *given: slow_scan(*given),\n"
+        "         missing=lambda device: None if device == 'cpu' else 'it knows the cpu alone.')\n"
+    )
+    small = ["data.name=synthetic", "data.batch_size=64", "epochs=1"]
+    values = []
+    for name in ("mine", "reference"):
+        trial = fsg.load_trial(None, [*small, f"gradient.slow.backend={name}"], plugins=[tmp_path / "scan.py"])
+        values.append([result.metrics["train_loss"] for result in fsg.Trainer(trial)])
+    assert values[0] == values[1]
+    with pytest.raises(ConfigError, match=r'"gradient.slow.backend" is \'mien\', allowed: auto, .*Did you mean "mine"'):
+        fsg.load_trial(None, ["gradient.slow.backend=mien"], plugins=[tmp_path / "scan.py"])
+    forget("scan.py")

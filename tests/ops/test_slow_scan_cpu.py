@@ -177,7 +177,7 @@ def test_auto_says_once_what_it_chose_and_why(caplog):
 
 
 def test_auto_without_numba_is_the_reference_and_says_how_to_get_it(caplog, monkeypatch):
-    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    monkeypatch.setattr("fsg.catalogue.backends.find_spec", lambda name: None)
     backends.choose.cache_clear()
     with caplog.at_level(logging.INFO, logger="fsg"):
         assert backends.choose("auto", "cpu") == "reference"

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from fsg.config import digest, parse_trial
 from fsg.search.cube import Cube
-from fsg.search.proposals import Proposals, make_sampler
+from fsg.search.proposals import Proposals
+from fsg.search.samplers import make_sampler
 from fsg.study.inputs import absolute_root, data_of
 from fsg.study.search import SearchSpec
 from fsg.study.space import Space, trial_at

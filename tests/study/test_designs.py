@@ -128,7 +128,7 @@ def test_a_dose_response_is_one_option_over_its_values(files):
         "length_2": 2,
         "length_10": 10,
     }
-    assert spec.design.doses() == {"length_1": 1, "length_2": 2, "length_10": 10}
+    assert spec.design.doses() == ("gradient.length", {"length_1": 1, "length_2": 2, "length_10": 10})
     assert (spec.analysis.reference, spec.analysis.baseline) == ("length_1", "ste")
 
 

@@ -11,7 +11,8 @@ import pytest
 from fsg.config import digest, parse_trial
 from fsg.search.cube import Cube
 from fsg.search.populations import Member, Perturb, changes
-from fsg.search.proposals import Proposals, make_sampler
+from fsg.search.proposals import Proposals
+from fsg.search.samplers import make_sampler
 from fsg.study import domains
 from fsg.study.domains import KINDS, Domain, discover, parse_domain, register
 from fsg.study.space import Space, describe

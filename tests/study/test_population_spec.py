@@ -2,7 +2,8 @@
 
 import pytest
 
-from fsg.study.population import Pb2, Pbt, is_population
+from fsg.catalogue.schedulers import Pb2, Pbt
+from fsg.study.population import is_population
 from fsg.study.spec import load_study, to_yaml
 
 TEXT = """\

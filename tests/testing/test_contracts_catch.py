@@ -4,16 +4,19 @@ import random
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import optuna
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fsg import DataSection, OptimizerSection, Section, testing
+from fsg import DataSection, DesignArm, DesignBase, OptimizerSection, Section, testing
+from fsg.catalogue.schedulers import PopulationSection
 from fsg.data import Images, make_splits
 from fsg.gradients import GradientEstimator
 from fsg.hypernetworks.history import GradientHistory
 from fsg.layers import QuantLinear
+from fsg.ops.slow_scan import reference
 from fsg.parts import forget, register
 from fsg.quantizers import ONE_LAYER, BwnQuantizer, DorefaQuantizer, Quantized
 from fsg.study.domains import KINDS
@@ -598,3 +601,212 @@ def test_a_domain_that_is_broken_is_caught(monkeypatch, kind, test, words):
     monkeypatch.setattr(kind, "kind", "broken")
     monkeypatch.setitem(KINDS, "broken", kind)
     caught(type("Contract", (testing.DomainContract,), {"config": {"broken": [1.0, 2.0]}})(), test, words)
+
+
+# Samplers -------------------------------------------------------------------------------------------------------------
+class Points(optuna.samplers.BaseSampler):
+    """Sound: one draw after another from a generator of its own."""
+
+    def __init__(self, config, space, seed, epochs):
+        self.domains, self.rng = space.domains, random.Random(seed)
+
+    def infer_relative_search_space(self, study, trial):
+        return {path: domain.to_optuna() for path, domain in self.domains.items()}
+
+    def sample_relative(self, study, trial, search_space):
+        return {path: domain.draw(self.rng) for path, domain in self.domains.items()}
+
+    def sample_independent(self, study, trial, name, distribution):
+        raise AssertionError("asked for a path by itself")
+
+
+class FromTheProgram(Points):
+    def sample_relative(self, study, trial, search_space):
+        return {path: domain.draw(random) for path, domain in self.domains.items()}
+
+
+class OnlyFinished(Points):
+    def sample_relative(self, study, trial, search_space):
+        values = [t.value for t in study.get_trials(deepcopy=False)[:-1]]
+        assert all(v is None or v > 0 for v in values) and (None not in values or len(values) < 3), "no value"
+        return super().sample_relative(study, trial, search_space)
+
+
+class Unconditional(Points):
+    def infer_relative_search_space(self, study, trial):
+        return {path: domain.to_optuna() for path, domain in self.domains.items() if not domain.when}
+
+    def sample_relative(self, study, trial, search_space):
+        return {path: self.domains[path].draw(self.rng) for path in search_space}
+
+
+class WithOneObjective(Points):
+    def sample_relative(self, study, trial, search_space):
+        assert study.direction is not None
+        return super().sample_relative(study, trial, search_space)
+
+
+def test_a_sampler_that_is_sound_passes(broken, tmp_path):
+    contract = broken(testing.SamplerContract, Points)
+    for name in (
+        "what_it_proposes_belongs_to_the_space",
+        "the_same_seed_proposes_the_same",
+        "it_goes_on_after_trials_that_were_stopped_or_failed",
+        "it_proposes_while_others_run",
+    ):
+        getattr(contract, f"test_{name}")()
+    contract.test_a_restart_goes_on_from_what_was_told(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "test", "words", "facts"),
+    [
+        (FromTheProgram, "the_same_seed_proposes_the_same", "draws from the program's own generator", {}),
+        (OnlyFinished, "it_goes_on_after_trials_that_were_stopped_or_failed", "no value", {}),
+        (Unconditional, "it_searches_paths_with_conditions_where_it_says_so", "by itself", {"conditional": True}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_sampler_that_is_broken_is_caught(broken, sampler, test, words, facts):
+    contract = broken(testing.SamplerContract, sampler, **facts)
+    caught(contract, test, words)
+
+
+def test_a_sampler_that_promises_several_objectives_is_held_to_it(broken):
+    contract = broken(testing.SamplerContract, WithOneObjective, objectives=True)
+    with pytest.raises(RuntimeError, match="multi-objective"):
+        contract.test_it_takes_several_objectives_where_it_says_so()
+
+
+# Schedulers -----------------------------------------------------------------------------------------------------------
+class Falls:
+    """Sound: a trial ends when it falls below half of the best at its epoch."""
+
+    def __init__(self, config, epochs, expected):
+        self.best = {}
+
+    def stop(self, key, epoch, value):
+        self.best[epoch] = max(value, self.best.get(epoch, value))
+        return f"{value:g} is too little" if value < 0.5 * self.best[epoch] else None
+
+
+class SaysNothing(Falls):
+    def stop(self, key, epoch, value):
+        return super().stop(key, epoch, value) and ""
+
+
+class Rolls(Falls):
+    def stop(self, key, epoch, value):
+        return "bad luck" if random.random() < 0.02 else None
+
+
+class Counts(Falls):
+    """Remembers whom it stopped, and forgets it at a restart: the driver tells only what was heard."""
+
+    calls = 0
+
+    def stop(self, key, epoch, value):
+        type(self).calls += 1
+        return "too many" if self.calls % 50 == 0 else None
+
+
+class StopsTheBest(Falls):
+    def stop(self, key, epoch, value):
+        return "too good" if epoch > 3 and value > 1 else None
+
+
+@pytest.mark.parametrize(
+    ("rule", "test", "words"),
+    [
+        (SaysNothing, "it_says_why_it_stops", "say why"),
+        (Rolls, "the_same_results_give_the_same_decisions", "decided otherwise"),
+        (Counts, "telling_it_again_after_a_restart_restores_it", "decided otherwise"),
+        (StopsTheBest, "what_leads_at_every_epoch_runs_to_its_end", "the best of all"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_scheduler_that_is_broken_is_caught(broken, rule, test, words):
+    caught(broken(testing.SchedulerContract, rule), test, words)
+
+
+@pytest.mark.parametrize(
+    "test",
+    ["it_says_why_it_stops", "the_same_results_give_the_same_decisions", "what_leads_at_every_epoch_runs_to_its_end"],
+)
+def test_a_scheduler_that_is_sound_passes(broken, test):
+    getattr(broken(testing.SchedulerContract, Falls), f"test_{test}")()
+
+
+class Explodes:
+    def __init__(self, config, domains):
+        pass
+
+    def points(self, donors, members, epoch, feasible, rng):
+        return [{path: 1e9 for path in donor} for donor in donors]
+
+
+class Shuffles(Explodes):
+    def points(self, donors, members, epoch, feasible, rng):
+        return [{path: value * random.uniform(0.9, 1.0) for path, value in donor.items()} for donor in donors]
+
+
+@pytest.mark.parametrize(("explore", "words"), [(Explodes, "does not belong|may not be run"), (Shuffles, "otherwise")])
+def test_a_population_that_is_broken_is_caught(broken, explore, words):
+    contract = broken(testing.SchedulerContract, explore, PopulationSection, population=True)
+    caught(contract, "a_population_changes_within_its_space", words)
+
+
+# Designs --------------------------------------------------------------------------------------------------------------
+def design(answers):
+    """The contract of a design of two arms that gives other ``answers``."""
+
+    def arms(self):
+        return [DesignArm("full", {}), DesignArm("short", {"gradient": {"length": 1}})]
+
+    class Broken(DesignBase):
+        kind: Literal["broken"] = "broken"
+
+    for name, answer in ({"arms": arms} | answers).items():
+        setattr(Broken, name, answer)
+    register("design", Broken)
+    return type("Contract", (testing.DesignContract,), {"config": {"kind": "broken"}, "__module__": __name__})()
+
+
+@pytest.mark.parametrize(
+    ("answers", "test", "words"),
+    [
+        ({"levels": lambda self: {"nobody": (True,)}}, "what_it_names_are_its_arms", "levels.. has nobody"),
+        ({"ends": lambda self: ("full", "nobody")}, "what_it_names_are_its_arms", "ends.. is"),
+        ({"doses": lambda self: ("", {"full": 1})}, "what_it_names_are_its_arms", "doses.. is"),
+        (
+            {"aliases": lambda self: [str(random.random())]},
+            "it_is_the_same_whenever_it_is_asked",
+            "aliases.. is .* and then",
+        ),
+    ],
+)
+def test_a_design_that_is_broken_is_caught(answers, test, words):
+    try:
+        caught(design(answers), test, words)
+        getattr(design({}), f"test_{test}")()
+    finally:
+        forget(__name__)
+
+
+# Backends -------------------------------------------------------------------------------------------------------------
+def half(tokens, weights, outputs):
+    return 0.5 * reference.slow_scan(tokens, weights, outputs)
+
+
+def without_a_gradient(tokens, weights, outputs):
+    return reference.slow_scan(tokens, weights._replace(D=weights.D.detach() + 0 * weights.D), outputs)
+
+
+@pytest.mark.parametrize(("scan", "words"), [(half, "output is off"), (without_a_gradient, "dD is off")])
+def test_a_backend_that_is_broken_is_caught(broken, scan, words):
+    register("backend", "broken", scan)
+    try:
+        contract = type("Contract", (testing.BackendContract,), {"config": "broken", "__module__": __name__})()
+        caught(contract, "output_and_every_gradient_are_those_of_the_reference", words)
+    finally:
+        forget(__name__)

@@ -21,6 +21,23 @@ DOMAINS = {
     "choice": ["a", 2, 1.5, True, None],
     "fixed": "adam",
 }
+SWITCHES = {"switches": ["hgs", "fsg", "lre"]}
+DESIGNS = [
+    {"kind": "leave_one_out", **SWITCHES},
+    {"kind": "add_one_in", **SWITCHES},
+    {"kind": "full_factorial", **SWITCHES},
+    {"kind": "fractional_factorial", **SWITCHES, "generators": ["lre = hgs*fsg"]},
+    {"kind": "dose_response", "path": "gradient.length", "values": [1, 2, 10]},
+    {
+        "kind": "path",
+        "steps": [
+            {"ste": {"gradient": "ste"}},
+            {"fast": {"gradient": {"name": "fsg", "hgs": False}}},
+            {"full": {"gradient": {"hgs": True}}},
+        ],
+    },
+    {"kind": "cross", "models": ["digits_cnn", "resnet20"], "of": {"kind": "leave_one_out", **SWITCHES}},
+]
 # Beside each name with its defaults: options that lead elsewhere.
 VARIANTS = [Scalar(gain="locked"), MetaQuant(gain="free"), Fsg(slow_net="fir", hgs=False, lre_size=3)]
 # Their code is that of resnet20, at up to ten times the cost: they are not trained here.
@@ -42,6 +59,10 @@ inherits(testing.ModelContract, [{"name": "digits_cnn", "activations": "sign"}])
 inherits(testing.ScheduleContract, [*names("schedule"), {"name": "cosine", "warmup_epochs": 3}])
 inherits(testing.OptimizerContract, [*names("optimizer"), {"name": "sgd", "momentum": 0.9, "weight_decay": 0.01}])
 inherits(testing.DataContract, ["synthetic"])
+inherits(testing.SamplerContract, [name for name in names("sampler") if name != "auto"])
+inherits(testing.SchedulerContract, names("scheduler"))
+inherits(testing.BackendContract, names("backend"))
+inherits(testing.DesignContract, DESIGNS)
 inherits(testing.DomainContract, [{kind: arguments} for kind, arguments in DOMAINS.items()])
 
 
@@ -104,6 +125,27 @@ class TestLateDrop(testing.ScheduleContract):
 class TestPowersOfTwo(testing.DomainContract):
     config = {"powers_of_two": [8, 64]}
     plugins = EXAMPLES / "own_domain.py"
+
+
+class TestHalton(testing.SamplerContract):
+    config = {"name": "halton", "scramble": False}
+    plugins = EXAMPLES / "own_search.py"
+
+
+class TestBar(testing.SchedulerContract):
+    config = {"name": "bar", "below": 0.2, "at": 2}
+    plugins = EXAMPLES / "own_search.py"
+
+
+class TestPairs(testing.DesignContract):
+    config = {"kind": "pairs", "changes": {"gradient.lre": False, "gradient.length": 1, "gradient.beta": 0.25}}
+    plugins = EXAMPLES / "own_design.py"
+
+
+def test_every_design_is_tried():
+    assert {design["kind"] for design in DESIGNS} == {
+        n for n in names("design") if find_part("design", n).source is None
+    }
 
 
 def test_every_kind_of_domain_is_tried():

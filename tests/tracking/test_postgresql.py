@@ -8,7 +8,8 @@ from fsg.config import digest
 from fsg.database import sqlalchemy_address
 from fsg.errors import BackendUnavailable
 from fsg.redaction import redact
-from fsg.search.proposals import Proposals, make_sampler
+from fsg.search.proposals import Proposals
+from fsg.search.samplers import make_sampler
 from fsg.study.search import SearchSpec, database_of
 from fsg.study.space import Space
 from fsg.tracking import Exporter, serve

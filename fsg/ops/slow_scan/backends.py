@@ -1,7 +1,8 @@
-"""Which twin of the slow-net's block runs, and the one signature they share.
+"""Which backend computes the slow-net's block, and the one signature they share.
 
-``auto`` takes the fastest that this machine has and says once, on the ``fsg`` logger, what it took and why. A twin asked for
-by name that cannot run raises BackendUnavailable with the line that installs it. Nothing is imported before it is needed.
+``auto`` takes the fastest of fsg's own that this machine has and says once, on the ``fsg`` logger, what it took and why. One
+asked for by name that cannot run raises BackendUnavailable with what to do. They are registered in ``fsg/catalogue/backends.py``,
+a guest's by ``fsg.register("backend", ...)``; none is imported before it is needed.
 """
 
 from __future__ import annotations
@@ -9,24 +10,20 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from fsg.errors import BackendUnavailable
 from fsg.ops.slow_scan.reference import MambaWeights
+from fsg.parts import find_part, resolved
 
-Backend = Literal["auto", "reference", "cpu", "triton", "mamba_ssm"]
-
-_MODULES = {"reference": "reference", "cpu": "cpu", "triton": "triton", "mamba_ssm": "mamba"}
-_FLAT_MODULES = {"cpu": "cpu_flat", "triton": "triton_flat"}
+Scan = Callable[[Tensor, MambaWeights, int], Tensor]
 _log = logging.getLogger("fsg")
 
 
-def slow_scan(tokens_BL: Tensor, weights: MambaWeights, outputs: int = 1, backend: Backend = "auto") -> Tensor:
+def slow_scan(tokens_BL: Tensor, weights: MambaWeights, outputs: int = 1, backend: str = "auto") -> Tensor:
     """The whole block over B sequences of L scalar tokens: its output at the last ``outputs`` tokens, (B, outputs).
 
     Differentiable in the tokens and in every parameter; accumulates in the dtype of the tokens, float32 or float64.
@@ -38,11 +35,11 @@ def slow_scan(tokens_BL: Tensor, weights: MambaWeights, outputs: int = 1, backen
 
 
 def slow_scan_flat(
-    tokens: Tensor, lengths: Sequence[int], outputs: Sequence[int], weights: MambaWeights, backend: Backend = "auto"
+    tokens: Tensor, lengths: Sequence[int], outputs: Sequence[int], weights: MambaWeights, backend: str = "auto"
 ) -> Tensor:
     """As ``slow_scan``, over sequences of different lengths laid end to end: (sum of lengths,) -> (sum of outputs,).
 
-    Each gives its last ``outputs``. The twins ``cpu`` and ``triton`` compute all in one call; the others have one per sequence.
+    Each gives its last ``outputs``. A backend with a ``flat`` twin computes all in one call; the others have one per sequence.
     """
     if tokens.dim() != 1 or sum(lengths) != len(tokens) or len(lengths) != len(outputs):
         raise ValueError(
@@ -53,9 +50,9 @@ def slow_scan_flat(
     for part, wanted in zip(parts, outputs, strict=True):
         check(part[None], weights, wanted)
     chosen = choose(backend, tokens.device.type)
-    if chosen in _FLAT_MODULES:
-        module = import_module(f"fsg.ops.slow_scan.{_FLAT_MODULES[chosen]}")
-        return cast(Tensor, module.slow_scan_flat(tokens, lengths, outputs, weights))
+    flat = find_part("backend", chosen).facts.get("flat")
+    if flat is not None:
+        return cast(Tensor, resolved(flat)(tokens, lengths, outputs, weights))
     run = implementation(chosen)
     return torch.cat([run(part[None], weights, n)[0] for part, n in zip(parts, outputs, strict=True)])
 
@@ -75,48 +72,23 @@ def check(tokens_BL: Tensor, weights: MambaWeights, outputs: int) -> None:
         raise ValueError(f"slow_scan: {outputs} outputs asked of {length} tokens, expected 1 to {length}.")
 
 
-def implementation(name: str) -> Callable[[Tensor, MambaWeights, int], Tensor]:
-    """The twin's ``slow_scan``; importing it is the first time its library is touched."""
-    module = import_module(f"fsg.ops.slow_scan.{_MODULES[name]}")
-    return cast(Callable[[Tensor, MambaWeights, int], Tensor], module.slow_scan)
+def implementation(name: str) -> Scan:
+    """The backend's ``slow_scan``; this is the first time its library is imported."""
+    return cast(Scan, resolved(find_part("backend", name).build))
 
 
 @functools.cache
-def choose(backend: Backend, device: str) -> str:
-    """The twin that runs on a device type ("cpu", "cuda"); said once per process and choice."""
+def choose(backend: str, device: str) -> str:
+    """The backend that runs on a device type ("cpu", "cuda"); said once per process and choice."""
     if backend != "auto":
-        missing = _missing(backend, device)
+        missing = find_part("backend", backend).fact("missing", device)
         if missing is not None:
             raise BackendUnavailable(f'slow_scan: backend "{backend}" cannot run here: {missing}')
         _log.info("slow_scan: backend %s on %s, as configured.", backend, device)
         return backend
     fast = "triton" if device == "cuda" else "cpu"
-    missing = _missing(fast, device)
+    missing = find_part("backend", fast).fact("missing", device)
     chosen = fast if missing is None else "reference"
     reason = "the fastest here" if missing is None else f"{fast} cannot run here: {missing}"
     _log.info("slow_scan: backend %s on %s; %s", chosen, device, reason)
     return chosen
-
-
-def _missing(backend: str, device: str) -> str | None:
-    """What keeps a twin from running on the device, with what to do; None if nothing does."""
-    if backend == "reference":
-        return None
-    if backend == "cpu":
-        if device != "cpu":
-            return f"the tokens are on {device}. Use triton there, or auto."
-        return None if find_spec("numba") else "numba is not installed. pip install numba"
-    if device != "cuda" and not (backend == "triton" and interpreted()):
-        return f"it needs a CUDA device, the tokens are on {device}. Use cpu there, or auto."
-    if backend == "triton":
-        return None if find_spec("triton") else "triton is not installed. pip install triton"
-    if find_spec("mamba_ssm") is None:
-        return 'mamba-ssm is not installed. pip install --no-build-isolation "fsg[cuda]"'
-    return None
-
-
-def interpreted() -> bool:
-    """Whether Triton's kernels run in its interpreter, on the CPU."""
-    import os
-
-    return os.environ.get("TRITON_INTERPRET") == "1"

@@ -77,6 +77,10 @@ class DesignBase(Section):
         """(reference, baseline) that this design is read by unless the analysis names others."""
         return None
 
+    def doses(self) -> tuple[str, dict[str, Any]]:
+        """The option that is varied, by its path, and its value in each arm; ("", {}) where arms are no doses."""
+        return "", {}
+
 
 def leaves(overrides: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """The path of every value in ``overrides``."""

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from fsg.config import TrialConfig, read_at
+from fsg.parts import held_by, register
 from fsg.scalars import by_field
 from fsg.study.designs.base import ARM_NAME, DesignArm, DesignBase, Problem
 from fsg.study.designs.factorial import AddOneIn, FractionalFactorial, FullFactorial, LeaveOneOut
@@ -46,7 +47,7 @@ class Cross(DesignBase):
     """``of`` (left out: the explicit arms and baselines alone) in each block of the axes that are given."""
 
     kind: Literal["cross"]
-    of: Annotated[SingleDesign, Field(discriminator="kind")] | None = None
+    of: Annotated[SingleDesign, Field(discriminator="kind")] | None = None  # any design but a cross
     models: Axis = None
     datasets: Axis = None
     quantizers: Axis = None
@@ -129,5 +130,13 @@ class Cross(DesignBase):
         """Those of ``of``, in every block."""
         return self.of.ends() if self.of else None
 
+    def doses(self) -> tuple[str, dict[str, Any]]:
+        """Those of ``of``: the same in every block."""
+        return self.of.doses() if self.of else ("", {})
+
     def _axes(self) -> dict[str, dict[str, dict[str, Any]]]:
         return {key: axis for key in AXES if (axis := getattr(self, key)) is not None}
+
+
+held_by("design", Cross, "of", optional=True, without=("cross",))
+register("design", Cross)

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from fsg.config import TrialConfig
+from fsg.parts import register
 from fsg.study.designs.base import Problem
 from fsg.study.designs.components import Factors, Names
 from fsg.study.designs.fractions import Fraction, Word, available, smallest_fraction
@@ -170,6 +171,12 @@ class FractionalFactorial(Factors):
         bits, sign = word
         text = "*".join(name for i, name in enumerate(self.factors()) if bits >> i & 1) or "I"
         return text if sign > 0 else f"-{text}"
+
+
+register("design", LeaveOneOut)
+register("design", AddOneIn)
+register("design", FullFactorial)
+register("design", FractionalFactorial)
 
 
 def _split(term: str) -> list[str]:

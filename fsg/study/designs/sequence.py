@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from fsg.config import Overrides, TrialConfig, merge, nested, read_at
 from fsg.nearest import did_you_mean_path
+from fsg.parts import register
 from fsg.scalars import by_field
 from fsg.study.designs.base import DesignArm, DesignBase, Problem
 from fsg.yaml_source import field_names
@@ -57,15 +58,15 @@ class DoseResponse(DesignBase):
         elif self.path in ("seed", "device"):
             yield ("path",), f'"{self.path}" cannot be a dose: it is the same in every arm.'
 
-    def doses(self) -> dict[str, Dose]:
-        """Arm -> its value of ``path``."""
-        return {f"{self.path.rpartition('.')[2]}_{_as_written(value)}": value for value in self.values}
+    def doses(self) -> tuple[str, dict[str, Any]]:
+        """``path``, and arm -> its value."""
+        return self.path, {f"{self.path.rpartition('.')[2]}_{_as_written(value)}": value for value in self.values}
 
     def arms(self) -> list[DesignArm]:
         """In the order of the values."""
         return [
             DesignArm(name, nested(self.path, value), ("values", index))
-            for index, (name, value) in enumerate(self.doses().items())
+            for index, (name, value) in enumerate(self.doses()[1].items())
         ]
 
 
@@ -112,3 +113,7 @@ class Path(DesignBase):
     def ends(self) -> tuple[str, str] | None:
         """The last step and the first."""
         return next(iter(self.steps[-1])), next(iter(self.steps[0]))
+
+
+register("design", DoseResponse)
+register("design", Path)
