@@ -17,8 +17,6 @@ os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
 import pytest
 from tiny_studies import ABLATION, Study, together
 
-from fsg.study.design import plan
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -78,5 +76,5 @@ def study(tmp_path, shared_ray):
 def twin(tmp_path_factory, shared_ray):
     """The small ablation, never interrupted: (study, whether the run said that it is complete)."""
     made = Study(tmp_path_factory.mktemp("twin"), ABLATION)
-    with together(made, [trial.key for trial in plan(made.spec)[:2]]):
+    with together(made, [trial.key for trial in made.spec.plan.trials()[:2]]):
         return made, made.run()

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from fsg.study.design import arms_of, plan
 from fsg.study.spec import load_study, to_yaml
 
 FILES = sorted((Path(__file__).parents[1] / "ablations").glob("*.yaml"))
@@ -38,8 +37,8 @@ def test_the_headers_arms_seeds_and_trials_are_those_of_the_plan(path):
     arms, seeds, trials, epochs = map(
         int, re.search(r"(\d+) arms x (\d+) seeds = (\d+) trials of (\d+) epochs", header(path)).groups()
     )
-    assert (len(arms_of(spec)), len(spec.first_seeds), len(plan(spec))) == (arms, seeds, trials)
-    assert {trial.config.epochs for trial in plan(spec)} == {epochs}
+    assert (len(spec.plan.arms), len(spec.first_seeds), len(spec.plan.trials())) == (arms, seeds, trials)
+    assert {trial.config.epochs for trial in spec.plan.trials()} == {epochs}
     assert re.search(r"# Seeds +(\d+)", header(path))[1] == str(seeds)
 
 
@@ -64,7 +63,7 @@ def test_a_tuning_in_the_header_is_the_tuning_of_the_study(path):
     assert bool(found) == bool(spec.retune)
     if found:
         arms, trials, total = map(int, found.groups())
-        assert (arms, trials, total) == (len(arms_of(spec)), spec.retune.trials_per_arm, arms * trials)
+        assert (arms, trials, total) == (len(spec.plan.arms), spec.retune.trials_per_arm, arms * trials)
 
 
 @each
@@ -73,17 +72,17 @@ def test_a_shipped_study_is_resolved_to_itself(path, tmp_path):
     (tmp_path / "spec.yaml").write_bytes(to_yaml(spec))
     again = load_study(tmp_path / "spec.yaml")
     assert again == spec
-    assert [trial.key for trial in plan(again)] == [trial.key for trial in plan(spec)]
+    assert [trial.key for trial in again.plan.trials()] == [trial.key for trial in spec.plan.trials()]
 
 
 def test_the_layout_ablation_asks_for_history_in_each_layout():
-    arms = arms_of(load_study(next(path for path in FILES if path.stem == "layout")))
+    arms = load_study(next(path for path in FILES if path.stem == "layout")).plan.arms
     asked = {(config.gradient.layout, config.gradient.hgs) for name, config in arms.items() if name != "ste"}
     assert asked == {(layout, hgs) for layout in ("per_weight", "flattened") for hgs in (True, False)}
 
 
 def test_every_method_is_tuned_in_the_retuned_ablation():
     spec = load_study(next(path for path in FILES if path.stem == "baselines_retuned"))
-    assert all("optimizer.lr" in spec.retune.space_of(arm).paths for arm in arms_of(spec))
-    learned = {arm for arm in arms_of(spec) if len(spec.retune.space_of(arm).paths) > 1}
-    assert learned == set(arms_of(spec)) - {"ste", "hand_gate"}
+    assert all("optimizer.lr" in spec.retune.space_of(arm).paths for arm in spec.plan.arms)
+    learned = {arm for arm in spec.plan.arms if len(spec.retune.space_of(arm).paths) > 1}
+    assert learned == set(spec.plan.arms) - {"ste", "hand_gate"}

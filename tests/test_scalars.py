@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from fsg.config import TrialConfig, load_trial, parse_setting, read_at
 from fsg.errors import ConfigError
 from fsg.scalars import Plain, core, holds, read_as, types_at
-from fsg.study.design import arms_of
 from fsg.study.spec import load_study
 
 REFUSED = object()
@@ -147,7 +146,7 @@ def test_a_field_is_read_alike_wherever_it_is_set(path, text, meant, tmp_path):
     study.write_text(f"{HEAD}base: {inner}\narms: {{a: {{}}, b: {{deterministic: no}}}}\n")
     resolved(load_study(study).base)
     study.write_text(f"{HEAD}arms:\n  a: {{}}\n  b: {inner[:-1]}, deterministic: no}}\n")
-    resolved(arms_of(load_study(study))["b"])
+    resolved(load_study(study).plan.arms["b"])
     sweep = f"name: s\nmetric: {{name: val_loss, mode: min}}\nsearch: {{trials: 2}}\nspace:\n  {path}: "
     for domain in (f"{text}\n  gradient.hgs: {{choice: [on, off]}}", f"{{choice: [{text}]}}", f"{{fixed: {text}}}"):
         more = "" if "hgs" in domain else "\n  gradient.hgs: {choice: [on, off]}"
@@ -199,7 +198,7 @@ def test_every_part_of_an_ablation_is_read_by_its_type(section, arms, tmp_path):
     path = tmp_path / "study.yaml"
     path.write_text(f"{HEAD}{section}\n")
     spec = load_study(path)
-    assert ", ".join(arms_of(spec)) == arms
+    assert ", ".join(spec.plan.arms) == arms
     if "analysis" in section:
         assert f"{spec.analysis.reference}, {spec.analysis.baseline}" == arms
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from fsg.config import TrialConfig
 from fsg.driver.locate import fetched
-from fsg.study.design import arms_of
 from fsg.study.fairness import Fairness, measured
 from fsg.study.folder import StudyFolder
 from fsg.study.spec import AblationSpec
@@ -32,5 +31,5 @@ def with_costs(spec: AblationSpec, storage: str, cpus: float, gpus: float) -> Ab
         return epoch_seconds({arm: config.model_copy(update={"device": device}) for arm, config in arms.items()})
 
     unmeasured = spec.model_copy(update={"fairness": Fairness()})
-    fairness = measured(spec.fairness, arms_of(unmeasured), known, measure)
+    fairness = measured(spec.fairness, unmeasured.plan.arms, known, measure)
     return spec.model_copy(update={"fairness": fairness})

@@ -18,9 +18,9 @@ from fsg.execution.recording import Recording
 from fsg.execution.retry import Limits
 from fsg.execution.room import PauseInterrupted, Room
 from fsg.execution.storage import StudyStorage
-from fsg.study.design import PlannedTrial
 from fsg.study.folder import StudyFolder
 from fsg.study.ledger import Ledger, StudyState
+from fsg.study.plan import PlannedTrial
 from fsg.study.population import is_population
 from fsg.study.seeds import Enough, next_seeds
 from fsg.study.spec import AblationSpec, SweepSpec, best_by
@@ -117,22 +117,24 @@ def _train(
 ) -> bool:
     """Hand the trials to the engine; True if a sweep ended because its space has no point left."""
     from fsg.search.population_searcher import PopulationSearcher
-    from fsg.search.searcher import PlanSearcher, SweepSearcher, TrialSource
+    from fsg.search.searcher import PlanSearcher, SweepSearcher, Terms, TrialSource
     from fsg.search.stopping import make_judge
 
     source: TrialSource
     judge, has = None, engine.resources
-    if isinstance(spec, SweepSpec):
-        kind = PopulationSearcher if is_population(spec) else SweepSearcher
-        source = kind(folder, spec, ledger, state.trials, has.cpus_per_trial, has.gpus_per_trial, room)
-        judge = make_judge(spec, state.trials, source.expected)
-    else:
-        source = PlanSearcher(folder, left)
     packing = Packing(has.cpus_per_trial, has.gpus_per_trial, has.pack, engine.largest_node(), state.trials)
     recording = Recording(ledger, state.trials, limits, packing, engine.device(), room)
-    source.best = best_by(spec)
-    source.runs_again = recording.runs_again
-    source.resources_of = lambda trial: packing.resources(trial.key, trial.config)
+
+    def resources_of(trial: PlannedTrial) -> dict[str, float]:
+        return packing.resources(trial.key, trial.config)
+
+    terms = Terms(recording.runs_again, resources_of, best_by(spec))
+    if isinstance(spec, SweepSpec):
+        kind = PopulationSearcher if is_population(spec) else SweepSearcher
+        source = kind(folder, spec, ledger, state.trials, has.cpus_per_trial, has.gpus_per_trial, room, terms)
+        judge = make_judge(spec, state.trials, source.expected)
+    else:
+        source = PlanSearcher(folder, left, terms)
     try:
         engine.run(Work(folder, source, recording, room, judge))
     except Exception:

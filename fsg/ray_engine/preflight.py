@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from fsg.errors import BackendUnavailable
 from fsg.ray_engine.cluster import grown, joined
 from fsg.ray_engine.nodes import refuse_unfit_nodes, write_problem
-from fsg.study.design import arms_of
 from fsg.study.inputs import data_of
 from fsg.study.optimizers import check_optimizers
 from fsg.study.search import require
@@ -59,7 +58,7 @@ def asks_for_cuda(spec: AblationSpec | SweepSpec) -> str | None:
     if isinstance(spec, SweepSpec):
         parts = {"base": spec.base}
     else:
-        parts = {f'arm "{name}"': config for name, config in arms_of(spec).items()}
+        parts = {f'arm "{name}"': config for name, config in spec.plan.arms.items()}
     return next((part for part, config in parts.items() if config.device.startswith("cuda")), None)
 
 

@@ -16,7 +16,6 @@ from fsg.report.comparison import Comparison, Measure, compare, provenance
 from fsg.report.csv import comparison_csv, seeds_csv
 from fsg.report.judgement import judgement_grid
 from fsg.report.study_report import Block, StudyReport, device_of, enough_pairs
-from fsg.study.design import blocks_of
 from fsg.study.folder import differences
 from fsg.study.ledger import StudyState, TrialRecord
 from fsg.study.seeds import SequentialSeeds
@@ -42,7 +41,7 @@ def compare_studies(sources: Sequence[Source]) -> StudyReport:
     """
     specs = _ablations(sources)
     first = specs[0]
-    block = blocks_of(first)[0]
+    block = first.plan.blocks[0]
     name = " + ".join(source.name for source in sources)
     state = StudyState({"name": name}, {})
     for source in sources:

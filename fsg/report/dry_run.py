@@ -15,7 +15,7 @@ from fsg.execution.devices import OF_CLUSTER
 from fsg.files import as_size
 from fsg.report.plain import add_row
 from fsg.report.progress import clock
-from fsg.study.design import aliases, arms_of, left_out
+from fsg.study.design import aliases, left_out
 from fsg.study.optimizers import check_optimizers
 from fsg.study.population import is_population, population_of
 from fsg.study.search import constraints_of, describe_budget, drawn, require
@@ -101,7 +101,7 @@ def describe_plan(spec: AblationSpec | SweepSpec, resources: Resources) -> Rende
 def _groups(spec: AblationSpec | SweepSpec) -> dict[str, list[TrialConfig]]:
     """What to time, by the row it stands in: each arm, or some points of a space."""
     if isinstance(spec, AblationSpec):
-        return {arm: [config] for arm, config in arms_of(spec).items()}
+        return {arm: [config] for arm, config in spec.plan.arms.items()}
     points = list(itertools.islice(drawn(spec.space, spec.base, constraints_of(spec)[0]), PROBED))
     return {f"the space, at {len(points)} points": points}
 

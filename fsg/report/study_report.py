@@ -25,9 +25,9 @@ from fsg.report.markdown import grid_markdown
 from fsg.report.published import published_grid
 from fsg.report.terminal import TerminalTable
 from fsg.stats.sequential import plan_looks
-from fsg.study.design import Block as DesignBlock
-from fsg.study.design import aliases, blocks_of, doses, factor_levels, left_out
+from fsg.study.design import aliases, doses, factor_levels, left_out
 from fsg.study.ledger import StudyState, TrialRecord
+from fsg.study.plan import Block as DesignBlock
 from fsg.study.published import read_published
 from fsg.study.seeds import SequentialSeeds
 from fsg.study.spec import AblationSpec, SweepSpec
@@ -165,7 +165,7 @@ def make_report(spec: AblationSpec | SweepSpec, state: StudyState, top: int = 10
         from fsg.report.sweep_report import make_sweep_report
 
         return make_sweep_report(spec, state, top, device)
-    blocks = tuple(_block(spec, state, block, device) for block in blocks_of(spec))
+    blocks = tuple(_block(spec, state, block, device) for block in spec.plan.blocks)
     texts = {
         "comparison.csv": _joined([comparison_csv(block.comparison) for block in blocks]),
         "seeds.csv": _joined([seeds_csv(block.comparison) for block in blocks]),

@@ -16,8 +16,8 @@ from fsg.parts import part_of
 from fsg.search.proposals import Infeasible, Outcome, Point
 from fsg.search.racing import Values, next_seed
 from fsg.study.constraints import Constraint, values_of
-from fsg.study.design import PlannedTrial, planned, sweep_trial
 from fsg.study.ledger import TrialRecord, finite
+from fsg.study.plan import PlannedTrial, planned, sweep_trial
 from fsg.study.search import BITS, constraints_of, feasible
 from fsg.study.spec import SweepSpec
 

@@ -22,8 +22,8 @@ from fsg.search.configurations import configuration, outcomes
 from fsg.search.populations import Explore, Member, Point, changes
 from fsg.search.proposals import Infeasible
 from fsg.search.searcher import SweepSearcher
-from fsg.study.design import PlannedTrial
 from fsg.study.ledger import TrialRecord, finite
+from fsg.study.plan import PlannedTrial
 from fsg.study.population import population_of
 from fsg.study.spec import SweepSpec
 

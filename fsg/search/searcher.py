@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from fsg.config import TrialConfig
@@ -20,27 +20,35 @@ from fsg.search.proposals import Proposals
 from fsg.search.racing import Values
 from fsg.search.samplers import make_sampler
 from fsg.search.starting import start_points
-from fsg.study.design import PlannedTrial
 from fsg.study.folder import StudyFolder
 from fsg.study.inputs import located
 from fsg.study.ledger import Ledger, TrialRecord
+from fsg.study.plan import PlannedTrial
 from fsg.study.search import database_of, longest, require, sampler_of
 from fsg.study.spec import SweepSpec
 
 
-class TrialSource:
-    """What an engine asks for its next trial, and tells of what became of it, by a name of its own for each attempt.
+@dataclass(frozen=True)
+class Terms:
+    """On what terms trials run.
 
-    ``runs_again``: whether a trial whose attempt ended is to be run again. ``resources_of``: what one is given; None: all get the
-    same. ``best``: the metric that each best checkpoint is kept by.
+    Args:
+        runs_again: Whether the trial of a key, whose attempt ended, is to be run again.
+        resources_of: What a trial is given; None: all get the same.
+        best: The metric that each best checkpoint is kept by, and which way is better; None: none is kept.
     """
 
-    def __init__(self, folder: StudyFolder) -> None:
-        self.folder = folder
+    runs_again: Callable[[str], bool] = lambda key: False
+    resources_of: Callable[[PlannedTrial], dict[str, float]] | None = None
+    best: tuple[str, Literal["min", "max"]] | None = None
+
+
+class TrialSource:
+    """What an engine asks for its next trial, and tells of what became of it, by a name of its own for each attempt."""
+
+    def __init__(self, folder: StudyFolder, terms: Terms = Terms()) -> None:
+        self.folder, self.terms = folder, terms
         self.exhausted = False  # whether no point is left that has not been run
-        self.runs_again: Callable[[str], bool] = lambda key: False
-        self.resources_of: Callable[[PlannedTrial], dict[str, float]] | None = None
-        self.best: tuple[str, Literal["min", "max"]] | None = None
         self._begun: dict[str, PlannedTrial] = {}  # by the engine's name
         self._again: deque[PlannedTrial] = deque()
 
@@ -64,9 +72,9 @@ class TrialSource:
     def assignment(self, trial: PlannedTrial) -> TrialAssignment:
         """What a worker is to do."""
         checkpoint = self.folder.checkpoints.resolve() / trial.key / "last.pt"
-        resources = self.resources_of(trial) if self.resources_of else None
+        resources = self.terms.resources_of(trial) if self.terms.resources_of else None
         config = with_absolute_paths(trial.config)
-        return TrialAssignment(trial.key, config, checkpoint, software(), self.best, resources)
+        return TrialAssignment(trial.key, config, checkpoint, software(), self.terms.best, resources)
 
     def heard(self, name: str, report: EpochReport) -> None:
         """An epoch that is not the last."""
@@ -76,7 +84,7 @@ class TrialSource:
         trial = self._begun.pop(name, None)
         if trial is None:
             return
-        if self.runs_again(trial.key):
+        if self.terms.runs_again(trial.key):
             self._again.append(trial)
         else:
             self.ended(trial, report)
@@ -88,8 +96,8 @@ class TrialSource:
 class PlanSearcher(TrialSource):
     """Each trial of a plan once, in order."""
 
-    def __init__(self, folder: StudyFolder, trials: Iterable[PlannedTrial]) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: StudyFolder, trials: Iterable[PlannedTrial], terms: Terms = Terms()) -> None:
+        super().__init__(folder, terms)
         self._left = deque(trials)
 
     def next_trial(self) -> PlannedTrial | None:
@@ -113,8 +121,9 @@ class SweepSearcher(TrialSource):
         cpus: float = 1,
         gpus: float = 0,
         room: Room | None = None,
+        terms: Terms = Terms(),
     ) -> None:
-        super().__init__(folder)
+        super().__init__(folder, terms)
         self._spec, self._ledger = spec, ledger
         self._planned = set(records)
         self._owner: dict[str, Configuration] = {}  # by the key of any of its trials

@@ -1,4 +1,4 @@
-"""From a specification to its trials: which arms, in which blocks, and one trial for each arm and seed.
+"""From a specification to its plan: which arms, in which blocks, and how they are read.
 
 A design says which overrides of the base make an arm; explicit arms and baselines stand beside it, in every block. An arm
 must be a valid trial, and no two arms the same one. Proof: ``tests/study/test_design.py``.
@@ -6,7 +6,7 @@ must be a valid trial, and no two arms the same one. Proof: ``tests/study/test_d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,37 +15,13 @@ from fsg.errors import ConfigError
 from fsg.parts import has_part, names, part_of
 from fsg.study.designs import ARM_NAME, DesignBase
 from fsg.study.designs.base import leaves
+from fsg.study.plan import Block, Plan
 from fsg.yaml_source import Location, did_you_mean
 
 if TYPE_CHECKING:
-    from fsg.study.spec import AblationSpec, SweepSpec
+    from fsg.study.spec import AblationSpec
 
 FULL = "full"
-SWEEP_ARM = "sweep"
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedTrial:
-    """One trial to run. ``key`` is the same after a restart, on another machine and in MLflow."""
-
-    key: str
-    arm: str
-    seed: int
-    config: TrialConfig
-
-    def event(self) -> dict[str, Any]:
-        """What the ledger's "planned" holds of it."""
-        return {"key": self.key, "arm": self.arm, "seed": self.seed, "config": self.config.model_dump(mode="json")}
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Arms that are compared with each other. All names are whole: ``resnet20-sgd/full``; a study's only block is ``""``."""
-
-    name: str
-    arms: tuple[str, ...]
-    reference: str
-    baseline: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,41 +34,25 @@ class _Arm:
     estimator: str | None = None
 
 
-def trial_key(study: str, arm: str, seed: int, config: TrialConfig) -> str:
-    """12 hexadecimal digits that stand for this trial: of the study's name, arm, seed and configuration less device."""
-    return digest({"study": study, "arm": arm, "seed": seed, "config": config.identity()})
-
-
-def plan(spec: AblationSpec, seeds: Iterable[int] | None = None) -> list[PlannedTrial]:
-    """The trials of an ablation, all arms of a seed before the next seed: what is interrupted still has whole pairs.
-
-    ``seeds`` None: all of them, or the first ones where more may be added.
-    """
-    arms = arms_of(spec)
-    chosen = spec.first_seeds if seeds is None else seeds
-    return [planned(spec.name, arm, seed, config) for seed in chosen for arm, config in arms.items()]
-
-
-def planned(study: str, arm: str, seed: int, config: TrialConfig) -> PlannedTrial:
-    """The trial of ``arm`` with ``seed``, whatever seed ``config`` names."""
-    config = config.model_copy(update={"seed": seed})
-    return PlannedTrial(trial_key(study, arm, seed, config), arm, seed, config)
-
-
-def sweep_trial(spec: SweepSpec, values: Mapping[str, Any]) -> PlannedTrial:
-    """The trial of a sweep at the point ``values`` (path -> value, for each of ``spec.space.paths``).
-
-    The same point gives the same key. ConfigError for values that make no valid trial.
-    """
-    return planned(spec.name, SWEEP_ARM, spec.seed, spec.space.resolve(spec.base, values))
-
-
-def arms_of(spec: AblationSpec) -> dict[str, TrialConfig]:
-    """Every arm by name, ``block/arm`` in a cross: the design's, the explicit ones, the baselines; with the base's seed.
+def resolve(spec: AblationSpec) -> Plan:
+    """The plan of an ablation.
 
     ConfigError, at the line of the arm, for a design that cannot be, an arm that is no valid trial, that changes nothing,
     that is named or configured like another, that sets what every arm must share, or when there are fewer than two.
     """
+    arms = _arms(spec)
+    names = [arm.name for arm in _unchecked(spec)]
+    reference, baseline = ends(spec, names)
+    blocks = []
+    for block in _blocks(spec):
+        prefix = f"{block}/" if block else ""
+        whole = tuple(prefix + name for name in names)
+        blocks.append(Block(block, whole, prefix + reference, None if baseline is None else prefix + baseline))
+    return Plan(spec.name, arms, tuple(names), tuple(blocks), reference, baseline, spec.first_seeds)
+
+
+def _arms(spec: AblationSpec) -> dict[str, TrialConfig]:
+    """Every arm by name, ``block/arm`` in a cross: the design's, the explicit ones, the baselines; with the base's seed."""
     _check_design(spec)
     arms = list(_unchecked(spec))
     resolved: dict[str, TrialConfig] = {}
@@ -108,23 +68,6 @@ def arms_of(spec: AblationSpec) -> dict[str, TrialConfig]:
         raise spec.refuse((), f"an ablation compares at least 2 arms, found {found}; add a design, arms or baselines.")
     _check_different(spec, arms, resolved)
     return _budgeted(spec, resolved, [arm.name for arm in arms]) | spec.tuned
-
-
-def blocks_of(spec: AblationSpec) -> tuple[Block, ...]:
-    """The blocks of a checked study, each with its whole arm names, reference and baseline: one table each."""
-    names = [arm.name for arm in _unchecked(spec)]
-    reference, baseline = ends(spec, names)
-    blocks = []
-    for block in _blocks(spec):
-        prefix = f"{block}/" if block else ""
-        whole = tuple(prefix + name for name in names)
-        blocks.append(Block(block, whole, prefix + reference, None if baseline is None else prefix + baseline))
-    return tuple(blocks)
-
-
-def arm_names(spec: AblationSpec) -> list[str]:
-    """The names of the arms, without their block."""
-    return [arm.name for arm in _unchecked(spec)]
 
 
 def ends(spec: AblationSpec, names: list[str]) -> tuple[str, str | None]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from fsg.study.design import arm_names, plan
 from fsg.study.seeds import SequentialSeeds
 from fsg.study.spec import AblationSpec, SweepSpec
 
@@ -23,7 +22,7 @@ def extends(old: AblationSpec | SweepSpec, new: AblationSpec | SweepSpec) -> boo
             (old.name, old.metric) == (new.name, new.metric)
             and _keeps_rule(old.seeds, new.seeds)
             and _tuning(old, old) == _tuning(new, old)
-            and {trial.key for trial in plan(old)} <= {trial.key for trial in plan(new)}
+            and {trial.key for trial in old.plan.trials()} <= {trial.key for trial in new.plan.trials()}
         )
     if isinstance(old, SweepSpec) and isinstance(new, SweepSpec):
         return old.identity() | {"question": ""} == new.identity() | {"question": ""}
@@ -39,5 +38,5 @@ def _tuning(spec: AblationSpec, old: AblationSpec) -> Any:
     if spec.retune is None:
         return None
     tuning = spec.retune.model_dump(mode="json")
-    known = arm_names(old)
+    known = old.plan.names
     return tuning | {"spaces": {arm: space for arm, space in tuning["spaces"].items() if arm in known}}

@@ -19,7 +19,6 @@ from fsg.errors import ConfigError, StudyError, UnknownName
 from fsg.files import user_path, write_atomically
 from fsg.formats import newer
 from fsg.plugins import FOLDER, activate, text_of
-from fsg.study.design import plan
 from fsg.study.extension import extends
 from fsg.study.ledger import Event, Ledger, StudyState, TrialRecord, fold, refuse_newer, whole_bytes
 from fsg.study.lock import driver_of, ledger_bytes
@@ -178,7 +177,7 @@ class StudyFolder:
         if not isinstance(spec, AblationSpec):
             return
         seeds = range(spec.seeds.max) if isinstance(spec.seeds, SequentialSeeds) else spec.seeds
-        keys = {trial.key for trial in plan(spec, seeds)}
+        keys = {trial.key for trial in spec.plan.trials(seeds)}
         ledger = self.ledger()
         for key in self.state().trials:
             if key not in keys:

@@ -12,7 +12,6 @@ from fsg.catalogue.data import DataConfig
 from fsg.errors import ConfigError
 from fsg.files import user_path
 from fsg.parts import part_of
-from fsg.study.design import arms_of
 from fsg.study.space import trial_at
 from fsg.study.spec import AblationSpec, SweepSpec
 from fsg.study.tuned import arm_sweeps
@@ -30,7 +29,7 @@ def data_of(spec: AblationSpec | SweepSpec) -> list[DataConfig]:
     elif spec.retune is not None:
         configs = [data for sweep in arm_sweeps(spec).values() for data in _searched(sweep)]
     else:
-        configs = [config.data for config in arms_of(spec).values()]
+        configs = [config.data for config in spec.plan.arms.values()]
     found = dict.fromkeys(data for data in configs if not part_of("data", data).fact("shipped"))
     return [located(data) for data in found]
 

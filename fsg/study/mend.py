@@ -23,7 +23,6 @@ from typing import Any
 
 from fsg.config import canonical_json
 from fsg.files import keep_aside, write_atomically
-from fsg.study.design import plan
 from fsg.study.folder import StudyFolder
 from fsg.study.header import copy_of_header, keep_copy
 from fsg.study.ledger import Event, parse_line, with_crc
@@ -104,7 +103,7 @@ def _plan(spec: AblationSpec | SweepSpec) -> dict[str, dict[str, Any]]:
     seeds = range(spec.seeds.max) if isinstance(spec.seeds, SequentialSeeds) else spec.seeds
     return {
         trial.key: {"arm": trial.arm, "seed": trial.seed, "config": trial.config.model_dump(mode="json")}
-        for trial in plan(spec, seeds)
+        for trial in spec.plan.trials(seeds)
     }
 
 

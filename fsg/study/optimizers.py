@@ -14,7 +14,6 @@ from fsg.config import TrialConfig
 from fsg.errors import ConfigError
 from fsg.optimizer_names import unfit
 from fsg.parts import has_part
-from fsg.study.design import arms_of
 from fsg.study.search import constraints_of, drawn
 from fsg.study.space import Space, trial_at
 from fsg.yaml_source import Location
@@ -39,7 +38,7 @@ def searched(spec: AblationSpec | SweepSpec) -> Iterator[tuple[TrialConfig, Spac
     if spec.kind == "sweep":
         yield spec.base, spec.space
         return
-    for arm, config in arms_of(spec).items():
+    for arm, config in spec.plan.arms.items():
         yield config, spec.retune.space_of(arm) if spec.retune is not None else None
 
 

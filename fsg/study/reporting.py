@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from fsg.config import TrialConfig
 from fsg.metrics import epoch_metrics, unreported
-from fsg.study.design import arms_of
 from fsg.study.search import constraints_of, feasible
 from fsg.study.space import Space
 from fsg.yaml_source import Location
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 def unreported_metrics(spec: AblationSpec | SweepSpec) -> Iterator[tuple[Location, str]]:
     """(place, reason) for each metric that is asked of a trial which cannot report it."""
     if spec.kind == "ablation":
-        arms = arms_of(spec)
+        arms = spec.plan.arms
         yield from _missing(("metric", "name"), spec.metric.name, ((f'arm "{a}"', c) for a, c in arms.items()))
         if spec.retune is not None and spec.metric.name in epoch_metrics():
             for arm, config in arms.items():

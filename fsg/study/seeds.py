@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from fsg.section import Section
-from fsg.study.design import PlannedTrial, blocks_of, plan
+from fsg.study.plan import PlannedTrial
 
 if TYPE_CHECKING:
     from fsg.study.ledger import StudyState
@@ -126,15 +126,15 @@ def next_seeds(spec: AblationSpec, state: StudyState, enough: Enough) -> list[Pl
     """
     rule = spec.seeds
     if not isinstance(rule, SequentialSeeds):
-        return _left(plan(spec), state)
+        return _left(spec.plan.trials(), state)
     begun = max([rule.min, *(trial.seed + 1 for trial in state.trials.values() if trial.seed < rule.max)])
-    left = _left(plan(spec, range(begun)), state)
+    left = _left(spec.plan.trials(range(begun)), state)
     if left or begun == rule.max:
         return left
     contrasts = [differences for differences in _contrasts(spec, state) if differences]
     if all(len(d) >= rule.min and enough(d, rule.until.half_width) for d in contrasts):
         return []
-    return plan(spec, [begun])
+    return spec.plan.trials([begun])
 
 
 def _left(trials: list[PlannedTrial], state: StudyState) -> list[PlannedTrial]:
@@ -149,7 +149,7 @@ def _contrasts(spec: AblationSpec, state: StudyState) -> list[list[float]]:
         if not math.isnan(value := record.final_value(spec.metric.name)):
             values.setdefault(record.arm, {})[record.seed] = value
     found = []
-    for block in blocks_of(spec):
+    for block in spec.plan.blocks:
         for other in filter(None, (block.reference, block.baseline)):
             theirs = values.get(other, {})
             for arm in block.arms:

@@ -25,10 +25,11 @@ from fsg.parts import embedded_in, held_by
 from fsg.plugins import PluginRef, load_kept
 from fsg.scalars import Plain, core
 from fsg.section import ByName, Section
-from fsg.study.design import arm_names, arms_of, ends, left_out
+from fsg.study.design import left_out, resolve
 from fsg.study.designs import Design
 from fsg.study.fairness import Fairness
 from fsg.study.optimizers import unfit_optimizers
+from fsg.study.plan import Plan
 from fsg.study.published import read_published
 from fsg.study.reporting import unreported_metrics
 from fsg.study.retuning import Retune
@@ -165,6 +166,20 @@ class AblationSpec(StudySpec):
     retune: Retune | None = None
     published: str | None = None
     _tuned: dict[str, TrialConfig] = PrivateAttr(default_factory=dict)
+    _plan: Plan | None = PrivateAttr(default=None)
+
+    @property
+    def plan(self) -> Plan:
+        """What it runs, resolved once. ConfigError as ``fsg.study.design.resolve``."""
+        if self._plan is None:
+            self._plan = resolve(self)
+        return self._plan
+
+    def model_copy(self, **options: Any) -> AblationSpec:
+        """As pydantic's; what was resolved is the original's."""
+        copied = super().model_copy(**options)
+        copied._plan = None
+        return copied
 
     @property
     def tuned(self) -> dict[str, TrialConfig]:
@@ -312,7 +327,7 @@ _SEED_KEYS = {"AblationSpec": 'the seeds of "seeds"', "SweepSpec": 'the seed of 
 
 def _checked_ablation(spec: AblationSpec) -> AblationSpec:
     """Arms that can be, seeds enough for the analysis, and the arms that it names; the defaults of these filled in."""
-    arms, names = arms_of(spec), arm_names(spec)
+    plan, names = spec.plan, spec.plan.names
     analysis = spec.analysis
     for role, name in (("reference", analysis.reference), ("baseline", analysis.baseline)):
         text = spec.source.text(("analysis", role)) if spec.source else None
@@ -324,9 +339,8 @@ def _checked_ablation(spec: AblationSpec) -> AblationSpec:
             why = f" It is left out, {forbidden}." if forbidden else did_you_mean(name, names)
             message = f'"analysis.{role}" is "{name}", which is no arm.{why} Arms: {", ".join(names)}.'
             raise spec.refuse(("analysis", role), message)
-    reference, baseline = ends(spec, names)
-    if reference == baseline:
-        message = f'"analysis.baseline" and the reference are the same arm, "{reference}"; name two.'
+    if plan.reference == plan.baseline:
+        message = f'"analysis.baseline" and the reference are the same arm, "{plan.reference}"; name two.'
         raise spec.refuse(("analysis", "baseline"), message)
     if analysis.interval is None and isinstance(spec.seeds, SequentialSeeds):
         message = (
@@ -338,11 +352,13 @@ def _checked_ablation(spec: AblationSpec) -> AblationSpec:
             "one seed has no spread, so no interval; give at least 2 seeds, or ask for none: analysis.interval: null."
         )
         raise spec.refuse(("seeds",), message)
-    if spec.retune and (problem := spec.retune.problem(arms)):
+    if spec.retune and (problem := spec.retune.problem(plan.arms)):
         place, why = problem
         raise spec.refuse(("retune", *place), why)
-    filled = analysis.model_copy(update={"reference": reference, "baseline": baseline})
-    return spec.model_copy(update={"analysis": filled, "published": _found_published(spec)})
+    filled = analysis.model_copy(update={"reference": plan.reference, "baseline": plan.baseline})
+    found = spec.model_copy(update={"analysis": filled, "published": _found_published(spec)})
+    found._plan = plan  # what is filled in is what it was resolved by
+    return found
 
 
 def _found_published(spec: AblationSpec) -> str | None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 from fsg.errors import FsgError
-from fsg.study.design import plan
 from fsg.study.folder import StudyFolder
 from fsg.study.ledger import Status, fold
 from fsg.study.lock import driver_of
@@ -84,7 +83,7 @@ def overview_of(folder: StudyFolder) -> dict[str, Any]:
 
 def planned_trials(spec: AblationSpec | SweepSpec) -> int:
     """How many trials a study will have, as far as its file says: more seeds may be added, fewer may be needed."""
-    return len(plan(spec)) if isinstance(spec, AblationSpec) else spec.search.trials * len(spec.seeds)
+    return len(spec.plan.trials()) if isinstance(spec, AblationSpec) else spec.search.trials * len(spec.seeds)
 
 
 def set_aside(folder: StudyFolder) -> list[Path]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from fsg.config import TrialConfig, parse_trial
 from fsg.errors import StudyError
 from fsg.metrics import epoch_metrics
-from fsg.study.design import arms_of
 from fsg.study.folder import best_trial
 from fsg.study.ledger import StudyState
 from fsg.study.seeds import SequentialSeeds
@@ -23,7 +22,7 @@ def arm_sweeps(spec: AblationSpec) -> dict[str, SweepSpec]:
     seeds = spec.seeds.max if isinstance(spec.seeds, SequentialSeeds) else max(spec.first_seeds)
     metric = spec.metric if spec.metric.name in epoch_metrics() else None
     sweeps = {}
-    for arm, config in arms_of(spec).items():
+    for arm, config in spec.plan.arms.items():
         space = spec.retune.space_of(arm)
         assert space is not None, "refused when the study was loaded"
         sweeps[arm] = SweepSpec(

@@ -19,11 +19,11 @@ from fsg.config import canonical_json, parse_trial
 from fsg.errors import StudyError
 from fsg.files import sync_folder, write_atomically
 from fsg.formats import FORMAT
-from fsg.study.design import trial_key
 from fsg.study.folder import StudyFolder, in_study
 from fsg.study.header import COPY
 from fsg.study.ledger import Event, with_crc
 from fsg.study.mirror import NOTE
+from fsg.study.plan import trial_key
 from fsg.study.seal import sealed
 from fsg.study.spec import to_yaml
 

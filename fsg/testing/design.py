@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from fsg.config import merge, parse_trial
-from fsg.study.design import arms_of, blocks_of, plan
 from fsg.study.designs import ARM_NAME, DesignBase
 from fsg.study.spec import AblationSpec, load_study, to_yaml
 from fsg.testing.contract import PLUGINS, SMALL, Contract
@@ -28,10 +27,10 @@ class DesignContract(Contract):
     def test_its_arms_are_trials_that_differ(self) -> None:
         """At least two, each with a name, and one trial for each seed."""
         spec = self.make()
-        arms = arms_of(spec)
+        arms = spec.plan.arms
         for name in arms:
             assert ARM_NAME.fullmatch(name.rpartition("/")[2]), f'"{name}" cannot name an arm.'
-        assert len({trial.key for trial in plan(spec)}) == 2 * len(arms)
+        assert len({trial.key for trial in spec.plan.trials()}) == 2 * len(arms)
 
     def test_it_is_the_same_whenever_it_is_asked(self) -> None:
         """Arms, their order, blocks and factors."""
@@ -54,7 +53,7 @@ class DesignContract(Contract):
             f"doses() is {path!r}, {doses!r}; arms are {arms}."
         )
         assert set(design.ends() or ()) <= set(arms), f"ends() is {design.ends()}, arms are {arms}."
-        for block in blocks_of(self.make()):
+        for block in self.make().plan.blocks:
             assert {block.reference, *filter(None, [block.baseline])} <= set(block.arms)
 
     def test_a_study_keeps_it(self, tmp_path: Path) -> None:
@@ -65,4 +64,4 @@ class DesignContract(Contract):
         file.write_bytes(to_yaml(spec))
         again = load_study(file, recorded=True)
         assert isinstance(again, AblationSpec) and again.design == spec.design
-        assert [trial.key for trial in plan(again)] == [trial.key for trial in plan(spec)]
+        assert [trial.key for trial in again.plan.trials()] == [trial.key for trial in spec.plan.trials()]

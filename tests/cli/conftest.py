@@ -57,7 +57,6 @@ def nothing_starts(monkeypatch):
 @pytest.fixture
 def half_done(tmp_path):
     """A study, "small", whose first trial has trained for an epoch."""
-    from fsg.study.design import plan
     from fsg.study.folder import StudyFolder
     from fsg.study.header import begin
     from fsg.study.ledger import Ledger
@@ -68,7 +67,7 @@ def half_done(tmp_path):
     folder = StudyFolder.create_or_open(spec, tmp_path / "studies")
     ledger = Ledger(folder.ledger_path)
     begin(ledger, spec)
-    first, *_ = planned = plan(spec)
+    first, *_ = planned = spec.plan.trials()
     ledger.append_all(("planned", trial.event()) for trial in planned)
     ledger.append("started", key=first.key, attempt=1, node="here", device="cpu")
     ledger.append("epoch", key=first.key, metrics={"epoch": 1, "val_accuracy": 50.0})

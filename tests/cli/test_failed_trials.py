@@ -11,13 +11,12 @@ def ends(failing):
 
     def run_study(folder, spec, resources, ledger, *_, **__):
         from fsg.search.configurations import configuration
-        from fsg.study.design import plan
 
         if spec.kind == "sweep":
             points = [{"optimizer.lr": 0.001 * (n + 1), "quantizer.bits": 1} for n in range(3)]
             trials = [configuration(spec, point).trial(spec, spec.seed) for point in points]
         else:
-            trials = plan(spec)
+            trials = spec.plan.trials()
         for number, trial in enumerate(trials):
             ledger.append("planned", **trial.event())
             ledger.append("started", key=trial.key, attempt=1, node="n", device="cpu")

@@ -11,7 +11,6 @@ import pytest
 from cli_texts import ABLATION, SWEEP
 from command_line import python_environment, run_main
 
-from fsg.study.design import plan
 from fsg.study.folder import StudyFolder
 from fsg.study.header import begin
 from fsg.study.lock import StudyLock
@@ -28,7 +27,7 @@ def studies(tmp_path, files):
     StudyFolder.create_or_open(load_study(tmp_path / "sweep.yaml"), tmp_path / "studies")
     ledger = folder.ledger()
     begin(ledger, spec)
-    for trial in plan(spec):
+    for trial in spec.plan.trials():
         ledger.append("planned", **trial.event())
         ledger.append("started", key=trial.key, attempt=1, node="n", device="cpu")
     ledger.append("finished", key=trial.key, metrics={"epoch": 2, "val_accuracy": 50.0})

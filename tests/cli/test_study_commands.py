@@ -188,12 +188,11 @@ def test_a_sweep_of_a_space_with_fewer_points_than_trials_says_why_it_ended(
 
 def test_a_study_of_which_nothing_finished_says_so(fsg, files, with_store, shared_ray, tmp_path):
     files(ABLATION)
-    from fsg.study.design import plan
     from fsg.study.spec import load_study
 
     spec = load_study(tmp_path / "study.yaml")
     checkpoints = StudyFolder.create_or_open(spec, tmp_path / "studies").checkpoints
-    for trial in plan(spec):
+    for trial in spec.plan.trials():
         (checkpoints / trial.key).write_text("a file where its checkpoints should go")
     said = fsg("ablate", "study.yaml", "--cpus-per-trial", "2")
     assert said.code == 1

@@ -7,14 +7,13 @@ import psutil
 from tiny_studies import ABLATION, ONE_SEED, WILD, numbers
 
 from fsg.execution.retry import Limits
-from fsg.study.design import plan
 from fsg.train import Trainer
 
 
 def test_every_planned_trial_finishes_once(twin):
     study, complete = twin
     assert complete
-    keys = [trial.key for trial in plan(study.spec)]
+    keys = [trial.key for trial in study.spec.plan.trials()]
     assert [e["key"] for e in study.events if e["event"] == "planned"] == keys
     assert sorted(e["key"] for e in study.events if e["event"] == "finished") == sorted(keys)
     for key in keys:
@@ -26,7 +25,7 @@ def test_every_planned_trial_finishes_once(twin):
 def test_arms_are_paired_and_a_worker_trains_what_the_trainer_trains(twin):
     study, _ = twin
     assert set(study.trials) == {(arm, seed) for arm in ("slow_rate", "ste") for seed in (0, 1)}
-    trial = next(t for t in plan(study.spec) if (t.arm, t.seed) == ("ste", 1))
+    trial = next(t for t in study.spec.plan.trials() if (t.arm, t.seed) == ("ste", 1))
     alone = [numbers(result.metrics) for result in Trainer(trial.config.model_copy(update={"device": "cpu"}))]
     record = study.trials["ste", 1]
     assert [numbers(m) for m in record.epochs] == alone
@@ -52,7 +51,7 @@ def test_a_complete_study_runs_nothing_again(twin, monkeypatch):
 def test_trials_that_diverge_or_crash_are_recorded_and_the_rest_goes_on(study):
     arms = {"wild": WILD, "blocked": {"optimizer": {"lr": 0.02}}}
     broken = study(ABLATION | ONE_SEED | {"arms": arms})
-    blocked = next(t for t in plan(broken.spec) if t.arm == "blocked")
+    blocked = next(t for t in broken.spec.plan.trials() if t.arm == "blocked")
     (broken.folder.checkpoints / blocked.key).write_text("a file where its checkpoints should go")
     assert broken.run()
 
@@ -72,7 +71,7 @@ def test_trials_that_diverge_or_crash_are_recorded_and_the_rest_goes_on(study):
 
 def test_a_trial_whose_worker_dies_again_and_again_fails_alone(study):
     killed = study(ABLATION | ONE_SEED)
-    victim = plan(killed.spec)[0].key
+    victim = killed.spec.plan.trials()[0].key
 
     def kill_worker(event):
         if event["event"] == "started" and event["key"] == victim:

@@ -24,7 +24,6 @@ NEW_FIELD = "    added_later: int = 0"
 READ = """
 import sys
 from pathlib import Path
-from fsg.study.design import plan
 from fsg.study.folder import StudyFolder
 from fsg.study.mend import mend
 from fsg.study.spec import AblationSpec
@@ -38,7 +37,7 @@ for path in sorted(Path(sys.argv[1]).glob("*/spec.yaml")):
     assert mend(folder, folder.spec()) == [], path
     spec, state = folder.spec(), folder.state()
     if isinstance(spec, AblationSpec) and spec.retune is None:
-        keys = {trial.key for trial in plan(spec, range(4) if path.parent.name == "sequential" else None)}
+        keys = {trial.key for trial in spec.plan.trials(range(4) if path.parent.name == "sequential" else None)}
     elif isinstance(spec, AblationSpec):
         keys = set(state.trials)  # its arms are what its searches found; these are read below
         for inner in sorted(path.parent.glob("retune/*/spec.yaml")):

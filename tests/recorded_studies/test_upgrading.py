@@ -63,10 +63,11 @@ def test_where_data_lay_leaves_the_keys_and_their_checkpoints_move_with_them(stu
     text = folder.spec_path.read_bytes().partition(b"\n")[2].replace(b"root: null", b"root: /somewhere/images")
     folder.spec_path.write_bytes(text)
     old = {event["key"] for event in folder.events() if event["event"] == "planned"}
-    from fsg.study.design import plan
 
     lines = folder.ledger_path.read_text()
-    for event, trial in zip([e for e in folder.events() if e["event"] == "planned"], plan(folder.spec()), strict=True):
+    for event, trial in zip(
+        [e for e in folder.events() if e["event"] == "planned"], folder.spec().plan.trials(), strict=True
+    ):
         lines = lines.replace(event["key"], trial.key)
         (folder.checkpoints / event["key"]).rename(folder.checkpoints / trial.key)
     from fsg.study.ledger import canonical_json, with_crc
@@ -82,4 +83,4 @@ def test_where_data_lay_leaves_the_keys_and_their_checkpoints_move_with_them(stu
     apply(upgrade, rekey)
     again = StudyFolder(folder.path)
     assert again.state().trials.keys() == old == {path.name for path in again.checkpoints.iterdir()}
-    assert {trial.key for trial in plan(again.spec())} == old
+    assert {trial.key for trial in again.spec().plan.trials()} == old

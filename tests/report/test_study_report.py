@@ -11,7 +11,6 @@ from fsg.report.figures import cost_and_quality, dose_response
 from fsg.report.published import published_grid
 from fsg.report.study_report import make_report
 from fsg.stats.sequential import plan_looks
-from fsg.study.design import arms_of
 from fsg.study.spec import load_study, parse_study
 from fsg.yaml_source import YamlSource
 from tests.report.handmade import arms, state, trial
@@ -219,7 +218,7 @@ def test_metaquants_figures_ship_and_stand_beside_the_arms_they_belong_to():
     ablations = Path(__file__).parents[2] / "ablations"
     spec = load_study(ablations / "cifar10_resnet20.yaml")
     trials = []
-    for arm, config in arms_of(spec).items():
+    for arm, config in spec.plan.arms.items():
         for seed in (0, 1):
             record = trial(arm, seed, 90.0 + seed, config=config.model_dump(mode="json"))
             record.final["test_accuracy_last10"] = 90.0 + seed

@@ -5,12 +5,12 @@ import pytest
 from fsg.config import parse_trial
 from fsg.errors import ConfigError
 from fsg.parts import names
-from fsg.study.design import arms_of, plan, sweep_trial, trial_key
+from fsg.study.plan import sweep_trial, trial_key
 
 
 def test_the_full_arm_has_every_switch_on_whatever_the_base_says(files, ablation_text):
     spec = files.load(ablation_text, ("gradient: fsg", "gradient: {lre: false, beta: 0.3}"))
-    arms = arms_of(spec)
+    arms = spec.plan.arms
     assert (arms["full"].gradient.lre, arms["no_lre"].gradient.lre) == (True, False)
     assert {arm: config.gradient.beta for arm, config in arms.items() if arm != "ste"} == {"full": 0.3, "no_lre": 0.3}
 
@@ -19,7 +19,7 @@ def test_arms_are_ordered_as_design_then_arms_then_baselines(files, ablation_tex
     spec = files.load(
         ablation_text, ("baselines: [ste]", "baselines: [ste, ema]\narms: {slow: {optimizer: {lr: 1e-4}}}")
     )
-    assert list(arms_of(spec)) == ["full", "no_lre", "slow", "ste", "ema"]
+    assert list(spec.plan.arms) == ["full", "no_lre", "slow", "ste", "ema"]
 
 
 def test_an_override_keeps_what_the_base_says_beside_it(files, ablation_text):
@@ -28,7 +28,7 @@ def test_an_override_keeps_what_the_base_says_beside_it(files, ablation_text):
         "baselines: [ste]",
         "arms:\n  slow: {optimizer: {lr: 1e-4}}\n  wide: {gradient: {name: fsg, slow: {d_state: 8}}}",
     )
-    configs = arms_of(files.load(ablation_text, base, arms))
+    configs = files.load(ablation_text, base, arms).plan.arms
     assert (configs["slow"].optimizer.lr, configs["slow"].optimizer.weight_decay) == (1e-4, 0.1)
     assert configs["wide"].gradient.beta == 0.3
     assert (configs["wide"].gradient.slow.d_inner, configs["wide"].gradient.slow.d_state) == (16, 8)
@@ -38,7 +38,7 @@ def test_a_baseline_changes_the_estimator_and_what_it_says_and_nothing_else(file
     spec = files.load(
         ablation_text, ("[ste]", "{ste: {optimizer: {lr: 0.5}}, ema: {gradient: {beta: 0.9}}, scalar: {}}")
     )
-    arms = arms_of(spec)
+    arms = spec.plan.arms
     assert [arms[name].gradient.name for name in ("ste", "ema", "scalar")] == ["ste", "ema", "scalar"]
     assert (arms["ste"].optimizer.lr, arms["ema"].gradient.beta) == (0.5, 0.9)
     assert arms["scalar"] == spec.base.model_copy(update={"gradient": arms["scalar"].gradient})
@@ -50,30 +50,30 @@ def test_estimators_are_those_of_the_trial_configuration():
 
 
 def test_trials_are_ordered_by_seed_so_that_an_interrupted_study_has_whole_pairs(ablation):
-    trials = [(trial.seed, trial.arm) for trial in plan(ablation)]
+    trials = [(trial.seed, trial.arm) for trial in ablation.plan.trials()]
     assert trials == [(seed, arm) for seed in (0, 1) for arm in ("full", "no_lre", "ste")]
 
 
 def test_a_trial_carries_its_seed_in_its_configuration(ablation):
-    assert all(trial.config.seed == trial.seed for trial in plan(ablation))
+    assert all(trial.config.seed == trial.seed for trial in ablation.plan.trials())
 
 
 def test_every_trial_has_a_key_of_its_own(files, ablation_text):
-    keys = [trial.key for trial in plan(files.load(ablation_text, ("[0, 1]", "20")))]
+    keys = [trial.key for trial in files.load(ablation_text, ("[0, 1]", "20")).plan.trials()]
     assert len(keys) == len(set(keys)) == 60
     assert all(len(key) == 12 and set(key) <= set("0123456789abcdef") for key in keys)
 
 
 def test_more_seeds_or_arms_leave_the_keys_of_the_others_alone(files, ablation, ablation_text):
     extended = files.load(ablation_text, ("[0, 1]", "[0, 5, 1]"), ("[ste]", "[ema, ste]"))
-    assert {trial.key for trial in plan(ablation)} < {trial.key for trial in plan(extended)}
+    assert {trial.key for trial in ablation.plan.trials()} < {trial.key for trial in extended.plan.trials()}
 
 
 def test_a_key_is_the_same_on_another_device_and_another_in_another_study(files, ablation, ablation_text):
-    keys = [trial.key for trial in plan(ablation)]
-    assert [t.key for t in plan(files.load(ablation_text, ("epochs: 2", "epochs: 2\n  device: cpu")))] == keys
-    assert not {t.key for t in plan(files.load(ablation_text, ("name: small", "name: other")))} & set(keys)
-    assert not {t.key for t in plan(files.load(ablation_text, ("epochs: 2", "epochs: 3")))} & set(keys)
+    keys = [trial.key for trial in ablation.plan.trials()]
+    assert [t.key for t in files.load(ablation_text, ("epochs: 2", "epochs: 2\n  device: cpu")).plan.trials()] == keys
+    assert not {t.key for t in files.load(ablation_text, ("name: small", "name: other")).plan.trials()} & set(keys)
+    assert not {t.key for t in files.load(ablation_text, ("epochs: 2", "epochs: 3")).plan.trials()} & set(keys)
 
 
 def test_a_key_depends_on_study_arm_seed_and_configuration():

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fsg.errors import ConfigError
-from fsg.study.design import arms_of, blocks_of, factor_levels, left_out, plan
+from fsg.study.design import factor_levels, left_out
 from fsg.study.designs import AddOneIn, FullFactorial, LeaveOneOut
 from fsg.study.spec import load_study, to_yaml
 
@@ -46,7 +46,7 @@ def test_a_full_factorial_names_what_it_switches_off():
 
 
 def test_leave_one_out_is_full_and_each_component_missing_once(files):
-    arms = arms_of(study(files, "kind: leave_one_out\n  switches: [hgs, fsg, lre]"))
+    arms = study(files, "kind: leave_one_out\n  switches: [hgs, fsg, lre]").plan.arms
     assert {name: switched(config) for name, config in arms.items()} == {
         "full": "hfl",
         "no_hgs": "fl",
@@ -57,7 +57,7 @@ def test_leave_one_out_is_full_and_each_component_missing_once(files):
 
 def test_add_one_in_is_none_and_each_component_alone(files):
     spec = study(files, "kind: add_one_in\n  switches: [hgs, fsg, lre]")
-    assert {name: switched(config) for name, config in arms_of(spec).items()} == {
+    assert {name: switched(config) for name, config in spec.plan.arms.items()} == {
         "none": "",
         "only_hgs": "h",
         "only_fsg": "f",
@@ -77,7 +77,7 @@ def test_one_at_a_time_designs_have_one_arm_more_than_components(switches):
 
 def test_a_group_goes_on_and_off_together(files):
     spec = study(files, "kind: full_factorial\n  components: {memory: [hgs, lre], mixing: [fsg]}")
-    arms = arms_of(spec)
+    arms = spec.plan.arms
     assert {name: switched(config) for name, config in arms.items()} == {
         "full": "hfl",
         "no_mixing": "hl",
@@ -88,7 +88,7 @@ def test_a_group_goes_on_and_off_together(files):
 
 def test_a_component_can_be_any_two_sets_of_overrides(files):
     components = "{per_weight: {off: {gradient: {layout: flattened}}}, long: {on: {epochs: 9}, off: {epochs: 3}}}"
-    arms = arms_of(study(files, f"kind: full_factorial\n  components: {components}"))
+    arms = study(files, f"kind: full_factorial\n  components: {components}").plan.arms
     assert {name: (config.gradient.layout, config.epochs) for name, config in arms.items()} == {
         "full": ("per_weight", 9),
         "no_long": ("per_weight", 3),
@@ -102,20 +102,20 @@ RULES = "components: {hgs: [hgs], fsg: [fsg], lre: {switches: [lre], requires: [
 
 def test_a_combination_that_breaks_a_rule_is_left_out_and_listed(files):
     spec = study(files, f"kind: full_factorial\n  {RULES}")
-    assert set(arms_of(spec)) == {"full", "no_fsg", "no_lre", "no_fsg_lre", "no_hgs_lre", "no_hgs_fsg_lre"}
+    assert set(spec.plan.arms) == {"full", "no_fsg", "no_lre", "no_fsg_lre", "no_hgs_lre", "no_hgs_fsg_lre"}
     assert left_out(spec) == ["no_hgs: lre requires hgs", "no_hgs_fsg: lre requires hgs"]
 
 
 def test_components_that_exclude_each_other_are_never_on_together(files):
     components = "components: {hgs: {switches: [hgs], excludes: [lre]}, lre: [lre]}"
     spec = study(files, f"kind: full_factorial\n  {components}")
-    assert list(arms_of(spec)) == ["no_lre", "no_hgs", "no_hgs_lre"]
+    assert list(spec.plan.arms) == ["no_lre", "no_hgs", "no_hgs_lre"]
     assert left_out(spec) == ["full: hgs excludes lre"]
 
 
 def test_levels_say_which_components_are_on_in_which_arm(files):
     spec = study(files, "kind: leave_one_out\n  switches: [hgs, lre]", "baselines: [ste]\n")
-    names, levels = factor_levels(spec, blocks_of(spec)[0])
+    names, levels = factor_levels(spec, spec.plan.blocks[0])
     assert names == ("hgs", "lre")
     assert levels == {"full": (True, True), "no_hgs": (False, True), "no_lre": (True, False)}
 
@@ -123,7 +123,7 @@ def test_levels_say_which_components_are_on_in_which_arm(files):
 # In order -------------------------------------------------------------------------------------------------------------
 def test_a_dose_response_is_one_option_over_its_values(files):
     spec = study(files, "kind: dose_response\n  path: gradient.length\n  values: [1, 2, 10]", "baselines: [ste]\n")
-    assert {name: config.gradient.length for name, config in arms_of(spec).items() if name != "ste"} == {
+    assert {name: config.gradient.length for name, config in spec.plan.arms.items() if name != "ste"} == {
         "length_1": 1,
         "length_2": 2,
         "length_10": 10,
@@ -142,7 +142,7 @@ PATH = """kind: path
 
 def test_a_path_keeps_what_the_steps_before_changed(files):
     spec = study(files, PATH)
-    arms = arms_of(spec)
+    arms = spec.plan.arms
     assert [config.gradient.name for config in arms.values()] == ["ste", "fsg", "fsg", "fsg"]
     assert [switched(config) for config in list(arms.values())[1:]] == ["f", "hf", "hfl"]
     assert (spec.analysis.reference, spec.analysis.baseline) == ("full", "ste")
@@ -162,7 +162,7 @@ CROSS = """kind: cross
 
 
 def test_a_cross_repeats_its_design_and_the_baselines_in_every_block(files):
-    arms = arms_of(study(files, CROSS, "baselines: [ste]\n"))
+    arms = study(files, CROSS, "baselines: [ste]\n").plan.arms
     blocks = ["digits_cnn-sgd", "digits_cnn-slow", "resnet20-sgd", "resnet20-slow"]
     assert list(arms) == [f"{block}/{arm}" for block in blocks for arm in ("full", "no_lre", "ste")]
     config = arms["resnet20-slow/no_lre"]
@@ -171,26 +171,26 @@ def test_a_cross_repeats_its_design_and_the_baselines_in_every_block(files):
 
 
 def test_each_block_has_its_own_reference_and_baseline(files):
-    block = blocks_of(study(files, CROSS, "baselines: [ste]\n"))[2]
+    block = study(files, CROSS, "baselines: [ste]\n").plan.blocks[2]
     assert block.name == "resnet20-sgd"
     assert block.arms == ("resnet20-sgd/full", "resnet20-sgd/no_lre", "resnet20-sgd/ste")
     assert (block.reference, block.baseline) == ("resnet20-sgd/full", "resnet20-sgd/ste")
 
 
 def test_a_study_without_a_cross_is_one_block(ablation):
-    (block,) = blocks_of(ablation)
+    (block,) = ablation.plan.blocks
     assert (block.name, block.arms, block.reference, block.baseline) == ("", ("full", "no_lre", "ste"), "full", "ste")
 
 
 def test_a_cross_needs_no_design_of_its_own(files):
     spec = study(files, "kind: cross\n  quantizers: [dorefa, bwn]", "arms: {fsg: {}}\nbaselines: [ste]\n")
-    assert list(arms_of(spec)) == ["dorefa/fsg", "dorefa/ste", "bwn/fsg", "bwn/ste"]
+    assert list(spec.plan.arms) == ["dorefa/fsg", "dorefa/ste", "bwn/fsg", "bwn/ste"]
     assert spec.analysis.reference == "fsg"
 
 
 def test_the_levels_of_a_cross_are_those_of_each_block(files):
     spec = study(files, CROSS)
-    _, levels = factor_levels(spec, blocks_of(spec)[3])
+    _, levels = factor_levels(spec, spec.plan.blocks[3])
     assert levels == {"resnet20-slow/full": (True,), "resnet20-slow/no_lre": (False,)}
 
 
@@ -199,7 +199,7 @@ def test_a_resolved_design_loads_as_itself(files, design):
     spec = study(files, design)
     files.path.write_bytes(to_yaml(spec))
     assert load_study(files.path) == spec
-    assert plan(load_study(files.path)) == plan(spec)
+    assert load_study(files.path).plan.trials() == spec.plan.trials()
 
 
 @given(st.randoms(use_true_random=False))
@@ -208,7 +208,7 @@ def test_keys_do_not_depend_on_the_order_of_the_arms(shuffler: random.Random):
 
     def keys(arms, baselines):
         data = {"name": "x", "seeds": 2, "metric": {"name": "val_loss", "mode": "min"}, "arms": arms}
-        return {trial.key for trial in plan(AblationSpec.model_validate(data | {"baselines": baselines}))}
+        return {trial.key for trial in AblationSpec.model_validate(data | {"baselines": baselines}).plan.trials()}
 
     arms = {f"a{i}": {"epochs": i + 1} for i in range(4)}
     baselines = {"ste": {}, "ema": {}, "scalar": {}}

@@ -3,7 +3,6 @@
 import pytest
 
 from fsg.errors import StudyError
-from fsg.study.design import plan
 from fsg.study.extension import extends
 from fsg.study.folder import StudyFolder
 
@@ -85,13 +84,13 @@ def test_components_in_another_order_name_other_arms(files, ablation_text):
 def test_an_extended_study_goes_on_in_its_folder_and_keeps_its_trials(files, ablation, ablation_text, tmp_path):
     folder = StudyFolder.create_or_open(ablation, tmp_path)
     before = folder.spec_path.read_bytes()
-    done = plan(ablation)[0]
+    done = ablation.plan.trials()[0]
     folder.ledger().append("planned", key=done.key, arm=done.arm, seed=done.seed, config={})
     extended = files.load(ablation_text, ("[0, 1]", "[0, 1, 2]"), ("[ste]", "[ste, ema]"))
     again = StudyFolder.create_or_open(extended, tmp_path)
     assert again.spec() == extended
     assert (folder.path / "spec.1.yaml").read_bytes() == before
-    assert done.key in {trial.key for trial in plan(again.spec())} & set(again.state().trials)
+    assert done.key in {trial.key for trial in again.spec().plan.trials()} & set(again.state().trials)
 
 
 def test_every_specification_that_a_study_had_is_kept(files, ablation, ablation_text, tmp_path):

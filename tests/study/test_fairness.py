@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from fsg.config import TrialConfig
 from fsg.errors import ConfigError
-from fsg.study.design import arms_of, plan
 from fsg.study.extension import extends
 from fsg.study.fairness import Fairness, measured
 from fsg.study.spec import load_study, parse_study, to_yaml
@@ -25,7 +24,7 @@ def study(**over):
 
 @pytest.mark.parametrize("equal", ["time", "flops"])
 def test_an_arm_that_costs_half_trains_twice_as_long_and_its_schedule_stretches_with_it(equal):
-    arms = arms_of(study(fairness={"equal": equal, "costs": {"full": 3.0, "ste": 1.5}}))
+    arms = study(fairness={"equal": equal, "costs": {"full": 3.0, "ste": 1.5}}).plan.arms
     assert {name: config.epochs for name, config in arms.items()} == {"full": 12, "ste": 24}
     assert (arms["ste"].schedule.step_epochs, arms["ste"].schedule.warmup_epochs) == (8, 4)
     assert arms["full"].schedule.step_epochs == 4
@@ -33,7 +32,7 @@ def test_an_arm_that_costs_half_trains_twice_as_long_and_its_schedule_stretches_
 
 def test_equal_epochs_and_no_word_on_it_leave_the_epochs_as_they_are():
     for fairness in ({}, {"equal": "epochs"}):
-        assert {config.epochs for config in arms_of(study(fairness=fairness)).values()} == {12}
+        assert {config.epochs for config in study(fairness=fairness).plan.arms.values()} == {12}
 
 
 @given(st.floats(0.1, 10), st.floats(0.1, 10), st.integers(1, 300))
@@ -47,7 +46,7 @@ def test_no_arm_is_off_by_more_than_half_an_epoch(reference, cost, epochs):
 def test_in_a_cross_every_block_pays_by_its_own_reference():
     costs = {"sgd/full": 2.0, "sgd/ste": 1.0, "adam/full": 4.0, "adam/ste": 1.0}
     spec = study(design={"kind": "cross", "optimizers": ["sgd", "adam"]}, fairness={"equal": "time", "costs": costs})
-    assert {name: config.epochs for name, config in arms_of(spec).items()} == {
+    assert {name: config.epochs for name, config in spec.plan.arms.items()} == {
         "sgd/full": 12,
         "sgd/ste": 24,
         "adam/full": 12,
@@ -63,12 +62,12 @@ def test_costs_are_measured_once_and_the_resolved_study_plans_the_same_trials(tm
         asked.append(list(arms))
         return {"full": 3.0, "ste": 1.0}
 
-    fairness = measured(spec.fairness, arms_of(spec), Fairness(), measure)
+    fairness = measured(spec.fairness, spec.plan.arms, Fairness(), measure)
     spec = spec.model_copy(update={"fairness": fairness})
     (tmp_path / "spec.yaml").write_bytes(to_yaml(spec))
     again = load_study(tmp_path / "spec.yaml")
-    assert [trial.key for trial in plan(again)] == [trial.key for trial in plan(spec)]
-    assert measured(study(fairness={"equal": "time"}).fairness, arms_of(spec), again.fairness, measure) == fairness
+    assert [trial.key for trial in again.plan.trials()] == [trial.key for trial in spec.plan.trials()]
+    assert measured(study(fairness={"equal": "time"}).fairness, spec.plan.arms, again.fairness, measure) == fairness
     assert asked == [["full", "ste"]]
 
 
@@ -76,7 +75,7 @@ def test_a_new_arm_is_measured_beside_a_known_one_and_scaled_to_it():
     known = Fairness(equal="time", costs={"full": 3.0, "ste": 1.0})
     spec = study(fairness={"equal": "time"}, arms={"full": {}, "no_lre": {"gradient": {"lre": False}}})
     slow_today = {"full": 6.0, "no_lre": 4.0}
-    found = measured(spec.fairness, arms_of(spec), known, lambda arms: {arm: slow_today[arm] for arm in arms})
+    found = measured(spec.fairness, spec.plan.arms, known, lambda arms: {arm: slow_today[arm] for arm in arms})
     assert found.costs == {"full": 3.0, "no_lre": 2.0, "ste": 1.0}
     old = study(fairness={"equal": "time", "costs": known.costs})
     assert extends(old, spec.model_copy(update={"fairness": found}))
@@ -90,7 +89,7 @@ def test_other_costs_are_another_study():
 def test_costs_of_another_kind_are_not_taken_over():
     known = Fairness(equal="flops", costs={"full": 1e9, "ste": 1e8})
     spec = study(fairness={"equal": "time"})
-    found = measured(spec.fairness, arms_of(spec), known, lambda arms: dict.fromkeys(arms, 1.0))
+    found = measured(spec.fairness, spec.plan.arms, known, lambda arms: dict.fromkeys(arms, 1.0))
     assert found.costs == {"full": 1.0, "ste": 1.0}
 
 
@@ -115,5 +114,5 @@ def test_a_study_that_began_keeps_its_epochs_when_the_machine_is_slower_later(tm
     StudyFolder.create_or_open(first, tmp_path)
     seconds |= {"full": 9.0, "ste": 9.0}
     again = with_costs(study(fairness={"equal": "time"}), str(tmp_path), 1, 0)
-    assert [trial.key for trial in plan(again)] == [trial.key for trial in plan(first)]
+    assert [trial.key for trial in again.plan.trials()] == [trial.key for trial in first.plan.trials()]
     assert StudyFolder.create_or_open(again, tmp_path).spec() == first

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 
 from fsg.errors import StudyError
-from fsg.study.design import plan
 from fsg.study.folder import (
     StudyFolder,
     best_trial,
@@ -90,15 +89,15 @@ def test_an_accepted_change_sets_aside_the_trials_it_no_longer_has_and_keeps_the
 ):
     folder = StudyFolder.create_or_open(ablation, tmp_path)
     ledger = folder.ledger()
-    for trial in plan(ablation):
+    for trial in ablation.plan.trials():
         ledger.append("planned", key=trial.key, arm=trial.arm, seed=trial.seed, config={})
         ledger.append("finished", key=trial.key, metrics={"epoch": 2})
     changed = files.load(ablation_text, ("[0, 1]", "[0, 2]"), ("[ste]", "[ste, ema]"))
     StudyFolder.create_or_open(changed, tmp_path, accept_changes=True)
     kept = folder.state().trials.values()
     assert {trial.seed for trial in kept} == {0}, "those of seed 1 are of another study"
-    assert {trial.key for trial in kept} <= {trial.key for trial in plan(changed)}
-    assert len([e for e in ledger.read() if e["event"] == "superseded"]) == len(plan(ablation)) / 2
+    assert {trial.key for trial in kept} <= {trial.key for trial in changed.plan.trials()}
+    assert len([e for e in ledger.read() if e["event"] == "superseded"]) == len(ablation.plan.trials()) / 2
     assert folder.spec() == changed
     assert load_study(folder.path / "spec.1.yaml") == ablation
 

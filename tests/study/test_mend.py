@@ -7,7 +7,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fsg.errors import StudyError
-from fsg.study.design import plan
 from fsg.study.folder import StudyFolder
 from fsg.study.header import begin
 from fsg.study.ledger import whole_bytes
@@ -30,7 +29,7 @@ def run_all(folder, spec, trials):
 def folder(ablation, tmp_path):
     """An ablation of which every trial finished."""
     folder = StudyFolder.create_or_open(ablation, tmp_path)
-    run_all(folder, ablation, plan(ablation))
+    run_all(folder, ablation, ablation.plan.trials())
     return folder
 
 
@@ -95,7 +94,7 @@ def test_a_lost_plan_of_an_ablation_is_written_again(folder, ablation):
 
 def test_without_its_plan_a_trial_of_a_sweep_is_set_aside_whole(sweep, ablation, tmp_path):
     folder = StudyFolder.create_or_open(sweep, tmp_path)
-    run_all(folder, sweep, plan(ablation))
+    run_all(folder, sweep, ablation.plan.trials())
     lost, *kept = folder.state().trials
     spoil(folder, 2)
     said = mend(folder, sweep)

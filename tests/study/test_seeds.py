@@ -2,7 +2,6 @@
 
 import pytest
 
-from fsg.study.design import plan
 from fsg.study.ledger import StudyState, TrialRecord
 from fsg.study.seeds import SequentialSeeds, Until, next_seeds
 from fsg.study.spec import load_study, to_yaml
@@ -80,35 +79,37 @@ def test_seeds_until_an_interval_need_an_interval(files, ablation_text):
 
 
 def test_a_study_begins_with_its_first_seeds(growing):
-    assert next_seeds(growing, StudyState(), always) == plan(growing)
-    assert {trial.seed for trial in plan(growing)} == {0, 1, 2}
+    assert next_seeds(growing, StudyState(), always) == growing.plan.trials()
+    assert {trial.seed for trial in growing.plan.trials()} == {0, 1, 2}
 
 
 def test_a_seed_is_added_while_a_difference_is_not_known(growing):
-    more = next_seeds(growing, after(plan(growing)), never)
+    more = next_seeds(growing, after(growing.plan.trials()), never)
     assert [(trial.arm, trial.seed) for trial in more] == [("full", 3), ("no_lre", 3), ("ste", 3)]
 
 
 def test_no_seed_is_added_when_all_differences_are_known(growing):
-    assert next_seeds(growing, after(plan(growing)), always) == []
+    assert next_seeds(growing, after(growing.plan.trials()), always) == []
 
 
 def test_the_decision_is_asked_of_every_arm_against_reference_and_baseline(growing):
     worth = {"full": 3.0, "no_lre": 2.0, "ste": 0.0}
     asked = []
     next_seeds(
-        growing, after(plan(growing), lambda t: worth[t.arm] + t.seed), lambda d, w: asked.append((d, w)) or True
+        growing,
+        after(growing.plan.trials(), lambda t: worth[t.arm] + t.seed),
+        lambda d, w: asked.append((d, w)) or True,
     )
     assert asked == [([d] * 3, 0.5) for d in (-1.0, -3.0, 3.0, 2.0)]
 
 
 def test_one_wide_difference_is_enough_to_go_on(growing):
-    state = after(plan(growing), lambda t: 10.0 * t.seed if t.arm == "no_lre" else 1.0)
+    state = after(growing.plan.trials(), lambda t: 10.0 * t.seed if t.arm == "no_lre" else 1.0)
     assert next_seeds(growing, state, lambda d, w: max(d) - min(d) <= w) != []
 
 
 def test_what_has_not_ended_comes_first_after_a_kill(growing):
-    begun = plan(growing, range(4))
+    begun = growing.plan.trials(range(4))
     stopped = begun[-1]
     state = after(begun, status=lambda t: "running" if t == stopped else "finished")
     assert next_seeds(growing, state, always) == [stopped]
@@ -117,19 +118,19 @@ def test_what_has_not_ended_comes_first_after_a_kill(growing):
 
 
 def test_the_last_seed_is_the_last_whatever_is_known(growing):
-    assert next_seeds(growing, after(plan(growing, range(6))), never) == []
+    assert next_seeds(growing, after(growing.plan.trials(range(6))), never) == []
 
 
 def test_a_failed_trial_leaves_too_few_pairs_to_stop_on(growing):
-    state = after(plan(growing), status=lambda t: "failed" if (t.arm, t.seed) == ("no_lre", 1) else "finished")
+    state = after(growing.plan.trials(), status=lambda t: "failed" if (t.arm, t.seed) == ("no_lre", 1) else "finished")
     assert {trial.seed for trial in next_seeds(growing, state, always)} == {3}
 
 
 def test_an_arm_that_always_fails_does_not_keep_the_study_going(growing):
-    state = after(plan(growing), status=lambda t: "failed" if t.arm == "no_lre" else "finished")
+    state = after(growing.plan.trials(), status=lambda t: "failed" if t.arm == "no_lre" else "finished")
     assert next_seeds(growing, state, always) == []
 
 
 def test_a_list_of_seeds_is_run_to_its_end_and_no_further(ablation):
-    assert next_seeds(ablation, StudyState(), never) == plan(ablation)
-    assert next_seeds(ablation, after(plan(ablation)), never) == []
+    assert next_seeds(ablation, StudyState(), never) == ablation.plan.trials()
+    assert next_seeds(ablation, after(ablation.plan.trials()), never) == []

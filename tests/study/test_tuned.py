@@ -6,7 +6,7 @@ import pytest
 
 from fsg.config import parse_trial
 from fsg.errors import StudyError
-from fsg.study.design import arms_of, blocks_of, factor_levels, plan
+from fsg.study.design import factor_levels
 from fsg.study.ledger import StudyState, TrialRecord
 from fsg.study.spec import parse_study
 from fsg.study.tuned import arm_sweeps, tuned_config
@@ -35,7 +35,7 @@ def test_every_arm_gets_the_same_budget_on_validation_under_a_seed_of_its_own():
         assert sweep.search.trials == 3
         assert sweep.metric.name == "val_accuracy"
         assert sweep.seed == 5 not in spec.first_seeds
-        assert sweep.base.gradient == arms_of(spec)[arm].gradient
+        assert sweep.base.gradient == spec.plan.arms[arm].gradient
 
 
 def test_without_retune_nothing_is_tuned():
@@ -46,18 +46,18 @@ def test_the_tuned_study_compares_the_found_configurations_under_the_same_names_
     spec = study()
     tuned = {
         arm: config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"lr": lr})})
-        for (arm, config), lr in zip(arms_of(spec).items(), (0.03, 0.07), strict=True)
+        for (arm, config), lr in zip(spec.plan.arms.items(), (0.03, 0.07), strict=True)
     }
     found = spec.with_tuned(tuned)
-    assert {a: c.optimizer.lr for a, c in arms_of(found).items()} == {"full": 0.03, "ste": 0.07}
-    assert [t.seed for t in plan(found)] == [0, 0, 4, 4]
+    assert {a: c.optimizer.lr for a, c in found.plan.arms.items()} == {"full": 0.03, "ste": 0.07}
+    assert [t.seed for t in found.plan.trials()] == [0, 0, 4, 4]
     assert (found.analysis.reference, found.analysis.baseline) == ("full", "ste")
     assert found.retune is None and found.name == spec.name
 
 
 def test_an_arm_that_its_search_left_as_it_was_is_still_an_arm():
     spec = study()
-    assert list(arms_of(spec.with_tuned(arms_of(spec)))) == ["full", "ste"]
+    assert list(spec.with_tuned(spec.plan.arms).plan.arms) == ["full", "ste"]
 
 
 def test_a_tuned_cross_keeps_its_blocks_and_a_tuned_factorial_its_factors():
@@ -67,10 +67,10 @@ def test_a_tuned_cross_keeps_its_blocks_and_a_tuned_factorial_its_factors():
         "optimizers": ["sgd", "adam"],
     }
     spec = study(design=design, arms={})
-    found = spec.with_tuned(arms_of(spec))
-    assert [block.name for block in blocks_of(found)] == ["sgd", "adam"]
-    assert factor_levels(found, blocks_of(found)[0]) == factor_levels(spec, blocks_of(spec)[0])
-    assert arms_of(found) == arms_of(spec)
+    found = spec.with_tuned(spec.plan.arms)
+    assert [block.name for block in found.plan.blocks] == ["sgd", "adam"]
+    assert factor_levels(found, found.plan.blocks[0]) == factor_levels(spec, spec.plan.blocks[0])
+    assert found.plan.arms == spec.plan.arms
     assert {sweep.name for sweep in arm_sweeps(spec).values()} >= {"sgd.full", "adam.no_hgs_lre"}
 
 
