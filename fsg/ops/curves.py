@@ -65,9 +65,9 @@ def swish(shape: Any, x: Tensor, progress: Tensor) -> Tensor:
 def ede(shape: Any, x: Tensor, progress: Tensor) -> Tensor:
     """k t (1 - tanh^2(t x)), k = max(1/t, 1).
 
-    IR-Net ``CIFAR-10/ResNet20/1w32a/modules/binaryfunction.py:15``. t runs from 0.1 to 10 there (``1w32a/trainer.py:130``)
-    and for VGG-Small, as in the paper; the code of the published 1W/1A ResNet-20 starts at 0.001 (``1w1a/trainer.py:130``), and
-    so does AdaBin's (``utils.py:45``).
+    IR-Net ``CIFAR-10/ResNet20/1w32a/modules/binaryfunction.py:15``. t runs from 0.1 to 10 there (``1w32a/trainer.py:130``) and
+    for VGG-Small; for the 1W/1A ResNet-20 the same repository starts at 0.001 (``1w1a/trainer.py:130``), and so does AdaBin's
+    (``cifar10/utils/utils.py:45``, beside a line that is commented out and starts at 0.1).
     """
     t = _steepness(shape, progress)
     return torch.clamp(1 / t, min=1) * t * (1 - torch.tanh(t * x) ** 2)
