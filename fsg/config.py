@@ -28,7 +28,7 @@ from fsg.files import user_path
 from fsg.formats import FIRST, FORMAT
 from fsg.identity import completed, sparse
 from fsg.optimizer_names import unfit
-from fsg.parts import Source, find_part, has_part, held_by, part_of
+from fsg.parts import Source, find_part, has_part, held_by, names, part_of
 from fsg.plugins import PluginRef, activate, load_installed, load_plugin, load_texts, text_of
 from fsg.scalars import Spelt, read_as, untyped
 from fsg.section import ByName, Section
@@ -103,8 +103,15 @@ class TrialConfig(Section):
             )
         if self.data.name == "image_folder" and self.data.root is None:
             raise ValueError("data.name is image_folder, so data.root must name the folder.")
+        quantizer = part_of("quantizer", self.quantizer)
+        bits, sign = (quantizer.fact(name, self.quantizer) for name in ("bits", "sign"))
+        if part_of("gradient", self.gradient).fact("reads_sign") and bits is not None and not sign:
+            raise ValueError(
+                f"gradient {self.gradient.name} is a curve for the sign, which quantizer {quantizer.name} as it is set does not "
+                f"take; allowed: {', '.join(_of_a_sign())}."
+            )
         if getattr(self.gradient, "update", "mix") == "reference":
-            if part_of("quantizer", self.quantizer).fact("bits", self.quantizer) is None:
+            if bits is None:
                 raise ValueError("gradient.update is reference, but quantizer none has no gradient to generate.")
             if self.optimizer.name not in ("sgd", "adam"):
                 raise ValueError(
@@ -176,6 +183,14 @@ class TrialConfig(Section):
             if whole[section].get(key) is not None:
                 whole[section][key] = Path(whole[section][key]).name
         return whole
+
+
+def _of_a_sign() -> list[str]:
+    """fsg's own quantizers that are offset + scale sign(x) at their defaults."""
+    own = (part for name in names("quantizer") if (part := find_part("quantizer", name)).source is None)
+    return [
+        part.name for part in own if part.config and part.fact("sign", part.config.model_validate({"name": part.name}))
+    ]
 
 
 # The sections that name parts: a guest's is admitted to them, too, when it registers (fsg/parts.py).

@@ -7,7 +7,7 @@ whose gradient is g = dLoss/dWq. Proof: tests/test_layers.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fsg.ops.curves import Curve, curve_of
 from fsg.quantizers import Quantizer, straight_through
 
 
@@ -53,7 +54,7 @@ def weight_of(layer: QuantLayer) -> Tensor:
         return layer.weight_in_use
     if layer.quantizer is None:
         return layer.weight
-    return straight_through(layer.weight, layer.quantizer(layer.weight))
+    return straight_through(layer.weight, layer.quantizer(layer.weight), layer.quantizer)
 
 
 def quantized_layers(model: nn.Module) -> dict[str, QuantLayer]:
@@ -85,6 +86,11 @@ def using(layers: Sequence[QuantLayer], weights: Sequence[Tensor]) -> Iterator[N
             layer.weight_in_use = None
 
 
+def unless_float(quantizer: Quantizer | None, role: str, float_layers: Sequence[str]) -> Quantizer | None:
+    """The quantiser of a layer of this role: None where a model's configuration leaves such layers float."""
+    return None if role in float_layers else quantizer
+
+
 class _Sign(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -97,9 +103,49 @@ class _Sign(torch.autograd.Function):
         return grad * (x.abs() <= 1)
 
 
+class _CurvedSign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, curve: Curve, progress: Tensor) -> Tensor:
+        ctx.save_for_backward(x, progress)
+        ctx.curve = curve
+        return torch.where(x >= 0, 1.0, -1.0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        x, progress = ctx.saved_tensors
+        return grad * ctx.curve(x, progress), None, None
+
+
 class SignActivation(nn.Module):
     """sign(x) with sign(0) = +1; the gradient passes where |x| <= 1 (clipped straight-through estimator)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape; values -1 and +1."""
         return _Sign.apply(x)
+
+
+class SurrogateSign(SignActivation):
+    """sign(x) with sign(0) = +1; the gradient passes by a curve of x and of ``progress``, t / T, which a training step sets."""
+
+    progress: Tensor
+
+    def __init__(self, curve: Curve) -> None:
+        super().__init__()
+        self.curve = curve
+        self.register_buffer("progress", torch.zeros(()), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape; values -1 and +1."""
+        return _CurvedSign.apply(x, self.curve, self.progress)
+
+
+def make_activation(activations: Any, plain: Callable[[], nn.Module]) -> nn.Module:
+    """The activation that a model's configuration names: ``float`` is ``plain``, else a sign."""
+    if activations == "float":
+        return plain()
+    return SignActivation() if activations == "sign" else SurrogateSign(curve_of(activations.surrogate))
+
+
+def clocks(model: nn.Module) -> list[Tensor]:
+    """Where the activations of a model read t / T."""
+    return [module.progress for module in model.modules() if isinstance(module, SurrogateSign)]

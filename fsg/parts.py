@@ -40,7 +40,10 @@ Builder = TypeVar("Builder", bound=Callable[..., Any])
 # the place of one, "module:name".
 FACTS: Mapping[str, Mapping[str, Any]] = {
     "model": {},
-    "quantizer": {"bits": lambda config: 1},  # of a quantised weight; None: weights stay float
+    "quantizer": {
+        "bits": lambda config: 1,  # of a quantised weight; None: weights stay float
+        "sign": lambda config: False,  # whether it is offset + scale sign(x), and states x and scale
+    },
     "gradient": {
         "memory_steps": lambda config: 1,  # steps until its memory is full
         "uncapturable": lambda config: None,  # why a CUDA graph cannot hold its step; None: it can
@@ -48,6 +51,7 @@ FACTS: Mapping[str, Mapping[str, Any]] = {
         "unreported": lambda config: {},  # metric -> why a trial with it has none
         "unused": lambda config: {},  # option -> what it amounts to: two arms that differ in it alone are one
         "gates": False,  # whether it rescales the base optimizer's step
+        "reads_sign": False,  # whether it needs a quantizer of the fact sign
         # The place of a training step's maker, (config, model, layers), to use instead of ours.
         "own_step": lambda config: None,
     },

@@ -12,7 +12,8 @@ its gate |W~| <= 1 is open, 0 elsewhere.
 | bwn_channel   | W                               | mean|W_o| sign(W), the channel's mean   | 1                              |
 
 dorefa's c holds the outer factor 2 and its gate is always open; it rounds half to even, so W = 0 becomes -1 at one bit.
-In bwn sign(0) = +1. Sources: DoReFa-Net (arXiv:1606.06160), XNOR-Net (arXiv:1603.05279). Proof: tests/test_quantizers.py.
+In bwn sign(0) = +1. Sources: DoReFa-Net (arXiv:1606.06160), XNOR-Net (arXiv:1603.05279).
+Those of other published one-bit networks are in ``binarizers.py``. Proof: tests/test_quantizers.py.
 """
 
 from __future__ import annotations
@@ -31,16 +32,24 @@ from fsg.parts import part_of
 
 
 class Quantized(NamedTuple):
-    """A weight and the stages of its quantisation, each of W's shape and dtype, none with a graph."""
+    """A weight and the stages of its quantisation, each of W's shape and dtype, none with a graph.
+
+    A quantiser of a sign, Wq = offset + scale sign(x) with dx/dW = ``calibration``, also states x and scale; it is registered
+    with the fact ``sign``.
+    """
 
     pre: Tensor
     value: Tensor
     calibration: Tensor
     slope: Tensor
+    at: Tensor | None = None  # x
+    scale: Tensor | None = None
 
 
 class Scope(Protocol):
     """Which weights of a tensor share a scale. Every answer broadcasts against the tensor."""
+
+    progress: Tensor  # t / T, the share of training done, 0-dimensional; a slope may hang on it, a value may not
 
     def largest(self, magnitude: Tensor) -> Tensor:
         """The largest magnitude of a weight's layer."""
@@ -51,9 +60,17 @@ class Scope(Protocol):
     def channel_mean(self, magnitude: Tensor) -> Tensor:
         """The mean magnitude of a weight's output channel."""
 
+    def channel_median(self, magnitude: Tensor) -> Tensor:
+        """The median of a weight's output channel, of an even number of weights the lower one."""
+
+    def channel_size(self, weight: Tensor) -> Tensor:
+        """How many weights a weight's output channel has, in ``weight``'s dtype."""
+
 
 class OneLayer:
-    """The tensor is one layer's weight, its first dimension the output channel."""
+    """The tensor is one layer's weight, its first dimension the output channel. Nothing trains it: t / T is 1."""
+
+    progress = torch.ones(())
 
     def largest(self, magnitude: Tensor) -> Tensor:
         """A scalar."""
@@ -67,6 +84,14 @@ class OneLayer:
         """(out, 1, ...)."""
         return self._means(magnitude, len(magnitude)).view(-1, *[1] * (magnitude.dim() - 1))
 
+    def channel_median(self, magnitude: Tensor) -> Tensor:
+        """(out, 1, ...)."""
+        return _lower_medians(magnitude).view(-1, *[1] * (magnitude.dim() - 1))
+
+    def channel_size(self, weight: Tensor) -> Tensor:
+        """A scalar."""
+        return weight.new_tensor(weight.numel() // len(weight))
+
     def _means(self, magnitude: Tensor, parts: int) -> Tensor:
         lengths = torch.full((parts,), magnitude.numel() // parts, device=magnitude.device)
         return means(magnitude.flatten(), lengths)
@@ -77,9 +102,13 @@ class AllLayers(nn.Module):
 
     channels: Tensor  # weights of each output channel of each layer
 
+    progress: Tensor
+
     def __init__(self, shapes: Sequence[torch.Size]) -> None:
         super().__init__()
         self.layers = Spans([shape.numel() for shape in shapes])
+        self.outputs = [shape[0] for shape in shapes]
+        self.progress = torch.ones(())
         channels = [shape.numel() // shape[0] for shape in shapes for _ in range(shape[0])]
         self.register_buffer("channels", torch.tensor(channels, dtype=torch.int64), persistent=False)
 
@@ -93,7 +122,25 @@ class AllLayers(nn.Module):
 
     def channel_mean(self, magnitude: Tensor) -> Tensor:
         """(N,)."""
-        return means(magnitude, self.channels).repeat_interleave(self.channels, output_size=len(magnitude))
+        return self._of_channels(means(magnitude, self.channels), len(magnitude))
+
+    def channel_median(self, magnitude: Tensor) -> Tensor:
+        """(N,)."""
+        layers = zip(self.layers.split(magnitude), self.outputs, strict=True)
+        return self._of_channels(torch.cat([_lower_medians(part.view(n, -1)) for part, n in layers]), len(magnitude))
+
+    def channel_size(self, weight: Tensor) -> Tensor:
+        """(N,)."""
+        return self._of_channels(self.channels.to(weight.dtype), len(weight))
+
+    def _of_channels(self, per_channel: Tensor, total: int) -> Tensor:
+        return per_channel.repeat_interleave(self.channels, output_size=total)
+
+
+def _lower_medians(rows: Tensor) -> Tensor:
+    """(out, ...) -> (out,). Sorted: torch.median has no deterministic form on a GPU."""
+    ordered = rows.flatten(1).sort(dim=1).values
+    return ordered[:, (ordered.shape[1] - 1) // 2]
 
 
 ONE_LAYER = OneLayer()
@@ -122,7 +169,11 @@ class DorefaQuantizer:
         pre = squashed / largest * 0.5 + 0.5
         value = 2 * torch.round(pre * levels) / levels - 1
         calibration = (1 - squashed * squashed) / largest
-        return Quantized(pre, value, calibration, calibration)
+        if self.bits > 1:
+            return Quantized(pre, value, calibration, calibration)
+        return Quantized(
+            pre, value, calibration, calibration, 2 * pre - 1, torch.ones((), dtype=pre.dtype).expand_as(pre)
+        )
 
 
 @dataclass(frozen=True)
@@ -138,7 +189,8 @@ class BwnQuantizer:
         alpha = scope.channel_mean(magnitude) if self.per_channel else scope.mean(magnitude)
         value = torch.where(weight >= 0, alpha, -alpha)
         gate = (magnitude <= 1).to(weight.dtype)
-        return Quantized(weight.detach().clone(), value, torch.ones_like(weight), gate)
+        pre = weight.detach().clone()
+        return Quantized(pre, value, torch.ones_like(weight), gate, pre, alpha.expand_as(pre))
 
 
 @dataclass(frozen=True)
@@ -196,16 +248,26 @@ def float_weights(config: FloatWeights) -> None:
 
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, latent: Tensor, value: Tensor, slope: Tensor) -> Tensor:
-        ctx.save_for_backward(slope)
-        return value.clone()
+    def forward(ctx: Any, latent: Tensor, quantized: Quantized, quantizer: Quantizer | None) -> Tensor:
+        ctx.save_for_backward(quantized.pre, quantized.slope)
+        ctx.quantizer = quantizer
+        return quantized.value.clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (slope,) = ctx.saved_tensors
-        return slope * grad, None, None
+        pre, slope = ctx.saved_tensors
+        return to_latent(ctx.quantizer, slope * grad, pre, ONE_LAYER), None, None
 
 
-def straight_through(latent: Tensor, quantized: Quantized) -> Tensor:
-    """The quantised value, with dWq/dW := slope for autograd."""
-    return _StraightThrough.apply(latent, quantized.value, quantized.slope)
+def straight_through(latent: Tensor, quantized: Quantized, quantizer: Quantizer | None = None) -> Tensor:
+    """The quantised value, with dWq/dW := slope for autograd; of a standardised weight, back to the latent one."""
+    return _StraightThrough.apply(latent, quantized, quantizer)
+
+
+def to_latent(quantizer: Quantizer | None, direction: Tensor, pre: Tensor, scope: Scope) -> Tensor:
+    """A direction of the latent weights, less what a quantiser's own ``to_latent`` takes out of it.
+
+    Most have none. A standardised weight does not follow when its channel is shifted or scaled as a whole.
+    """
+    own = getattr(quantizer, "to_latent", None)
+    return direction if own is None else own(direction, pre, scope)

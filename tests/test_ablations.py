@@ -11,6 +11,7 @@ FILES = sorted((Path(__file__).parents[1] / "ablations").glob("*.yaml"))
 PROMISED = {
     *("components", "leave_one_out", "history_length", "beta", "layout", "slow_net"),
     *("baselines_retuned", "cifar10_resnet20"),
+    *("surrogates", "surrogates_retuned", "protocol", "cifar10_one_bit"),
 }
 each = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
@@ -86,3 +87,19 @@ def test_every_method_is_tuned_in_the_retuned_ablation():
     assert all("optimizer.lr" in spec.retune.space_of(arm).paths for arm in spec.plan.arms)
     learned = {arm for arm in spec.plan.arms if len(spec.retune.space_of(arm).paths) > 1}
     assert learned == set(spec.plan.arms) - {"ste", "hand_gate"}
+
+
+def test_every_curve_is_an_arm_of_the_surrogate_ablations():
+    from fsg.ops.curves import _CURVES
+
+    for name in ("surrogates", "surrogates_retuned"):
+        arms = load_study(next(path for path in FILES if path.stem == name)).plan.arms
+        shapes = {config.gradient.shape.name for config in arms.values() if config.gradient.name == "surrogate"}
+        assert shapes == set(_CURVES)
+
+
+def test_the_protocol_ablation_asks_every_curve_under_every_protocol():
+    arms = load_study(next(path for path in FILES if path.stem == "protocol")).plan.arms
+    asked = {name: (c.model.float_layers, c.model.activations != "float", c.quantizer.name) for name, c in arms.items()}
+    assert len(set(asked.values())) == 6
+    assert {protocol for name, protocol in asked.items() if name.endswith("/ste")} == set(asked.values())

@@ -8,6 +8,7 @@ from fsg.bench.measure import Measurement, at_most, interleaved, ratio
 from fsg.config import parse_trial
 
 ARMS = ["ste", "ema", "scalar", "multi_fc", "fc_grad", "lstm_fc", "fsg", "gate", "hand_gate"]
+SHAPES = ["clipped", "bireal", "swish", "ede", "rbnn", "reste", "fda", "tanh", "arctan"]
 FSG_LIMIT = 2.5
 STEPS = 10
 
@@ -23,6 +24,9 @@ def run(rounds: int = 25) -> list[Measurement]:
     torch.set_num_threads(1)
     try:
         configs = {arm: parse_trial({"gradient": arm, "device": "cpu"}) for arm in ARMS}
+        for shape in SHAPES:
+            gradient = {"name": "surrogate", "shape": shape}
+            configs[f"surrogate, {shape}"] = parse_trial({"gradient": gradient, "device": "cpu"})
         configs["fsg, slow_net fir"] = parse_trial({"gradient": {"name": "fsg", "slow_net": "fir"}, "device": "cpu"})
         data = load_data(configs["ste"].data)
 

@@ -3,10 +3,23 @@
 One module a kind. A part of one's own comes in by the same door (``fsg.parts``, ``examples/``).
 """
 
-from fsg.catalogue import backends, data, gradients, models, optimizers, quantizers, samplers, schedulers, schedules
+from fsg.catalogue import (
+    backends,
+    binarizers,
+    data,
+    gradients,
+    models,
+    optimizers,
+    quantizers,
+    samplers,
+    schedulers,
+    schedules,
+    surrogates,
+)
 
 __all__ = [
     "backends",
+    "binarizers",
     "data",
     "gradients",
     "models",
@@ -15,4 +28,5 @@ __all__ = [
     "samplers",
     "schedulers",
     "schedules",
+    "surrogates",
 ]

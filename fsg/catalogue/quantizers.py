@@ -34,7 +34,9 @@ class FloatWeights(Section):
 
 QuantizerConfig = Dorefa | Bwn | FloatWeights
 
-register("quantizer", Dorefa, "fsg.quantizers:dorefa", bits=lambda config: config.bits)
-register("quantizer", Bwn, "fsg.quantizers:bwn", names=["bwn", "bwn_channel"])
+register(
+    "quantizer", Dorefa, "fsg.quantizers:dorefa", bits=lambda config: config.bits, sign=lambda config: config.bits == 1
+)
+register("quantizer", Bwn, "fsg.quantizers:bwn", names=["bwn", "bwn_channel"], sign=lambda config: True)
 register("quantizer", Bwn, "fsg.quantizers:bwn_reference", names=["bwn_reference"])
 register("quantizer", FloatWeights, "fsg.quantizers:float_weights", bits=lambda config: None)

@@ -24,11 +24,18 @@ GAIN_LIMIT = 4.0
 
 
 class Signal(NamedTuple):
-    """What one training step leaves behind for the next, all quantised layers end to end: three (N,) tensors."""
+    """What one training step leaves behind for the next, all quantised layers end to end: (N,) tensors.
+
+    The last three are there for estimators that ``reads_sign``, whose quantiser is Wq = offset + scale sign(at).
+    """
 
     grad: Tensor  # g = dLoss/dWq
     pre: Tensor  # W~
     slope: Tensor  # c, the straight-through slope dWq/dW
+    progress: Tensor = torch.zeros(())  # t / T of that step, the share of training done, 0-dimensional
+    at: Tensor | None = None  # x, what the sign is taken of
+    scale: Tensor | None = None  # alpha of the weight's layer or channel
+    calibration: Tensor | None = None  # dx/dW
 
 
 class Direction(NamedTuple):
@@ -52,6 +59,9 @@ class GradientEstimator(nn.Module, ABC):
 
     gain: Gain = "free"
     gates = False  # whether ``gate`` rescales the base optimizer's step
+    reads_sign = (
+        False  # whether it needs ``Signal.at``, ``scale`` and ``calibration``: only quantisers of a sign have them
+    )
 
     def __init__(self, spans: Spans) -> None:
         super().__init__()
@@ -60,6 +70,10 @@ class GradientEstimator(nn.Module, ABC):
     @abstractmethod
     def generate(self, signal: Signal) -> Tensor:
         """m, (N,), in place of g; called once per step, in order."""
+
+    def slope(self, signal: Signal) -> Tensor:
+        """c, (N,): what stands for dWq/dW; the quantiser's own, unless a curve takes its place."""
+        return signal.slope
 
     def meta_groups(self) -> list[dict[str, Any]]:
         """Parameter groups of the meta-optimizer, each with its rate; empty where nothing is learnt."""
@@ -73,7 +87,7 @@ class GradientEstimator(nn.Module, ABC):
         """Give the hypernetworks their gradients, once a step along ``direction`` has been measured; False for none."""
         if not direction.value.requires_grad:
             return False
-        direction.value.backward(-measured.slope * measured.grad)
+        direction.value.backward(-self.slope(measured) * measured.grad)
         return True
 
     @torch.no_grad()
@@ -84,7 +98,7 @@ class GradientEstimator(nn.Module, ABC):
     def forward(self, signal: Signal) -> Direction:
         """The direction along which this step moves the latent weights."""
         plain = signal.slope * signal.grad
-        value = signal.slope * self.generate(signal)
+        value = self.slope(signal) * self.generate(signal)
         plain_norm = self.spans.norm(plain)
         value_norm = self.spans.norm(value)
         if self.gain != "free":

@@ -1,7 +1,8 @@
 """Others' published numbers beside ours: the difference, and whether theirs could have been one more run of ours.
 
 A published row belongs to an arm when its ``method`` is the arm's gradient estimator and every other column that names a part
-of a trial (model, dataset, quantizer, optimizer) agrees with the arm's configuration.
+of a trial (model, dataset, quantizer, optimizer, shape of the surrogate, activations) agrees with the arm's configuration. An
+empty cell agrees with anything. What a row says of its ``work``, ``epochs``, ``protocol`` and ``source`` is shown beside it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,17 @@ from typing import Any
 from fsg.report.cells import NONE, Cell, Grid, number
 from fsg.study.ledger import StudyState
 
-_PARTS = {"model": "model", "dataset": "data", "data": "data", "quantizer": "quantizer", "optimizer": "optimizer"}
+_PARTS = {
+    "method": ("gradient",),
+    "shape": ("gradient", "shape"),
+    "model": ("model",),
+    "activations": ("model", "activations"),
+    "dataset": ("data",),
+    "data": ("data",),
+    "quantizer": ("quantizer",),
+    "optimizer": ("optimizer",),
+}
+_SAID = ("work", "epochs", "protocol", "source")  # of a row: shown, and compared with nothing
 
 
 def published_grid(
@@ -25,6 +36,7 @@ def published_grid(
     The prediction interval is that of one further run, mean -+ t sd sqrt(1 + 1/n) over our seeds; it needs 2 of them.
     """
     lines = []
+    said = [column for column in _SAID if any(row.get(column) for row in rows)]
     for arm in arms:
         records = [r for r in state.trials.values() if r.arm == arm and r.status == "finished"]
         if not records:
@@ -35,7 +47,8 @@ def published_grid(
                     metric = "test_accuracy_last10" if "last10" in column else "test_accuracy"
                     ours = [value for r in records if not math.isnan(value := r.final_value(metric))]
                     if ours:
-                        lines.append(_line(arm, column, metric, ours, theirs, confidence))
+                        beside = tuple(Cell(row.get(name) or NONE) for name in said)
+                        lines.append(_line(arm, column, metric, ours, theirs, confidence) + beside)
     if not lines:
         return None
     return Grid(
@@ -50,6 +63,7 @@ def published_grid(
             "ours - theirs",
             "one more run of ours",
             "inside",
+            *said,
         ),
         rows=tuple(lines),
         notes=(
@@ -61,16 +75,22 @@ def published_grid(
 
 
 def _belongs(row: Mapping[str, str], config: Mapping[str, Any]) -> bool:
-    if row["method"] != config["gradient"]["name"]:
-        return False
-    return all(row[column] == config[part]["name"] for column, part in _PARTS.items() if column in row)
+    return all(row[column] == _named(config, place) for column, place in _PARTS.items() if row.get(column))
+
+
+def _named(config: Mapping[str, Any], place: tuple[str, ...]) -> Any:
+    """The name of the part of a trial at ``place``; None where it has none."""
+    found: Any = config
+    for key in place:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found.get("name") if isinstance(found, Mapping) else found
 
 
 def _numbers(row: Mapping[str, str]) -> dict[str, float]:
-    """The columns of means, by name; spreads, counts and losses stand for no accuracy."""
+    """The columns of means and of an accuracy, by name; spreads, counts and losses stand for no accuracy."""
     found = {}
     for column, text in row.items():
-        if "mean" in column.split("_") and text:
+        if {"mean", "accuracy"} & set(column.split("_")) and text:
             try:
                 value = float(text)
             except ValueError:

@@ -79,10 +79,10 @@ class EstimatorContract(Contract):
         """The next step reads it again."""
         sizes = self.sizes[0]
         stream = signals(sizes, self._long)
-        before = [Signal(*(part.clone() for part in signal)) for signal in stream]
+        before = [[part.clone() for part in _parts(signal)] for signal in stream]
         list(directions(self.make(sizes), stream))
         for signal, was in zip(stream, before, strict=True):
-            for name, part, old in zip(Signal._fields, signal, was, strict=True):
+            for name, part, old in zip(Signal._fields, _parts(signal), was, strict=True):
                 assert torch.equal(part, old), f"signal.{name} was changed in place; work on a copy."
 
     def test_a_state_dict_continues_bit_for_bit(self) -> None:
@@ -191,6 +191,11 @@ class EstimatorContract(Contract):
         assert self.part.fact("gates") is gates, (
             f"the fact gates is {self.part.fact('gates')!r}, the estimator's gates is {gates}: register it with gates={gates}."
         )
+        reads = self.make(self.sizes[0]).reads_sign
+        assert self.part.fact("reads_sign") is reads, (
+            f"the fact reads_sign is {self.part.fact('reads_sign')!r}, the estimator's is {reads}: register it with "
+            f"reads_sign={reads}."
+        )
         own_step = self.fact("own_step")
         assert own_step is None or callable(own_step) or (isinstance(own_step, str) and ":" in own_step), (
             f'the fact own_step is {own_step!r} for {section!r}, expected None or "module:name".'
@@ -248,8 +253,15 @@ def signals(sizes: Sequence[int], count: int, dtype: torch.dtype = torch.float64
     def drawn() -> Tensor:
         return torch.randn(n, generator=rng, dtype=torch.float64)
 
-    found = ((1e-3 * drawn(), drawn(), torch.rand(n, generator=rng, dtype=torch.float64)) for _ in range(count))
-    return [Signal(*(part.to(dtype) for part in parts)) for parts in found]
+    found = [[1e-3 * drawn(), drawn(), torch.rand(n, generator=rng, dtype=torch.float64)] for _ in range(count)]
+    for number, parts in enumerate(found):
+        grad, pre, slope = parts
+        parts += [grad.new_tensor(number / count), pre, 1 + slope, slope]
+    return [Signal(*(part.to(dtype).clone() for part in parts)) for parts in found]
+
+
+def _parts(signal: Signal) -> list[Tensor]:
+    return [part for part in signal if part is not None]
 
 
 class _Moves:

@@ -59,10 +59,10 @@ class QuantizerContract(Contract):
         before = weight.detach().clone()
         made = self.make()(weight)
         assert torch.equal(weight, before), "The latent weight was changed in place."
-        kept = Quantized(*(part.detach().clone() for part in made))
+        kept = [(name, part.detach().clone()) for name, part in _stages(made)]
         with torch.no_grad():
             weight += 1
-        for (name, part), (_, was) in zip(_stages(made), _stages(kept), strict=True):
+        for (name, part), (_, was) in zip(_stages(made), kept, strict=True):
             assert not part.requires_grad, f"{name} has a graph; write @torch.no_grad() above __call__."
             assert torch.equal(part, was), f"{name} is the latent weight itself, not a copy; clone it."
 
@@ -81,7 +81,8 @@ class QuantizerContract(Contract):
         """A training step quantises all layers end to end."""
         quantizer, layers = self.make(), [*weights(dtype), torch.zeros(3, 2, dtype=dtype)]
         together = quantizer(torch.cat([w.flatten() for w in layers]), AllLayers([w.shape for w in layers]))
-        alone = [torch.cat([part.flatten() for part in parts]) for parts in zip(*map(quantizer, layers), strict=True)]
+        stages = ([part for _, part in _stages(quantizer(layer))] for layer in layers)
+        alone = [torch.cat([part.flatten() for part in parts]) for parts in zip(*stages, strict=True)]
         for (name, part), one in zip(_stages(together), alone, strict=True):
             assert same_bits(part, one), (
                 f"{name} of all layers at once is not that of each alone; ask scope for largest, mean or channel_mean in "
@@ -107,4 +108,4 @@ def weights(dtype: torch.dtype = torch.float64) -> list[Tensor]:
 
 
 def _stages(quantized: Quantized) -> list[tuple[str, Tensor]]:
-    return list(zip(Quantized._fields, quantized, strict=True))
+    return [(name, part) for name, part in zip(Quantized._fields, quantized, strict=True) if part is not None]

@@ -82,6 +82,15 @@ class CapturedStep(TrainingStep):
             self.result = self.step(self.inputs, self.labels)
         return graph
 
+    @property
+    def progress(self) -> float:
+        """The step's; the graph reads its clocks where they are."""
+        return self.step.progress
+
+    @progress.setter
+    def progress(self, value: float) -> None:
+        self.step.progress = value
+
     def set_rates(self, base: float, meta: float) -> None:
         """The step's; the graph reads them where they are."""
         self.step.set_rates(base, meta)

@@ -25,7 +25,7 @@ from torch.optim import Adam
 
 from fsg.config import TrialConfig
 from fsg.hypernetworks.slow_net import Mamba
-from fsg.layers import QuantLayer, QuantLinear, join, using
+from fsg.layers import QuantLayer, QuantLinear, clocks, join, using
 from fsg.ops.spans import Spans
 from fsg.quantizers import Quantized, ReferenceBwnQuantizer, straight_through
 from fsg.train.optim import Rates
@@ -224,6 +224,7 @@ class ReferenceStep(TrainingStep):
         set_to_none: bool = True,
     ) -> None:
         self.model, self.nets, self.beta = model, nets, beta
+        self.clocks = clocks(model)
         self.layers = list(layers.values())
         self.latent = join([layer.weight for layer in self.layers])
         self.lr = self.first_lr = lr

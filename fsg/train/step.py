@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from fsg.catalogue.optimizers import OptimizerConfig
 from fsg.gradients import GradientEstimator, Signal, Update
-from fsg.layers import QuantLayer, join, using
+from fsg.layers import QuantLayer, clocks, join, using
 from fsg.ops.spans import Spans
-from fsg.quantizers import AllLayers, Quantizer
+from fsg.quantizers import AllLayers, Quantized, Quantizer, to_latent
 from fsg.train.curvature import backward_twice
 from fsg.train.optim import BaseOptimizer, Rates, base_optimizer, load_optimizer, meta_optimizer
 from fsg.train.optimizers import Guest
@@ -53,7 +53,19 @@ class TrainingStep(ABC):
     spans: Spans
     layers: list[QuantLayer]
     latent: Tensor  # (N,) latent weights of all layers, end to end
-    progress: float = 0.0  # t / T, set by the trainer
+    clocks: Sequence[Tensor] = ()  # where t / T is read on the device
+    _progress: float = 0.0
+
+    @property
+    def progress(self) -> float:
+        """t / T, the share of training done; the trainer sets it before each step."""
+        return self._progress
+
+    @progress.setter
+    def progress(self, value: float) -> None:
+        self._progress = value
+        for clock in self.clocks:
+            clock.fill_(value)
 
     @abstractmethod
     def __call__(self, inputs: Tensor, labels: Tensor) -> StepResult:
@@ -109,6 +121,7 @@ class FloatStep(TrainingStep):
         steps: int | None = None,
     ) -> None:
         self.model = model
+        self.clocks = clocks(model)
         self.layers = []
         self.latent = torch.zeros(0)
         self.spans = Spans([]).to(next(model.parameters()).device)
@@ -177,6 +190,8 @@ class LookAheadStep(TrainingStep):
         self.shapes = [weight.shape for weight in latents]
         self.latent = join(latents)
         self.scope = AllLayers(self.shapes).to(self.latent.device)
+        self.scope.progress = self.latent.new_zeros(())
+        self.clocks = [self.scope.progress, *clocks(model)]
         self.grad = torch.zeros_like(self.latent)
         for weight, part in zip(latents, self.parts(self.grad), strict=True):
             weight.grad = part
@@ -211,22 +226,33 @@ class LookAheadStep(TrainingStep):
         with using(self.layers, self.parts(weights)):
             logits = self.model(inputs)
             loss = F.cross_entropy(logits.to(inputs.dtype), labels)
-            self._backward(loss, weights, quantized.slope)
+            self._backward(loss, weights, quantized)
 
-        assert weights.grad is not None
-        measured = Signal(weights.grad, quantized.pre, quantized.slope)
+        measured = self._measured(weights, quantized)
         if direction is not None and self.meta_optimizer is not None:
             self.meta_optimizer.zero_grad(set_to_none=True)
             if self.estimator.learn(direction, measured):
                 self.meta_optimizer.step()
         self._remember(measured)
         self.float_optimizer.step()
-        result = StepResult(loss.detach(), correct_of(logits, labels), self.flips(weights.detach()))
+        signs = weights.detach() if quantized.at is None else quantized.at  # with an offset both values may be positive
+        result = StepResult(loss.detach(), correct_of(logits, labels), self.flips(signs))
         if direction is not None:
             result.gain, result.cosine = direction.gain.detach(), direction.cosine.detach()
         return result
 
-    def _backward(self, loss: Tensor, weights: Tensor, slope: Tensor) -> None:
+    def _measured(self, weights: Tensor, quantized: Quantized) -> Signal:
+        """What the backward pass has left at the quantised ``weights``, as far as the estimator reads it."""
+        assert weights.grad is not None
+        signal = Signal(weights.grad, quantized.pre, quantized.slope, self.scope.progress.clone())
+        if not self.estimator.reads_sign:
+            return signal
+        assert quantized.scale is not None  # the configuration has asked the quantiser's fact ``sign``
+        return signal._replace(
+            at=quantized.at, scale=quantized.scale.contiguous(), calibration=quantized.calibration.contiguous()
+        )
+
+    def _backward(self, loss: Tensor, weights: Tensor, quantized: Quantized) -> None:
         """Gradients of the loss; and to optimizers of other packages what else they ask for of the point it is measured at.
 
         The curvature along a latent weight is c^2 times that along its quantised weight, as its gradient is c g.
@@ -240,6 +266,7 @@ class LookAheadStep(TrainingStep):
         latent, rest = guests  # by one configuration: either both ask or neither does
         noise = torch.cat([z.flatten() for z in latent.noise()])
         diagonal, *others = backward_twice(loss, [weights, *rest.params], [noise, *rest.noise()])
+        slope = self.estimator.slope(self._measured(weights, quantized))
         latent.see(loss, self.parts(slope**2 * diagonal))
         rest.see(loss, others)
 
@@ -248,12 +275,13 @@ class LookAheadStep(TrainingStep):
         if self.signal is None:
             self.signal = measured
         else:
-            torch._foreach_copy_(list(self.signal), list(measured))
+            kept, new = ([part for part in signal if part is not None] for signal in (self.signal, measured))
+            torch._foreach_copy_(kept, new)
 
     @torch.no_grad()
     def _move(self, direction: Tensor, signal: Signal) -> None:
         """W <- W - eta pi(d) by the base optimizer, then back by what the gate holds of it."""
-        self.grad.copy_(direction)
+        self.grad.copy_(to_latent(self.quantizer, direction, signal.pre, self.scope))
         if not self.estimator.gates:
             self.latent_optimizer.step()
             return
@@ -295,7 +323,9 @@ class LookAheadStep(TrainingStep):
         if self.meta_optimizer:
             load_optimizer(self.meta_optimizer, state["meta_optimizer"])
         signal = state["signal"]
-        self.signal = Signal(**{name: value.to(device).clone() for name, value in signal.items()}) if signal else None
+        kept = {name: value.to(device).clone() for name, value in (signal or {}).items() if value is not None}
+        # A state of 0.1 has no progress: nothing that it trains reads it.
+        self.signal = Signal(**{"progress": self.latent.new_zeros(()), **kept}) if kept else None
         self.flips.signs = state["signs"].to(device).clone() if state["signs"] is not None else None
 
 

@@ -92,11 +92,11 @@ def test_first_direction_is_the_straight_through_estimators_bit_for_bit(config, 
 @pytest.mark.parametrize("config", CONFIGS, ids=name)
 def test_no_gradient_leaks_into_what_the_base_network_measured(config):
     estimator = make(config)
-    signal = Signal(*(part.requires_grad_(part is not None) for part in signals(1)[0]))
-    value = estimator(Signal(*(part.detach() for part in signal))).value
+    signal = Signal(*(part.requires_grad_() for part in signals(1)[0][:3]))
+    value = estimator(Signal(*(part.detach() for part in signal[:3]))).value
     if value.requires_grad:
         value.sum().backward()
-    assert all(part.grad is None for part in signal)
+    assert all(part.grad is None for part in signal[:3])
 
 
 @pytest.mark.parametrize("config", LEARNED, ids=name)

@@ -229,6 +229,53 @@ def test_metaquants_figures_ship_and_stand_beside_the_arms_they_belong_to():
     assert {arm for arm, _ in theirs} == {"sgd/ste", "sgd/multi_fc", "adam/ste", "adam/multi_fc"}
 
 
+def test_published_one_bit_figures_stand_beside_the_arms_of_their_curve_with_what_is_said_of_them():
+    ablations = Path(__file__).parents[2] / "ablations"
+    spec = load_study(ablations / "cifar10_one_bit.yaml")
+    trials = []
+    for arm, config in spec.plan.arms.items():
+        record = trial(arm, 0, 80.0, config=config.model_dump(mode="json"))
+        record.final["test_accuracy"] = 80.0
+        trials.append(record)
+    (grid,) = [g for g in make_report(spec, state(*trials)).grids if g.title.startswith("Published")]
+    assert list(grid.headers[-4:]) == ["work", "epochs", "protocol", "source"]
+    found = {(row[0].text, row[-4].text): [cell.text for cell in (row[5], row[6], *row[-3:])] for row in grid.rows}
+    assert {arm for arm, _ in found} == {"w1a32/ede", "w1a32/reste", "w1a1/ede", "w1a1/rbnn", "w1a1/reste"}
+    theirs, differs, epochs, protocol, source = found["w1a32/ede", "IR-Net (CVPR 2020)"]
+    assert (theirs, differs, epochs) == ("90.80", "−10.80", "400")
+    assert "shortcuts float" in protocol and source.startswith("htqin/IR-Net README.md:36")
+
+
+def test_every_published_row_names_parts_that_are_there_and_its_source():
+    from fsg.catalogue.surrogates import Surrogate
+    from fsg.parts import has_part
+    from fsg.study.published import read_published
+
+    rows = read_published(Path(__file__).parents[2] / "ablations" / "published" / "one_bit.csv")
+    for row in rows:
+        assert row["source"] and row["protocol"] and 80 < float(row["accuracy"]) < 94
+        assert has_part("model", row["model"]) and has_part("data", row["dataset"])
+        assert has_part("quantizer", row["quantizer"]) or Surrogate(shape=row["shape"])
+        assert row["weights_activations"] == {"sign": "1/1", "float": "1/32"}[row["activations"]]
+
+
+def test_an_empty_published_cell_agrees_with_anything_and_a_curve_with_its_own_alone():
+    config = {"gradient": {"name": "surrogate", "shape": {"name": "ede"}}, "quantizer": {"name": "recu"}}
+    config["model"] = {"name": "resnet20", "activations": {"name": "sign", "surrogate": {"name": "ede"}}}
+    (record,) = trials = [trial("ede", 0, 80.0, config=config)]
+    record.final["test_accuracy"] = 80.0
+    row = {"method": "", "shape": "ede", "quantizer": "", "activations": "sign", "accuracy": "81"}
+    for change, matches in (
+        ({}, True),
+        ({"shape": "reste"}, False),
+        ({"activations": "float"}, False),
+        ({"method": "ste"}, False),
+    ):
+        assert bool(published_grid(state(*trials), ["ede"], [row | change])) == matches
+    config["model"]["activations"] = "sign"
+    assert published_grid(state(*trials), ["ede"], [row]) is not None
+
+
 def test_what_no_published_row_matches_gets_no_table():
     assert published_grid(arms(ste=(1.0, 2.0)), [], [{"method": "ste"}]) is None
 

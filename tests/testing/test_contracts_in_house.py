@@ -7,7 +7,9 @@ import numpy as np
 from PIL import Image
 
 from fsg import testing
+from fsg.catalogue.binarizers import ReCU, Xnor
 from fsg.catalogue.gradients import Fsg, MetaQuant, Scalar
+from fsg.catalogue.surrogates import Surrogate
 from fsg.parts import find_part, names
 from fsg.study.domains import KINDS
 
@@ -40,8 +42,15 @@ DESIGNS = [
 ]
 # Beside each name with its defaults: options that lead elsewhere.
 VARIANTS = [Scalar(gain="locked"), MetaQuant(gain="free"), Fsg(slow_net="fir", hgs=False, lre_size=3)]
+CURVES = [Surrogate(shape=shape) for shape in ("bireal", "swish", "ede", "rbnn", "reste", "fda", "tanh", "arctan")]
+BINARIZERS = [Xnor(standardize=True), Xnor(standardize=True, scale="power_of_two"), ReCU(tau_first=0.6, tau_last=0.9)]
+EDE = {"name": "sign", "surrogate": "ede"}
+PROTOCOLS = [
+    {"name": "digits_cnn", "activations": EDE, "float_layers": ["first", "last"]},
+    {"name": "resnet20", "activations": EDE, "float_layers": ["first", "last", "shortcuts"]},
+]
 # Their code is that of resnet20, at up to ten times the cost: they are not trained here.
-DEEP = {"resnet32", "resnet44", "resnet56", "resnet110"}
+DEEP = {"resnet32", "resnet44", "resnet56", "resnet110", "resnet18"}
 
 
 def inherits(contract, configs, **attributes):
@@ -51,11 +60,11 @@ def inherits(contract, configs, **attributes):
         globals()[title] = type(title, (contract,), {"config": config, "__module__": __name__, **attributes})
 
 
-inherits(testing.EstimatorContract, [*names("gradient"), *VARIANTS])
-inherits(testing.QuantizerContract, [*names("quantizer"), {"name": "dorefa", "bits": 3}])
+inherits(testing.EstimatorContract, [*names("gradient"), *VARIANTS, *CURVES])
+inherits(testing.QuantizerContract, [*names("quantizer"), {"name": "dorefa", "bits": 3}, *BINARIZERS])
 inherits(testing.ModelContract, [n for n in names("model") if n not in DEEP])
 inherits(testing.ModelContract, sorted(DEEP), test_a_trial_with_it_resumes_to_the_bit=None)
-inherits(testing.ModelContract, [{"name": "digits_cnn", "activations": "sign"}])
+inherits(testing.ModelContract, [{"name": "digits_cnn", "activations": "sign"}, *PROTOCOLS])
 inherits(testing.ScheduleContract, [*names("schedule"), {"name": "cosine", "warmup_epochs": 3}])
 inherits(testing.OptimizerContract, [*names("optimizer"), {"name": "sgd", "momentum": 0.9, "weight_decay": 0.01}])
 inherits(testing.DataContract, ["synthetic"])
