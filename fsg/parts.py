@@ -51,7 +51,10 @@ FACTS: Mapping[str, Mapping[str, Any]] = {
         # The place of a training step's maker, (config, model, layers), to use instead of ours.
         "own_step": lambda config: None,
     },
-    "optimizer": {"capturable": False},
+    "optimizer": {
+        "capturable": False,  # whether a CUDA graph can hold its step
+        "unfit": lambda config, trial: None,  # why it cannot train this trial; None: it can
+    },
     "schedule": {},
     "data": {
         "augmented": False,  # whether classes survive a flip and a shift

@@ -3,6 +3,6 @@
 One module a kind. A part of one's own comes in by the same door (``fsg.parts``, ``examples/``).
 """
 
-from fsg.catalogue import data, gradients, models, optimizers, quantizers, schedules
+from fsg.catalogue import data, gradients, models, optimizers, quantizers, rivals, schedules
 
-__all__ = ["data", "gradients", "models", "optimizers", "quantizers", "schedules"]
+__all__ = ["data", "gradients", "models", "optimizers", "quantizers", "rivals", "schedules"]

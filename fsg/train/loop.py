@@ -194,8 +194,9 @@ class Trainer:
         """
         self._check_trial(state, CHANGEABLE)
         self._restore(state)
-        for optimizer in self.step.base_optimizers():
-            set_options(optimizer, self.config.optimizer)
+        own = self.config.optimizer
+        for optimizer, section in zip(self.step.base_optimizers(), (own, own.float or own), strict=False):
+            set_options(optimizer, section)
 
     def _check_trial(self, state: dict[str, Any], changeable: Iterable[str]) -> None:
         described = parse_trial(json.loads(state["config"]), format=state.get(FORMAT_KEY, FIRST))
@@ -324,8 +325,9 @@ def make_step(config: TrialConfig, model: nn.Module, steps: int | None = None) -
     layers = quantized_layers(model)
     where = next(model.parameters())
     capturable = can_capture(config, where.device)
+    epoch = steps // config.epochs if steps is not None else None
     if not layers:
-        float_step = FloatStep(model, config.optimizer, capturable, config.seed, steps)
+        float_step = FloatStep(model, config.optimizer, capturable, config.seed, steps, epoch)
         return CapturedStep(float_step, 0) if capturable else float_step
     gradient = part_of("gradient", config.gradient)
     if (maker := gradient.fact("own_step", config.gradient)) is not None:
@@ -333,5 +335,5 @@ def make_step(config: TrialConfig, model: nn.Module, steps: int | None = None) -
         return own
     spans = Spans([layer.weight.numel() for layer in layers.values()]).to(where.device)
     estimator = make_estimator(config.gradient, spans).to(where.device, where.dtype)
-    step = LookAheadStep(model, layers, estimator, config.optimizer, capturable, config.seed, steps)
+    step = LookAheadStep(model, layers, estimator, config.optimizer, capturable, config.seed, steps, epoch)
     return CapturedStep(step, gradient.fact("memory_steps", config.gradient)) if capturable else step

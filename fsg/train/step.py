@@ -15,13 +15,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsg.catalogue.optimizers import OptimizerConfig
+from fsg.catalogue.optimizers import OptimizerSection
 from fsg.gradients import GradientEstimator, Signal, Update
 from fsg.layers import QuantLayer, join, using
 from fsg.ops.spans import Spans
@@ -103,10 +103,11 @@ class FloatStep(TrainingStep):
     def __init__(
         self,
         model: nn.Module,
-        optimizer: OptimizerConfig,
+        optimizer: OptimizerSection,
         capturable: bool = False,
         seed: int = 0,
         steps: int | None = None,
+        epoch: int | None = None,
     ) -> None:
         self.model = model
         self.layers = []
@@ -114,7 +115,7 @@ class FloatStep(TrainingStep):
         self.spans = Spans([]).to(next(model.parameters()).device)
         draws = stream_seed(seed, "optimizer")
         self.optimizer = base_optimizer(
-            optimizer, model.parameters(), capturable, seed=draws, steps=steps, output=output_weight(model)
+            optimizer, model.parameters(), capturable, seed=draws, steps=steps, epoch=epoch, output=output_weight(model)
         )
         self.rates = Rates([self.optimizer])
 
@@ -123,12 +124,15 @@ class FloatStep(TrainingStep):
         self.model.zero_grad(set_to_none=True)
         logits = self.model(inputs)
         loss = F.cross_entropy(logits.to(inputs.dtype), labels)
+        guest, params = self.optimizer if isinstance(self.optimizer, Guest) else None, list(self.model.parameters())
         diagonal = None
-        if any(guest.asks_curvature for guest in self.guests()):
-            diagonal = backward_twice(loss, list(self.model.parameters()), self.guests()[0].noise())
+        if asks(guest, "hutchinson"):
+            diagonal = backward_twice(loss, params, guest.noise())
         else:
             loss.backward()
-        for guest in self.guests():
+        if asks(guest, "squared_gradient"):
+            diagonal = [torch.zeros_like(p) if p.grad is None else p.grad**2 for p in params]
+        if guest is not None:
             guest.see(loss, diagonal)
         self.optimizer.step()
         return StepResult(loss.detach(), correct_of(logits, labels), torch.zeros(0, device=inputs.device))
@@ -163,10 +167,11 @@ class LookAheadStep(TrainingStep):
         model: nn.Module,
         layers: dict[str, QuantLayer],
         estimator: GradientEstimator,
-        optimizer: OptimizerConfig,
+        optimizer: OptimizerSection,
         capturable: bool = False,
         seed: int = 0,
         steps: int | None = None,
+        epoch: int | None = None,
     ) -> None:
         self.model = model
         self.layers = list(layers.values())
@@ -182,12 +187,14 @@ class LookAheadStep(TrainingStep):
             weight.grad = part
         latent = {id(p) for p in latents}
         others = [p for p in model.parameters() if id(p) not in latent]
-        others = others or [nn.Parameter(self.latent.new_zeros(1))]  # torch's optimizers refuse to have none
-        output = output_weight(model)
+        self.others = others or [nn.Parameter(self.latent.new_zeros(1))]  # torch's optimizers refuse to have none
+        whole: dict[str, Any] = {"steps": steps, "epoch": epoch, "output": output_weight(model)}
         draws = stream_seed(seed, "optimizer")
-        self.latent_optimizer = base_optimizer(optimizer, latents, capturable, seed=draws, steps=steps, output=output)
+        self.latent_optimizer = base_optimizer(optimizer, latents, capturable, seed=draws, **whole)
         draws = stream_seed(seed, "float_optimizer")
-        self.float_optimizer = base_optimizer(optimizer, others, capturable, seed=draws, steps=steps, output=output)
+        self.float_optimizer = base_optimizer(
+            optimizer.float or optimizer, self.others, capturable, seed=draws, **whole
+        )
         self.meta_optimizer = meta_optimizer(estimator.meta_groups(), capturable)
         self.base_rates = Rates([self.latent_optimizer, self.float_optimizer])
         self.meta_rates = Rates([self.meta_optimizer] if self.meta_optimizer else [])
@@ -227,21 +234,35 @@ class LookAheadStep(TrainingStep):
         return result
 
     def _backward(self, loss: Tensor, weights: Tensor, slope: Tensor) -> None:
-        """Gradients of the loss; and to optimizers of other packages what else they ask for of the point it is measured at.
+        """Gradients of the loss; and to the optimizers what else they ask for of the point it is measured at.
 
         The curvature along a latent weight is c^2 times that along its quantised weight, as its gradient is c g.
         """
-        guests = self.guests()
-        if not any(guest.asks_curvature for guest in guests):
+        latent, rest = (o if isinstance(o, Guest) else None for o in self.base_optimizers())
+        leaves: list[Tensor] = []
+        noise: list[Tensor] = []
+        if asks(latent, "hutchinson"):
+            leaves, noise = [weights], [torch.cat([z.flatten() for z in latent.noise()])]
+        if asks(rest, "hutchinson"):
+            leaves, noise = [*leaves, *self.others], noise + rest.noise()
+        if leaves:
+            known = {id(leaf) for leaf in leaves}
+            others = [leaf for leaf in (weights, *self.others) if id(leaf) not in known]
+            found = backward_twice(loss, leaves, noise, others)
+        else:
             loss.backward()
-            for guest in guests:
-                guest.see(loss)
-            return
-        latent, rest = guests  # by one configuration: either both ask or neither does
-        noise = torch.cat([z.flatten() for z in latent.noise()])
-        diagonal, *others = backward_twice(loss, [weights, *rest.params], [noise, *rest.noise()])
-        latent.see(loss, self.parts(slope**2 * diagonal))
-        rest.see(loss, others)
+            found = []
+        diagonal: Tensor | None = None
+        if asks(latent, "hutchinson"):
+            diagonal = found.pop(0)
+        elif asks(latent, "squared_gradient") and weights.grad is not None:
+            diagonal = weights.grad**2
+        if latent is not None:
+            latent.see(loss, None if diagonal is None else self.parts(slope**2 * diagonal))
+        if asks(rest, "squared_gradient"):
+            found = [torch.zeros_like(p) if p.grad is None else p.grad**2 for p in self.others]
+        if rest is not None:
+            rest.see(loss, found or None)
 
     def _remember(self, measured: Signal) -> None:
         """For the next step, in place: what a step reads stays where it is, as a CUDA graph needs it."""
@@ -297,6 +318,11 @@ class LookAheadStep(TrainingStep):
         signal = state["signal"]
         self.signal = Signal(**{name: value.to(device).clone() for name, value in signal.items()}) if signal else None
         self.flips.signs = state["signs"].to(device).clone() if state["signs"] is not None else None
+
+
+def asks(guest: Guest | None, source: str) -> TypeGuard[Guest]:
+    """Whether the next step of an optimizer takes the Hessian's diagonal, from this source."""
+    return guest is not None and guest.asks_curvature and guest.source == source
 
 
 class Flips:
