@@ -40,7 +40,11 @@ Builder = TypeVar("Builder", bound=Callable[..., Any])
 # the place of one, "module:name".
 FACTS: Mapping[str, Mapping[str, Any]] = {
     "model": {},
-    "quantizer": {"bits": lambda config: 1},  # of a quantised weight; None: weights stay float
+    "quantizer": {
+        "bits": lambda config: 1,  # of a quantised weight; None: weights stay float
+        # The place of what gives each layer its own, (config, model, loss, seed) -> layer: bits; None: all share one.
+        "per_layer": lambda config: None,
+    },
     "gradient": {
         "memory_steps": lambda config: 1,  # steps until its memory is full
         "uncapturable": lambda config: None,  # why a CUDA graph cannot hold its step; None: it can

@@ -69,9 +69,11 @@ class VsgdSchaul(OptimizerSection):
 
 def _needs_one_bit(config: Bop, trial: Any) -> str | None:
     """Bop flips signs: of anything else it makes nonsense."""
-    bits = part_of("quantizer", trial.quantizer).fact("bits", trial.quantizer)
-    if bits != 1:
+    quantizer = part_of("quantizer", trial.quantizer)
+    bits, own = (quantizer.fact(name, trial.quantizer) for name in ("bits", "per_layer"))
+    if bits != 1 or own is not None:
         have = "leaves weights float" if bits is None else f"has {bits} bits"
+        have = "gives layers bits of their own" if own is not None else have
         return (
             f"optimizer bop flips the signs of weights of one bit, but quantizer {trial.quantizer.name} {have}; "
             "use a quantizer of one bit, as bwn, or another optimizer."

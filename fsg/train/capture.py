@@ -90,6 +90,10 @@ class CapturedStep(TrainingStep):
         """The step's."""
         return self.step.base_optimizers()
 
+    def requantize(self) -> None:
+        """The step's; its graph is captured again when a state is loaded, which comes next."""
+        self.step.requantize()
+
     def diagnose(self) -> dict[str, Tensor]:
         """The step's."""
         return self.step.diagnose()

@@ -26,6 +26,7 @@ from fsg.gradients import GradientEstimator, Signal, Update
 from fsg.layers import QuantLayer, join, using
 from fsg.ops.spans import Spans
 from fsg.quantizers import AllLayers, Quantizer
+from fsg.train.bits import PerLayer
 from fsg.train.curvature import backward_twice
 from fsg.train.optim import BaseOptimizer, Rates, base_optimizer, load_optimizer, meta_optimizer
 from fsg.train.optimizers import Guest
@@ -37,7 +38,7 @@ class StepResult:
     """What a step saw, on the device: nothing here has been waited for.
 
     ``loss``, ``correct``: scalars. ``flips``: (layers,) weights that changed sign. ``gain``, ``cosine``: (layers,), or None where
-    nothing was generated yet.
+    nothing was generated yet. ``norms``: (2,) l2 and l1 of the whole gradient, c g of latent weights; None where nobody measured.
     """
 
     loss: Tensor
@@ -45,6 +46,7 @@ class StepResult:
     flips: Tensor
     gain: Tensor | None = None
     cosine: Tensor | None = None
+    norms: Tensor | None = None
 
 
 class TrainingStep(ABC):
@@ -96,6 +98,10 @@ class TrainingStep(ABC):
         """What explains a result, each (layers,)."""
         return {}
 
+    def requantize(self) -> None:
+        """Take the layers' quantisers again: they are others than they were."""
+        return None
+
 
 class FloatStep(TrainingStep):
     """The ordinary step of a float network (``quantizer: none``): nothing is generated."""
@@ -134,8 +140,10 @@ class FloatStep(TrainingStep):
             diagonal = [torch.zeros_like(p) if p.grad is None else p.grad**2 for p in params]
         if guest is not None:
             guest.see(loss, diagonal)
+        norms = norms_of([p.grad for p in params if p.grad is not None])
         self.optimizer.step()
-        return StepResult(loss.detach(), correct_of(logits, labels), torch.zeros(0, device=inputs.device))
+        correct = correct_of(logits, labels)
+        return StepResult(loss.detach(), correct, torch.zeros(0, device=inputs.device), norms=norms)
 
     def set_rates(self, base: float, meta: float) -> None:
         """The one optimizer's."""
@@ -177,7 +185,7 @@ class LookAheadStep(TrainingStep):
         self.layers = list(layers.values())
         self.estimator = estimator
         self.spans = estimator.spans
-        self.quantizer = shared_quantizer(self.layers)
+        self.quantizer = quantizer_of(self.layers)
         latents = [layer.weight for layer in self.layers]
         self.shapes = [weight.shape for weight in latents]
         self.latent = join(latents)
@@ -227,8 +235,10 @@ class LookAheadStep(TrainingStep):
             if self.estimator.learn(direction, measured):
                 self.meta_optimizer.step()
         self._remember(measured)
+        own = [p.grad for p in self.others if p.grad is not None]
+        norms = norms_of([measured.slope * measured.grad, *own])
         self.float_optimizer.step()
-        result = StepResult(loss.detach(), correct_of(logits, labels), self.flips(weights.detach()))
+        result = StepResult(loss.detach(), correct_of(logits, labels), self.flips(weights.detach()), norms=norms)
         if direction is not None:
             result.gain, result.cosine = direction.gain.detach(), direction.cosine.detach()
         return result
@@ -288,6 +298,10 @@ class LookAheadStep(TrainingStep):
         self.base_rates.scale(base)
         self.meta_rates.scale(meta)
 
+    def requantize(self) -> None:
+        """Each layer's, or their common one."""
+        self.quantizer = quantizer_of(self.layers)
+
     def base_optimizers(self) -> list[BaseOptimizer]:
         """Of the latent weights, and of all the rest."""
         return [self.latent_optimizer, self.float_optimizer]
@@ -342,17 +356,23 @@ class Flips:
         return flips
 
 
-def shared_quantizer(layers: Sequence[QuantLayer]) -> Quantizer:
-    """The one quantiser of a network's layers; ValueError where there are several."""
-    first, *others = (layer.quantizer for layer in layers)
-    if first is None or any(other != first for other in others):
-        raise ValueError("the quantised layers of a network must share one quantiser, but they have different ones.")
-    return first
+def quantizer_of(layers: Sequence[QuantLayer]) -> Quantizer:
+    """What quantises the latent weights of a network's layers, end to end: their one quantiser, or each layer's own."""
+    own = [layer.quantizer for layer in layers if layer.quantizer is not None]
+    return own[0] if all(other == own[0] for other in own) else PerLayer(own, [layer.weight.shape for layer in layers])
 
 
 def output_weight(model: nn.Module) -> Tensor | None:
     """The weight of a network's last layer, None in one without matrices."""
     return next((p for p in reversed(list(model.parameters())) if p.ndim >= 2), None)
+
+
+def norms_of(gradients: list[Tensor]) -> Tensor:
+    """(2,) the l2 and the l1 norm of tensors as of one vector, on their device."""
+    if not gradients:
+        return torch.zeros(2)
+    euclidean = torch.stack(torch._foreach_norm(gradients)).norm()
+    return torch.stack([euclidean, torch.stack(torch._foreach_norm(gradients, 1)).sum()]).detach()
 
 
 def correct_of(logits: Tensor, labels: Tensor) -> Tensor:

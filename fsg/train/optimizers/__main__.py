@@ -37,7 +37,7 @@ Three are fsg's own (`fsg/train/optimizers/own.py` says from where each equation
 
 | name | what it does | options beside `lr` |
 |---|---|---|
-| `bop` | flips a weight's sign where an average of its gradients exceeds a threshold; no latent weights, one bit alone | `threshold`; `float` for biases and BatchNorm (Adam) |
+| `bop` | flips a weight's sign where its average gradient exceeds a threshold: one bit, nothing latent | `threshold`, `float` |
 | `lcam` | SGD with another momentum after a batch whose loss is below its epoch's average | `below`, `above`, `weight_decay` |
 | `vsgd_schaul` | a rate for each weight from the mean, variance and curvature of its gradients | `curvature` |
 
