@@ -117,6 +117,19 @@ class TrialConfig(Section):
                 raise ValueError(
                     f"gradient.update: reference knows the optimizers sgd and adam, not {self.optimizer.name}."
                 )
+            if self.optimizer.float is not None:
+                raise ValueError("gradient.update: reference has one optimizer for all; leave optimizer.float out.")
+        own = find_part("optimizer", self.optimizer.name) if has_part("optimizer", self.optimizer.name) else None
+        if own is not None and (why := own.fact("unfit", self.optimizer, self)):
+            raise ValueError(why)
+        if (
+            self.optimizer.float is not None
+            and part_of("quantizer", self.quantizer).fact("bits", self.quantizer) is None
+        ):
+            raise ValueError(
+                f"optimizer.float is given beside the optimizer of latent weights, and quantizer {self.quantizer.name} leaves "
+                "none; leave it out or use a quantizer."
+            )
         return self
 
     @property
@@ -213,6 +226,9 @@ CHANGEABLE = (
     "optimizer.lr",
     "optimizer.momentum",
     "optimizer.weight_decay",
+    "optimizer.float.lr",
+    "optimizer.float.momentum",
+    "optimizer.float.weight_decay",
     "gradient.beta",
     "gradient.gain",
     "gradient.lr",
@@ -264,6 +280,8 @@ def load_trial(
     config = parse_trial(data, source)
     if problem := unfit(config.optimizer.name):
         raise source.error(("optimizer", "name"), problem)
+    if config.optimizer.float is not None and (problem := unfit(config.optimizer.float.name, "optimizer.float")):
+        raise source.error(("optimizer", "float", "name"), problem)
     return config
 
 

@@ -33,9 +33,12 @@ UNFIT: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 
 
-def unfit(name: str) -> str | None:
-    """Why no trial can have this optimizer, and what to use instead; None where nothing is known against it."""
+def unfit(name: str, where: str = "optimizer") -> str | None:
+    """Why no trial can have this optimizer, and what to use instead; None where nothing is known against it.
+
+    ``where``: the section that names it.
+    """
     if name not in UNFIT:
         return None
     why, instead = UNFIT[name]
-    return f'optimizer.name is "{name}", which cannot train here: it {why}. The nearest that works is "{instead}".'
+    return f'{where}.name is "{name}", which cannot train here: it {why}. The nearest that works is "{instead}".'

@@ -43,6 +43,8 @@ FACTS: Mapping[str, Mapping[str, Any]] = {
     "quantizer": {
         "bits": lambda config: 1,  # of a quantised weight; None: weights stay float
         "sign": lambda config: False,  # whether it is offset + scale sign(x), and states x and scale
+        # The place of what gives each layer its own, (config, model, loss, seed) -> layer: bits; None: all share one.
+        "per_layer": lambda config: None,
     },
     "gradient": {
         "memory_steps": lambda config: 1,  # steps until its memory is full
@@ -55,7 +57,10 @@ FACTS: Mapping[str, Mapping[str, Any]] = {
         # The place of a training step's maker, (config, model, layers), to use instead of ours.
         "own_step": lambda config: None,
     },
-    "optimizer": {"capturable": False},
+    "optimizer": {
+        "capturable": False,  # whether a CUDA graph can hold its step
+        "unfit": lambda config, trial: None,  # why it cannot train this trial; None: it can
+    },
     "schedule": {},
     "data": {
         "augmented": False,  # whether classes survive a flip and a shift

@@ -228,8 +228,8 @@ def make_quantizer(config: QuantizerConfig) -> Quantizer | None:
 
 
 def dorefa(config: Dorefa) -> Quantizer:
-    """DoReFa at the configured bits."""
-    return DorefaQuantizer(config.bits)
+    """DoReFa at the configured bits; where a rule chooses them, at the most until it has."""
+    return DorefaQuantizer(config.bits if isinstance(config.bits, int) else max(config.bits.allowed))
 
 
 def bwn(config: Bwn) -> Quantizer:

@@ -93,7 +93,10 @@ def types_at(model: type[BaseModel], path: Sequence[str]) -> list[Any]:
     """The annotations of the field at ``path``: several where a section has kinds, none where no kind has it."""
     types: list[Any] = [model]
     for part in path:
-        types = list(_field_types([form for each in types for form in _forms(each) if _is_model(form)], part))
+        forms = [form for each in types for form in _forms(each)]
+        tables = [form for form in forms if get_origin(form) is dict]  # whose keys may have dots of their own
+        types = list(_field_types([form for form in forms if _is_model(form)], part))
+        types += [each for table in tables for each in (table, get_args(table)[1])]
     return types
 
 

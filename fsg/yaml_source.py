@@ -357,6 +357,8 @@ def _locate(model: type[BaseModel], loc: Sequence[str | int]) -> tuple[Location,
         if len(models) > 1 and tagged:  # before the fields: the estimator "fsg" has a switch of the same name
             models = tagged
             continue
+        if str(part).startswith("<"):  # a member of a union that is told apart by its form, not by a key
+            continue
         place.append(part)
         last = models
         if in_container or isinstance(part, int):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, create_model
 
 from fsg.parts import register
 from fsg.section import Section
@@ -19,5 +19,31 @@ class ScheduleConfig(Section):
     step_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
 
 
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class RefinedBase(Section):
+    """Linear decay refined by the gradient norms of an earlier run; the equation is in ``fsg/train/refined.py``.
+
+    ``from``: STUDY#ARM, whose trials have run. ``norm``: ``l2``, with weights 1 / G^2, for SGD; ``l1``, with 1 / G, for Adam and
+    its kind. ``smoothing``: width of the median that smooths the norms, as a share of training. ``norms``: of each epoch of
+    that run; a study fills them in when it begins, and its trials need nothing else.
+    """
+
+    name: Literal["refined"] = "refined"
+    norm: Literal["l2", "l1"] = "l2"
+    smoothing: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    norms: Annotated[tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(_as_tuple)] = ()
+
+
+# ``from`` is a word of Python, which no class body can have as a field.
+_From = Annotated[str, Field(pattern=r"^[^#]+#[^#]+$")]
+_FIELDS: dict[str, Any] = {"from": (_From, ...)}
+Refined: Any = create_model(
+    "Refined", __base__=RefinedBase, __module__=__name__, __doc__=RefinedBase.__doc__, **_FIELDS
+)
+
+register("schedule", Refined, "fsg.train.refined:refined")
 for _name in ("constant", "step", "cosine", "linear"):
     register("schedule", ScheduleConfig, f"fsg.train.schedules:{_name}", names=[_name])

@@ -32,7 +32,7 @@ from fsg.cli.options import (
 from fsg.cli.running import run
 from fsg.cli.studies import complete, no_study
 from fsg.database import absolute_address
-from fsg.driver.locate import begin_study, local, open_study, where_it_ran
+from fsg.driver.locate import begin_study, fetched, local, open_study, where_it_ran
 from fsg.driver.session import driving
 from fsg.errors import FsgError
 from fsg.files import user_path
@@ -161,6 +161,7 @@ def _start(
 ) -> None:
     from fsg.errors import StudyError
     from fsg.study.folder import StudyFolder
+    from fsg.study.refined import with_norms
     from fsg.study.spec import AblationSpec, load_study
 
     cpus, gpus, address = resources.cpus_per_trial, resources.gpus_per_trial, resources.address
@@ -181,6 +182,7 @@ def _start(
         share += ["--upgrade-store"] if upgrade_store else []
         submit("sweep" if kind == "sweep" else "ablate", path, spec.name, storage, tracking_uri, share, address)
         return
+    spec = with_norms(spec, fetched(spec.name, storage))
     if isinstance(spec, AblationSpec):
         from fsg.driver.arm_costs import with_costs
 

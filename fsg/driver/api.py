@@ -57,12 +57,13 @@ def run(
         StudyInterrupted: Ctrl-C; everything is recorded.
     """
     from fsg.driver.arm_costs import with_costs
-    from fsg.driver.locate import begin_study, local
+    from fsg.driver.locate import begin_study, fetched, local
     from fsg.driver.run import run_and_report
     from fsg.driver.session import driving
     from fsg.driver.store import tracking_of
     from fsg.driver.study import Study
     from fsg.study.folder import StudyFolder
+    from fsg.study.refined import with_norms
     from fsg.study.spec import AblationSpec, beginning, checked, load_study
 
     if isinstance(study, str | Path):
@@ -74,6 +75,7 @@ def run(
     else:
         spec = beginning(checked(study))
     engine, place = engine or _ray(), local(str(storage))
+    spec = with_norms(spec, fetched(spec.name, str(storage)))
     if isinstance(spec, AblationSpec):
         has = engine.resources
         spec = with_costs(spec, str(storage), has.cpus_per_trial, has.gpus_per_trial)

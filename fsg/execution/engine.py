@@ -23,6 +23,7 @@ from fsg.execution.room import Room
 from fsg.execution.trial_run import TrialRun
 from fsg.study.folder import StudyFolder
 from fsg.study.inputs import data_of
+from fsg.study.layers import check_layers
 from fsg.study.optimizers import check_optimizers
 from fsg.study.search import require
 from fsg.study.spec import AblationSpec, SweepSpec
@@ -116,6 +117,7 @@ class LocalEngine:
         if spec.kind == "sweep":
             require(spec.search)
         check_optimizers(spec)
+        check_layers(spec)
         for data in data_of(spec):
             load_data(data)
         return nullcontext()

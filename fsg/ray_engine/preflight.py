@@ -15,6 +15,7 @@ from fsg.errors import BackendUnavailable
 from fsg.ray_engine.cluster import grown, joined
 from fsg.ray_engine.nodes import refuse_unfit_nodes, write_problem
 from fsg.study.inputs import data_of
+from fsg.study.layers import check_layers
 from fsg.study.optimizers import check_optimizers
 from fsg.study.search import require
 from fsg.study.spec import AblationSpec, SweepSpec
@@ -34,6 +35,7 @@ def fit(spec: AblationSpec | SweepSpec, resources: Resources, storage: Path) -> 
     if isinstance(spec, SweepSpec):
         require(spec.search)
     check_optimizers(spec)
+    check_layers(spec)
     cuda = asks_for_cuda(spec)
     if resources.address is None:
         _refuse(gpu_problem(cuda, resources.gpus_per_trial, _gpus_here(cuda, resources)))

@@ -16,6 +16,7 @@ from fsg.files import as_size
 from fsg.report.plain import add_row
 from fsg.report.progress import clock
 from fsg.study.design import aliases, left_out
+from fsg.study.layers import check_layers
 from fsg.study.optimizers import check_optimizers
 from fsg.study.population import is_population, population_of
 from fsg.study.search import constraints_of, describe_budget, drawn, require
@@ -43,6 +44,7 @@ def describe_plan(spec: AblationSpec | SweepSpec, resources: Resources) -> Rende
     if isinstance(spec, SweepSpec):
         require(spec.search)
     check_optimizers(spec)
+    check_layers(spec)
     import torch
     from rich.console import Group
     from rich.table import Table

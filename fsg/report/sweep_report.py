@@ -72,13 +72,14 @@ def _insights(spec: SweepSpec, state: StudyState, best: TopConfigurations) -> tu
 
 
 def _count(config: Mapping[str, Any], name: str) -> float | None:
-    """Bits per weight, the one objective that is no metric."""
+    """Bits per weight, the one objective that is no metric; None where layers differ, for then the trial reports it."""
     if name != BITS:
         return None
     from fsg.config import TrialConfig
-    from fsg.search.configurations import bits
+    from fsg.search.configurations import bits, own_bits
 
-    return bits(TrialConfig.model_validate(config))
+    trial = TrialConfig.model_validate(config)
+    return None if own_bits(trial) else bits(trial)
 
 
 def _allowed(spec: SweepSpec, finished: Sequence[TrialRecord]) -> bool:

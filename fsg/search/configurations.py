@@ -57,8 +57,8 @@ class Configuration:
 def told(
     spec: SweepSpec, config: TrialConfig, finals: Mapping[int, Mapping[str, Any]]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """The mean over the seeds of every number a search is led by, ``bits`` as the quantizer has them; and by how much each
-    constraint on a metric is broken at these means.
+    """The mean over the seeds of every number a search is led by, ``bits`` as the quantizer has them, or as the trials report
+    them where layers differ; and by how much each constraint on a metric is broken at these means.
     """
     means: dict[str, float] = {BITS: bits(config)}
     for name in led_by(spec):
@@ -88,6 +88,11 @@ def bits(config: TrialConfig) -> float:
     if found is None:
         return 64.0 if config.dtype == "float64" else 32.0
     return float(found)
+
+
+def own_bits(config: TrialConfig) -> bool:
+    """Whether layers have bits of their own, so that a trial reports how many a weight has on average."""
+    return part_of("quantizer", config.quantizer).fact("per_layer", config.quantizer) is not None
 
 
 def configuration(spec: SweepSpec, point: Point) -> Configuration:

@@ -22,15 +22,23 @@ if TYPE_CHECKING:
     from fsg.study.spec import AblationSpec, SweepSpec
 
 DRAWN = 64  # points of a space that are looked at
-_NAMING = ("optimizer", "optimizer.name")  # the paths that decide which optimizer a trial has
+# The paths that decide which optimizers a trial has.
+_NAMING = ("optimizer", "optimizer.name", "optimizer.float", "optimizer.float.name")
 
 
 def unfit_optimizers(spec: AblationSpec | SweepSpec) -> Iterator[tuple[Location, str]]:
     """(place, reason) of each optimizer that no trial can have, whatever else it has."""
     for config, space in searched(spec):
         for trial in [config] if space is None else with_each_optimizer(config, space):
-            if problem := unfit(trial.optimizer.name):
-                yield place_of(spec, trial.optimizer.name), problem
+            for where, name in named_by(trial):
+                if problem := unfit(name, where):
+                    yield place_of(spec, name), problem
+
+
+def named_by(trial: TrialConfig) -> list[tuple[str, str]]:
+    """(section, name) of each optimizer that a trial names."""
+    own, rest = trial.optimizer, trial.optimizer.float
+    return [("optimizer", own.name), *([("optimizer.float", rest.name)] if rest is not None else [])]
 
 
 def searched(spec: AblationSpec | SweepSpec) -> Iterator[tuple[TrialConfig, Space | None]]:
@@ -74,7 +82,7 @@ def check_optimizers(spec: AblationSpec | SweepSpec) -> None:
             _check_optimizer(spec, base)
             continue
         each = list(with_each_optimizer(base, space))
-        if all(has_part("optimizer", config.optimizer.name) for config in each):
+        if all(has_part("optimizer", name) for config in each for _, name in named_by(config)):
             continue
         for config in each:
             _check_optimizer(spec, config, alone=True)
@@ -87,11 +95,13 @@ def _check_optimizer(
     spec: AblationSpec | SweepSpec, config: TrialConfig, paths: Collection[str] = (), alone: bool = False
 ) -> None:
     """``alone``: whether it can train any trial, whatever else this one has. ``paths``: those that are searched."""
-    if has_part("optimizer", config.optimizer.name):
+    strange = [name for _, name in named_by(config) if not has_part("optimizer", name)]
+    if not strange:
         return
     from fsg.train.optimizers import check, facts_for
 
     try:
         facts_for(config) if alone else check(config, paths)
     except ConfigError as error:
-        raise spec.refuse(place_of(spec, config.optimizer.name), str(error)) from None
+        named = next((name for name in strange if f'"{name}"' in str(error)), strange[0])
+        raise spec.refuse(place_of(spec, named), str(error)) from None

@@ -20,7 +20,7 @@ from pydantic import PlainSerializer, PlainValidator, RootModel
 from fsg.config import TrialConfig, merge, nested, read_at
 from fsg.errors import ConfigError
 from fsg.nearest import did_you_mean, did_you_mean_path
-from fsg.scalars import read_as, untyped
+from fsg.scalars import read_as, types_at, untyped
 from fsg.study.domains import KINDS, Domain, Scalar, parse_domain, same
 from fsg.yaml_source import field_names
 
@@ -377,7 +377,12 @@ def _depth(path: str) -> int:
 def value_at(config: Mapping[str, Any], path: str) -> Any:
     """The value at a dotted path; of a section with kinds, its name. None where there is none."""
     value: Any = config
-    for part in path.split("."):
+    parts = path.split(".")
+    for index, part in enumerate(parts):
+        rest = ".".join(parts[index:])
+        if isinstance(value, Mapping) and rest in value:  # a name with dots, as a layer's
+            value = value[rest]
+            break
         value = value.get(part) if isinstance(value, Mapping) else None
     return value.get("name") if isinstance(value, Mapping) else value
 
@@ -386,7 +391,7 @@ def _path_problem(path: str) -> str | None:
     names = field_names(TrialConfig)
     if path in _NOT_SEARCHED:
         return f'"{path}" cannot be searched: {_NOT_SEARCHED[path]}.'
-    if path in names:
+    if path in names or types_at(TrialConfig, path.split(".")):
         return None
     hint = did_you_mean_path(path, names)
     return f'the trial configuration has no "{path}".{hint}'

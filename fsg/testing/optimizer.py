@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +12,16 @@ from torch import Tensor, nn
 from fsg.testing.contract import Contract
 from fsg.testing.training import assert_resumes, same_bits, small_images
 from fsg.train.optim import base_optimizer, load_optimizer
+from fsg.train.optimizers import Guest
 
 _SHAPES = ((4, 3, 3, 3), (5, 7), (6,))
-_STEPS = 6
 
 
 class OptimizerContract(Contract):
-    """Of a part of the kind ``optimizer``."""
+    """Of a part of the kind ``optimizer``. ``steps``: within how many it has moved every parameter."""
 
     kind = "optimizer"
+    steps: ClassVar[int] = 6
 
     def make(self, params: Sequence[Tensor]) -> Any:
         """The optimizer of these parameters."""
@@ -32,10 +33,10 @@ class OptimizerContract(Contract):
         left = nn.Parameter(torch.ones(3))
         before = [p.detach().clone() for p in params]
         optimizer = self.make([*params, left])
-        run(optimizer, params, range(_STEPS))
+        run(optimizer, params, range(self.steps))
         for p, was in zip(params, before, strict=True):
             assert torch.isfinite(p).all(), f"a parameter of shape {tuple(p.shape)} is no longer finite."
-            assert not torch.equal(p, was), f"a parameter of shape {tuple(p.shape)} did not move in {_STEPS} steps."
+            assert not torch.equal(p, was), f"a parameter of shape {tuple(p.shape)} did not move in {self.steps} steps."
         assert torch.equal(left, torch.ones(3)), "a parameter without a gradient moved."
 
     def test_its_rate_is_the_configured_one_and_rules_the_step(self) -> None:
@@ -64,8 +65,8 @@ class OptimizerContract(Contract):
         buffer = io.BytesIO()
         torch.save(optimizer.state_dict(), buffer)
         load_optimizer(resumed, torch.load(io.BytesIO(buffer.getvalue()), weights_only=True))
-        run(optimizer, params, range(3, _STEPS))
-        run(resumed, others, range(3, _STEPS))
+        run(optimizer, params, range(3, self.steps))
+        run(resumed, others, range(3, self.steps))
         for p, other in zip(params, others, strict=True):
             assert same_bits(p.detach(), other.detach()), (
                 f"an optimizer that took over the state moves a parameter of shape {tuple(p.shape)} elsewhere: what a step "
@@ -95,4 +96,6 @@ def run(optimizer: Any, params: Sequence[Tensor], steps: Sequence[int]) -> None:
         rng = torch.Generator().manual_seed(100 + step)
         for p in params:
             p.grad = torch.randn(p.shape, generator=rng)
+        if isinstance(optimizer, Guest):
+            optimizer.see(torch.tensor(1 / (1 + step)), [torch.ones_like(p) for p in optimizer.params])
         optimizer.step()

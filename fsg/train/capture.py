@@ -38,9 +38,9 @@ def why_not(config: TrialConfig, device: torch.device) -> str | None:
     gradient = config.gradient
     if device.type != "cuda":
         return f"the trial trains on {device.type}"
-    name = config.optimizer.name
-    if not (has_part("optimizer", name) and find_part("optimizer", name).fact("capturable")):
-        return f"optimizer {config.optimizer.name} may count its steps on the host"
+    for name in (each.name for each in (config.optimizer, config.optimizer.float) if each is not None):
+        if not (has_part("optimizer", name) and find_part("optimizer", name).fact("capturable")):
+            return f"optimizer {name} may count its steps on the host"
     why: str | None = part_of("gradient", gradient).fact("uncapturable", gradient)
     return why
 
@@ -98,6 +98,10 @@ class CapturedStep(TrainingStep):
     def base_optimizers(self) -> list[BaseOptimizer]:
         """The step's."""
         return self.step.base_optimizers()
+
+    def requantize(self) -> None:
+        """The step's; its graph is captured again when a state is loaded, which comes next."""
+        self.step.requantize()
 
     def diagnose(self) -> dict[str, Tensor]:
         """The step's."""

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from operator import mul
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from fsg.metrics import guest_metrics
 from fsg.models import build_model
 from fsg.ops.spans import Spans
 from fsg.parts import part_of, resolved
+from fsg.train.bits import set_bits
 from fsg.train.capture import CapturedStep, can_capture
 from fsg.train.device import make_deterministic, resolve_device
 from fsg.train.evaluate import NO_METRICS, Score, reestimated_batchnorm, score
@@ -39,6 +41,11 @@ EVALUATION_BATCH = 500
 # Training images whose moments BatchNorm is read with, in one batch: of 4,000 the error is below 2 % of a standard deviation.
 # ResNet-20 on 4,000 of 32x32 takes 1.3 GB on the CPU, and the same on fewer that are larger.
 REESTIMATION_IMAGES, REESTIMATION_PIXELS = 4000, 4000 * 32 * 32
+PROBED_IMAGES = 256  # that the curvature of layers is measured on
+NORMS = (
+    "grad_norm",
+    "grad_norm_l1",
+)  # of the whole gradient, mean over an epoch's steps: what ``refined`` schedules are made of
 LAST = 10  # epochs whose mean test accuracy is reported beside the final one
 
 Save = Callable[[dict[str, Any]], None]
@@ -80,6 +87,11 @@ class Trainer:
         )
         self.model: nn.Module = model.to(self.device, self.dtype, memory_format=layout)  # type: ignore[call-overload]
         self.layer_names = list(quantized_layers(self.model))
+        _, height, width = self.data.image_shape
+        most = max(EVALUATION_BATCH, min(REESTIMATION_IMAGES, REESTIMATION_PIXELS // (height * width)))
+        count = min(most, len(data.train))
+        self.balanced = class_balanced(data.train, count, config.data.split_seed).to(self.device)
+        self.bits = self._bits_by_layer()
         with seeded(config.seed, "hypernetworks"):
             self.step = make_step(config, self.model, self.steps_per_epoch * config.epochs)
         self.spans = self.step.spans
@@ -93,10 +105,19 @@ class Trainer:
         self.test_scores: list[float] = []
         self._permutation: Tensor | None = None  # of the epoch under way
         self._tally: EpochTally | None = None
-        _, height, width = self.data.image_shape
-        most = max(EVALUATION_BATCH, min(REESTIMATION_IMAGES, REESTIMATION_PIXELS // (height * width)))
-        count = min(most, len(data.train))
-        self.balanced = class_balanced(data.train, count, config.data.split_seed).to(self.device)
+
+    def _bits_by_layer(self) -> dict[str, int] | None:
+        """The bits of each layer, where the quantizer gives them their own; None where all share one."""
+        maker = part_of("quantizer", self.config.quantizer).fact("per_layer", self.config.quantizer)
+        if maker is None:
+            return None
+        images = self.balanced.images[:PROBED_IMAGES], self.balanced.labels[:PROBED_IMAGES]
+
+        def loss(network: nn.Module) -> Tensor:
+            return nn.functional.cross_entropy(network(self.inputs(images[0])), images[1])
+
+        found: dict[str, int] = resolved(maker)(self.config.quantizer, self.model, loss, self.config.seed)
+        return found
 
     def __iter__(self) -> Iterator[EpochResult]:
         while not self.finished:
@@ -139,6 +160,8 @@ class Trainer:
             "step_ms": 1000 * tally.seconds / tally.steps,
             "images_per_s": seen / tally.seconds,
         }
+        if (measured := tally.sums["measured"].item()) > 0:
+            metrics |= dict(zip(NORMS, (tally.sums["norms"] / measured).tolist(), strict=True))
         layers = {}
         if self.layer_names:
             sizes = torch.tensor(self.spans.sizes, dtype=torch.float64, device=self.device)
@@ -149,6 +172,9 @@ class Trainer:
                 columns |= generated
             lists = {name: column.tolist() for name, column in columns.items()}
             layers = {layer: {n: c[i] for n, c in lists.items()} for i, layer in enumerate(self.layer_names)}
+        if self.bits is not None:
+            metrics["bits"] = sum(map(mul, self.bits.values(), self.spans.sizes)) / self.spans.total
+            layers = {layer: {**found, "bits": self.bits[layer]} for layer, found in layers.items()}
         with self.step.at_evaluation_point():
             metrics |= self._evaluate()
         self.last_result = EpochResult(self.epoch, metrics, layers)
@@ -172,6 +198,7 @@ class Trainer:
             "permutation": self._permutation,
             "tally": self._tally.state_dict() if self._tally else None,
             "test_scores": list(self.test_scores),
+            **({"bits": dict(self.bits)} if self.bits is not None else {}),
             "last_result": [self.last_result.metrics, self.last_result.layers] if self.last_result else None,
         }
 
@@ -194,8 +221,9 @@ class Trainer:
         """
         self._check_trial(state, CHANGEABLE)
         self._restore(state)
-        for optimizer in self.step.base_optimizers():
-            set_options(optimizer, self.config.optimizer)
+        own = self.config.optimizer
+        for optimizer, section in zip(self.step.base_optimizers(), (own, own.float or own), strict=False):
+            set_options(optimizer, section)
 
     def _check_trial(self, state: dict[str, Any], changeable: Iterable[str]) -> None:
         described = parse_trial(json.loads(state["config"]), format=state.get(FORMAT_KEY, FIRST))
@@ -210,6 +238,10 @@ class Trainer:
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.epoch = state["epoch"]
+        if self.bits is not None and self.bits != state["bits"]:  # another machine rounds otherwise, and chose others
+            self.bits = dict(state["bits"])
+            set_bits(self.model, self.bits)
+            self.step.requantize()
         self.model.load_state_dict(state["model"])
         self.step.load_state_dict(state["step"])
         self.averaged = state["averaged"].to(self.device).clone() if state["averaged"] is not None else None
@@ -324,8 +356,9 @@ def make_step(config: TrialConfig, model: nn.Module, steps: int | None = None) -
     layers = quantized_layers(model)
     where = next(model.parameters())
     capturable = can_capture(config, where.device)
+    epoch = steps // config.epochs if steps is not None else None
     if not layers:
-        float_step = FloatStep(model, config.optimizer, capturable, config.seed, steps)
+        float_step = FloatStep(model, config.optimizer, capturable, config.seed, steps, epoch)
         return CapturedStep(float_step, 0) if capturable else float_step
     gradient = part_of("gradient", config.gradient)
     if (maker := gradient.fact("own_step", config.gradient)) is not None:
@@ -333,5 +366,5 @@ def make_step(config: TrialConfig, model: nn.Module, steps: int | None = None) -
         return own
     spans = Spans([layer.weight.numel() for layer in layers.values()]).to(where.device)
     estimator = make_estimator(config.gradient, spans).to(where.device, where.dtype)
-    step = LookAheadStep(model, layers, estimator, config.optimizer, capturable, config.seed, steps)
+    step = LookAheadStep(model, layers, estimator, config.optimizer, capturable, config.seed, steps, epoch)
     return CapturedStep(step, gradient.fact("memory_steps", config.gradient)) if capturable else step

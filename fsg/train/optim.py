@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from fsg.catalogue.optimizers import OptimizerConfig
+from fsg.catalogue.optimizers import FloatOptimizer, OptimizerSection
 from fsg.catalogue.schedules import ScheduleConfig
 from fsg.errors import ConfigError
 from fsg.parts import Part, guest_part, part_of
@@ -20,23 +20,26 @@ _OF_THE_MACHINE = ("foreach", "fused", "capturable")  # options of how an optimi
 
 
 def base_optimizer(
-    config: OptimizerConfig,
+    config: FloatOptimizer | OptimizerSection,
     params: Iterable[torch.Tensor],
     capturable: bool = False,
     *,
     seed: int = 0,
     steps: int | None = None,
+    epoch: int | None = None,
     output: torch.Tensor | None = None,
 ) -> BaseOptimizer:
     """The optimizer that a configuration names; pi of method.md is its step divided by its learning rate.
 
-    ``capturable``: for a CUDA graph, those of BUILT_IN. For the others ``seed`` is that of their draws, ``steps`` the length of
-    training, ``output`` the last layer's weight. ConfigError for a name that cannot train, BackendUnavailable for one whose
-    package is not installed.
+    ``capturable``: for a CUDA graph, those of BUILT_IN. For the others ``seed`` is that of their draws, ``steps`` and ``epoch``
+    are the lengths of training and of an epoch, ``output`` is the last layer's weight. ConfigError for a name that cannot train,
+    BackendUnavailable for one whose package is not installed.
     """
     params = list(params)
     if (guest := guest_part("optimizer", config.name)) is not None:
         return _of_guest(guest, config, params)
+    if not isinstance(config, FloatOptimizer):
+        return make(config, params, seed=seed, steps=steps, epoch=epoch, output=output)
     options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "foreach": True}
     if capturable:
         options["lr"] = torch.tensor(config.lr, device=params[0].device)
@@ -49,10 +52,10 @@ def base_optimizer(
             return Adam(params, capturable=capturable, **options)
         case "adamw":
             return AdamW(params, capturable=capturable, **options)
-    return make(config, params, seed=seed, steps=steps, output=output)
+    return make(config, params, seed=seed, steps=steps, epoch=epoch, output=output)
 
 
-def _of_guest(guest: Part, config: OptimizerConfig, params: list[torch.Tensor]) -> Optimizer:
+def _of_guest(guest: Part, config: FloatOptimizer | OptimizerSection, params: list[torch.Tensor]) -> Optimizer:
     optimizer = guest.make(config, params)
     if not isinstance(optimizer, Optimizer):
         raise ConfigError(
@@ -79,9 +82,10 @@ def load_optimizer(optimizer: BaseOptimizer, state: dict[str, Any]) -> None:
     optimizer.load_state_dict(deepcopy({**state, "param_groups": groups}))
 
 
-def set_options(optimizer: BaseOptimizer, config: OptimizerConfig) -> None:
+def set_options(optimizer: BaseOptimizer, config: FloatOptimizer | OptimizerSection) -> None:
     """A configuration's options in place of those that a loaded state brought; rates are set every epoch anyway."""
-    options = {"weight_decay": config.weight_decay} | ({"momentum": config.momentum} if config.name == "sgd" else {})
+    wanted = ("weight_decay", "momentum") if config.name == "sgd" else ("weight_decay",)
+    options = {name: getattr(config, name) for name in wanted if hasattr(config, name)}
     for group in optimizer.param_groups:
         group |= {name: value for name, value in options.items() if name in group}
 

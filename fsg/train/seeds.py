@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-Stream = Literal["weights", "order", "augment", "hypernetworks", "optimizer", "float_optimizer"]
+Stream = Literal["weights", "order", "augment", "hypernetworks", "optimizer", "float_optimizer", "bits"]
 _NUMBERS: dict[Stream, int] = {
     "weights": 0,
     "order": 1,
@@ -21,6 +21,7 @@ _NUMBERS: dict[Stream, int] = {
     "hypernetworks": 3,
     "optimizer": 4,
     "float_optimizer": 5,
+    "bits": 6,
 }
 _NUMPYS = np.random.MT19937(0)  # stands in for numpy's own, which need not be copied then
 

@@ -15,17 +15,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsg.catalogue.optimizers import OptimizerConfig
+from fsg.catalogue.optimizers import OptimizerSection
 from fsg.gradients import GradientEstimator, Signal, Update
 from fsg.layers import QuantLayer, clocks, join, using
 from fsg.ops.spans import Spans
 from fsg.quantizers import AllLayers, Quantized, Quantizer, to_latent
+from fsg.train.bits import PerLayer
 from fsg.train.curvature import backward_twice
 from fsg.train.optim import BaseOptimizer, Rates, base_optimizer, load_optimizer, meta_optimizer
 from fsg.train.optimizers import Guest
@@ -37,7 +38,7 @@ class StepResult:
     """What a step saw, on the device: nothing here has been waited for.
 
     ``loss``, ``correct``: scalars. ``flips``: (layers,) weights that changed sign. ``gain``, ``cosine``: (layers,), or None where
-    nothing was generated yet.
+    nothing was generated yet. ``norms``: (2,) l2 and l1 of the whole gradient, c g of latent weights; None where nobody measured.
     """
 
     loss: Tensor
@@ -45,6 +46,7 @@ class StepResult:
     flips: Tensor
     gain: Tensor | None = None
     cosine: Tensor | None = None
+    norms: Tensor | None = None
 
 
 class TrainingStep(ABC):
@@ -108,6 +110,10 @@ class TrainingStep(ABC):
         """What explains a result, each (layers,)."""
         return {}
 
+    def requantize(self) -> None:
+        """Take the layers' quantisers again: they are others than they were."""
+        return None
+
 
 class FloatStep(TrainingStep):
     """The ordinary step of a float network (``quantizer: none``): nothing is generated."""
@@ -115,10 +121,11 @@ class FloatStep(TrainingStep):
     def __init__(
         self,
         model: nn.Module,
-        optimizer: OptimizerConfig,
+        optimizer: OptimizerSection,
         capturable: bool = False,
         seed: int = 0,
         steps: int | None = None,
+        epoch: int | None = None,
     ) -> None:
         self.model = model
         self.clocks = clocks(model)
@@ -127,7 +134,7 @@ class FloatStep(TrainingStep):
         self.spans = Spans([]).to(next(model.parameters()).device)
         draws = stream_seed(seed, "optimizer")
         self.optimizer = base_optimizer(
-            optimizer, model.parameters(), capturable, seed=draws, steps=steps, output=output_weight(model)
+            optimizer, model.parameters(), capturable, seed=draws, steps=steps, epoch=epoch, output=output_weight(model)
         )
         self.rates = Rates([self.optimizer])
 
@@ -136,15 +143,20 @@ class FloatStep(TrainingStep):
         self.model.zero_grad(set_to_none=True)
         logits = self.model(inputs)
         loss = F.cross_entropy(logits.to(inputs.dtype), labels)
+        guest, params = self.optimizer if isinstance(self.optimizer, Guest) else None, list(self.model.parameters())
         diagonal = None
-        if any(guest.asks_curvature for guest in self.guests()):
-            diagonal = backward_twice(loss, list(self.model.parameters()), self.guests()[0].noise())
+        if asks(guest, "hutchinson"):
+            diagonal = backward_twice(loss, params, guest.noise())
         else:
             loss.backward()
-        for guest in self.guests():
+        if asks(guest, "squared_gradient"):
+            diagonal = [torch.zeros_like(p) if p.grad is None else p.grad**2 for p in params]
+        if guest is not None:
             guest.see(loss, diagonal)
+        norms = norms_of([p.grad for p in params if p.grad is not None])
         self.optimizer.step()
-        return StepResult(loss.detach(), correct_of(logits, labels), torch.zeros(0, device=inputs.device))
+        correct = correct_of(logits, labels)
+        return StepResult(loss.detach(), correct, torch.zeros(0, device=inputs.device), norms=norms)
 
     def set_rates(self, base: float, meta: float) -> None:
         """The one optimizer's."""
@@ -176,16 +188,17 @@ class LookAheadStep(TrainingStep):
         model: nn.Module,
         layers: dict[str, QuantLayer],
         estimator: GradientEstimator,
-        optimizer: OptimizerConfig,
+        optimizer: OptimizerSection,
         capturable: bool = False,
         seed: int = 0,
         steps: int | None = None,
+        epoch: int | None = None,
     ) -> None:
         self.model = model
         self.layers = list(layers.values())
         self.estimator = estimator
         self.spans = estimator.spans
-        self.quantizer = shared_quantizer(self.layers)
+        self.quantizer = quantizer_of(self.layers)
         latents = [layer.weight for layer in self.layers]
         self.shapes = [weight.shape for weight in latents]
         self.latent = join(latents)
@@ -197,12 +210,14 @@ class LookAheadStep(TrainingStep):
             weight.grad = part
         latent = {id(p) for p in latents}
         others = [p for p in model.parameters() if id(p) not in latent]
-        others = others or [nn.Parameter(self.latent.new_zeros(1))]  # torch's optimizers refuse to have none
-        output = output_weight(model)
+        self.others = others or [nn.Parameter(self.latent.new_zeros(1))]  # torch's optimizers refuse to have none
+        whole: dict[str, Any] = {"steps": steps, "epoch": epoch, "output": output_weight(model)}
         draws = stream_seed(seed, "optimizer")
-        self.latent_optimizer = base_optimizer(optimizer, latents, capturable, seed=draws, steps=steps, output=output)
+        self.latent_optimizer = base_optimizer(optimizer, latents, capturable, seed=draws, **whole)
         draws = stream_seed(seed, "float_optimizer")
-        self.float_optimizer = base_optimizer(optimizer, others, capturable, seed=draws, steps=steps, output=output)
+        self.float_optimizer = base_optimizer(
+            optimizer.float or optimizer, self.others, capturable, seed=draws, **whole
+        )
         self.meta_optimizer = meta_optimizer(estimator.meta_groups(), capturable)
         self.base_rates = Rates([self.latent_optimizer, self.float_optimizer])
         self.meta_rates = Rates([self.meta_optimizer] if self.meta_optimizer else [])
@@ -234,9 +249,11 @@ class LookAheadStep(TrainingStep):
             if self.estimator.learn(direction, measured):
                 self.meta_optimizer.step()
         self._remember(measured)
+        own = [p.grad for p in self.others if p.grad is not None]
+        norms = norms_of([measured.slope * measured.grad, *own])
         self.float_optimizer.step()
         signs = weights.detach() if quantized.at is None else quantized.at  # with an offset both values may be positive
-        result = StepResult(loss.detach(), correct_of(logits, labels), self.flips(signs))
+        result = StepResult(loss.detach(), correct_of(logits, labels), self.flips(signs), norms=norms)
         if direction is not None:
             result.gain, result.cosine = direction.gain.detach(), direction.cosine.detach()
         return result
@@ -253,22 +270,37 @@ class LookAheadStep(TrainingStep):
         )
 
     def _backward(self, loss: Tensor, weights: Tensor, quantized: Quantized) -> None:
-        """Gradients of the loss; and to optimizers of other packages what else they ask for of the point it is measured at.
+        """Gradients of the loss; and to the optimizers what else they ask for of the point it is measured at.
 
         The curvature along a latent weight is c^2 times that along its quantised weight, as its gradient is c g.
         """
-        guests = self.guests()
-        if not any(guest.asks_curvature for guest in guests):
+        latent, rest = (o if isinstance(o, Guest) else None for o in self.base_optimizers())
+        leaves: list[Tensor] = []
+        noise: list[Tensor] = []
+        if asks(latent, "hutchinson"):
+            leaves, noise = [weights], [torch.cat([z.flatten() for z in latent.noise()])]
+        if asks(rest, "hutchinson"):
+            leaves, noise = [*leaves, *self.others], noise + rest.noise()
+        if leaves:
+            known = {id(leaf) for leaf in leaves}
+            others = [leaf for leaf in (weights, *self.others) if id(leaf) not in known]
+            found = backward_twice(loss, leaves, noise, others)
+        else:
             loss.backward()
-            for guest in guests:
-                guest.see(loss)
-            return
-        latent, rest = guests  # by one configuration: either both ask or neither does
-        noise = torch.cat([z.flatten() for z in latent.noise()])
-        diagonal, *others = backward_twice(loss, [weights, *rest.params], [noise, *rest.noise()])
-        slope = self.estimator.slope(self._measured(weights, quantized))
-        latent.see(loss, self.parts(slope**2 * diagonal))
-        rest.see(loss, others)
+            found = []
+        diagonal: Tensor | None = None
+        if asks(latent, "hutchinson"):
+            diagonal = found.pop(0)
+        elif asks(latent, "squared_gradient") and weights.grad is not None:
+            diagonal = weights.grad**2
+        if latent is not None:
+            if diagonal is not None:
+                diagonal = self.estimator.slope(self._measured(weights, quantized)) ** 2 * diagonal
+            latent.see(loss, None if diagonal is None else self.parts(diagonal))
+        if asks(rest, "squared_gradient"):
+            found = [torch.zeros_like(p) if p.grad is None else p.grad**2 for p in self.others]
+        if rest is not None:
+            rest.see(loss, found or None)
 
     def _remember(self, measured: Signal) -> None:
         """For the next step, in place: what a step reads stays where it is, as a CUDA graph needs it."""
@@ -294,6 +326,10 @@ class LookAheadStep(TrainingStep):
         """Base optimizers and meta-optimizer."""
         self.base_rates.scale(base)
         self.meta_rates.scale(meta)
+
+    def requantize(self) -> None:
+        """Each layer's, or their common one."""
+        self.quantizer = quantizer_of(self.layers)
 
     def base_optimizers(self) -> list[BaseOptimizer]:
         """Of the latent weights, and of all the rest."""
@@ -329,6 +365,11 @@ class LookAheadStep(TrainingStep):
         self.flips.signs = state["signs"].to(device).clone() if state["signs"] is not None else None
 
 
+def asks(guest: Guest | None, source: str) -> TypeGuard[Guest]:
+    """Whether the next step of an optimizer takes the Hessian's diagonal, from this source."""
+    return guest is not None and guest.asks_curvature and guest.source == source
+
+
 class Flips:
     """Counts, layer by layer, the quantised weights whose sign is not what it was at the last call."""
 
@@ -346,17 +387,23 @@ class Flips:
         return flips
 
 
-def shared_quantizer(layers: Sequence[QuantLayer]) -> Quantizer:
-    """The one quantiser of a network's layers; ValueError where there are several."""
-    first, *others = (layer.quantizer for layer in layers)
-    if first is None or any(other != first for other in others):
-        raise ValueError("the quantised layers of a network must share one quantiser, but they have different ones.")
-    return first
+def quantizer_of(layers: Sequence[QuantLayer]) -> Quantizer:
+    """What quantises the latent weights of a network's layers, end to end: their one quantiser, or each layer's own."""
+    own = [layer.quantizer for layer in layers if layer.quantizer is not None]
+    return own[0] if all(other == own[0] for other in own) else PerLayer(own, [layer.weight.shape for layer in layers])
 
 
 def output_weight(model: nn.Module) -> Tensor | None:
     """The weight of a network's last layer, None in one without matrices."""
     return next((p for p in reversed(list(model.parameters())) if p.ndim >= 2), None)
+
+
+def norms_of(gradients: list[Tensor]) -> Tensor:
+    """(2,) the l2 and the l1 norm of tensors as of one vector, on their device."""
+    if not gradients:
+        return torch.zeros(2)
+    euclidean = torch.stack(torch._foreach_norm(gradients)).norm()
+    return torch.stack([euclidean, torch.stack(torch._foreach_norm(gradients, 1)).sum()]).detach()
 
 
 def correct_of(logits: Tensor, labels: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ class EpochTally:
         self.sums: dict[str, Tensor] = {name: torch.zeros((), **real) for name in ("loss", "correct")}  # type: ignore[call-overload]
         for name in ("flips", "gain", "cosine", "uphill"):
             self.sums[name] = torch.zeros(layers, **real)  # type: ignore[call-overload]
+        self.sums["norms"] = torch.zeros(2, **real)  # type: ignore[call-overload]
+        self.sums["measured"] = torch.zeros((), **real)  # type: ignore[call-overload]
         self.last_good = torch.full((), float("nan"), **real)  # type: ignore[call-overload]
         self.good_steps = torch.zeros((), dtype=torch.int64, device=device)
         self.steps = self.generated = 0
@@ -44,6 +46,9 @@ class EpochTally:
         self.sums["correct"] += result.correct
         self.sums["flips"] += result.flips
         self.steps += 1
+        if result.norms is not None:
+            self.sums["norms"] += result.norms
+            self.sums["measured"] += 1
         if result.gain is not None and result.cosine is not None:
             self.sums["gain"] += result.gain
             self.sums["cosine"] += result.cosine
@@ -80,7 +85,7 @@ class EpochTally:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """On this tally's device."""
         device = self.last_good.device
-        self.sums = {name: value.to(device).clone() for name, value in state["sums"].items()}
+        self.sums |= {name: value.to(device).clone() for name, value in state["sums"].items()}  # 0.1 measured no norms
         self.last_good = state["last_good"].to(device).clone()
         self.good_steps = state["good_steps"].to(device).clone()
         self.steps, self.generated, self.seconds = state["counts"]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fsg.catalogue.gradients import Ema, Fsg, Gate, HandGate, MetaQuant, Scalar, Ste
+from fsg.catalogue.rivals import GradQueue, Mstgd
 from fsg.gradients import Signal, Update, make_estimator
 from fsg.ops.spans import Spans
 
@@ -30,12 +31,14 @@ CONFIGS = [
     Scalar(gain="locked"),
     *METAQUANT,
     MetaQuant(gain="free"),
+    GradQueue(),
+    Mstgd(gain="free"),
     *SWITCHES,
     *VARIANTS,
     *GATES,
 ]
 GENERATED = [c for c in CONFIGS if not isinstance(c, Gate | HandGate)]
-LEARNED = [c for c in GENERATED if not isinstance(c, Ste | Ema)]
+LEARNED = [c for c in GENERATED if not isinstance(c, Ste | Ema | GradQueue | Mstgd)]
 
 
 def name(config):

@@ -65,8 +65,17 @@ inherits(testing.QuantizerContract, [*names("quantizer"), {"name": "dorefa", "bi
 inherits(testing.ModelContract, [n for n in names("model") if n not in DEEP])
 inherits(testing.ModelContract, sorted(DEEP), test_a_trial_with_it_resumes_to_the_bit=None)
 inherits(testing.ModelContract, [{"name": "digits_cnn", "activations": "sign"}, *PROTOCOLS])
-inherits(testing.ScheduleContract, [*names("schedule"), {"name": "cosine", "warmup_epochs": 3}])
-inherits(testing.OptimizerContract, [*names("optimizer"), {"name": "sgd", "momentum": 0.9, "weight_decay": 0.01}])
+REFINED = {"name": "refined", "from": "earlier#ste", "norms": [3.0, 1.0, 2.0, 0.5]}
+inherits(testing.ScheduleContract, [n for n in names("schedule") if n != "refined"])
+inherits(
+    testing.ScheduleContract,
+    [REFINED, REFINED | {"norm": "l1", "smoothing": 0.0}, {"name": "cosine", "warmup_epochs": 3}],
+)
+# Bop steps weights of one bit alone; vSGD looks at ten gradients before it moves anything.
+inherits(testing.OptimizerContract, ["bop"], trial={"quantizer": "bwn"})
+inherits(testing.OptimizerContract, ["vsgd_schaul"], steps=14)
+OTHERS = [n for n in names("optimizer") if n not in ("bop", "vsgd_schaul")]
+inherits(testing.OptimizerContract, [*OTHERS, {"name": "sgd", "momentum": 0.9, "weight_decay": 0.01}])
 inherits(testing.DataContract, ["synthetic"])
 inherits(testing.SamplerContract, [name for name in names("sampler") if name != "auto"])
 inherits(testing.SchedulerContract, names("scheduler"))

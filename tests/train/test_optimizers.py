@@ -561,7 +561,7 @@ def test_what_is_to_be_known_of_an_optimizer_is_said_once(caplog):
         for _ in range(2):
             Trainer(trial("vsgd"), DATA)
     assert [record.message for record in caplog.records] == [
-        "vsgd is Variational SGD; the vSGD of Schaul and LeCun, a rate for each coordinate, is another method."
+        "vsgd is Variational SGD; the vSGD of Schaul and LeCun, a rate for each coordinate, is another method: vsgd_schaul."
     ]
 
 

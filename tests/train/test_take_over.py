@@ -11,11 +11,15 @@ from fsg.train.checkpoint import CheckpointStore, load_checkpoint, save_checkpoi
 
 BASE = {"epochs": 4, "device": "cpu", "data": {"name": "digits", "batch_size": 256}}
 SGD = {"optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.5, "weight_decay": 0.01}}
+FLOAT = {"optimizer": {"name": "adam", "float": {**SGD["optimizer"]}}}
 CHANGES = [
     ("optimizer.lr", {}, 0.003),
     ("optimizer.momentum", SGD, 0.9),
     ("optimizer.weight_decay", SGD, 0.2),
     ("optimizer.weight_decay", {"optimizer": {"name": "adamw", "weight_decay": 0.01}}, 1.0),
+    ("optimizer.float.lr", FLOAT, 0.003),
+    ("optimizer.float.momentum", FLOAT, 0.9),
+    ("optimizer.float.weight_decay", FLOAT, 0.2),
     ("gradient.beta", {}, 0.9),
     ("gradient.beta", {"gradient": "ema"}, 0.9),
     ("gradient.gain", {}, "locked"),
@@ -71,10 +75,11 @@ def test_a_changed_value_is_read_afresh_from_the_next_step_on(states, path, over
     assert torch.equal(weights(same), weights(other)), "what was learnt is kept"
     same.run_epoch(), other.run_epoch()
     assert not torch.equal(weights(same), weights(other))
-    for optimizer in other.step.base_optimizers():
+    own = other.config.optimizer
+    for optimizer, section in zip(other.step.base_optimizers(), (own, own.float or own), strict=True):
         for group in optimizer.param_groups:
-            assert group["weight_decay"] == other.config.optimizer.weight_decay
-            assert group.get("momentum", 0.0) == other.config.optimizer.momentum
+            assert group["weight_decay"] == section.weight_decay
+            assert group.get("momentum", 0.0) == section.momentum
 
 
 def test_taking_over_without_a_change_is_going_on(states):

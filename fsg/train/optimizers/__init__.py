@@ -14,15 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fsg.catalogue.optimizers import BUILT_IN, OptimizerConfig
+from fsg.catalogue.optimizers import BUILT_IN, FloatOptimizer, OptimizerSection
 from fsg.config import TrialConfig
 from fsg.errors import BackendUnavailable, ConfigError
 from fsg.formats import FIRST
 from fsg.nearest import did_you_mean
 from fsg.optimizer_names import unfit
-from fsg.parts import has_part, part_of
+from fsg.parts import find_part, has_part, part_of
 from fsg.train.optimizers.facts import Facts, facts_of
-from fsg.train.optimizers.guest import Guest
+from fsg.train.optimizers.guest import Guest, GuestKind
 
 __all__ = ["PAGE", "Facts", "Guest", "check", "facts", "facts_for", "known", "make", "notes"]
 
@@ -32,7 +32,7 @@ _log = logging.getLogger("fsg")
 FAR = 10  # times the rate that an optimizer comes with, or that part of it
 REMARKS = {
     "muonclip": "clips the logits of attention, of which these networks have none: it is Muon with another scale of its steps",
-    "vsgd": "is Variational SGD; the vSGD of Schaul and LeCun, a rate for each coordinate, is another method",
+    "vsgd": "is Variational SGD; the vSGD of Schaul and LeCun, a rate for each coordinate, is another method: vsgd_schaul",
 }
 
 
@@ -75,30 +75,47 @@ def facts(name: str, dtype: torch.dtype = torch.float32) -> Facts:
     return found
 
 
-def facts_for(config: TrialConfig) -> Facts:
-    """``facts`` of a trial's optimizer, in its dtype."""
-    return facts(config.optimizer.name, getattr(torch, config.dtype))
+def sections(config: TrialConfig) -> list[FloatOptimizer | OptimizerSection]:
+    """The sections of a trial that name an optimizer: of all parameters, or of latent weights and of the rest."""
+    return [config.optimizer] if config.optimizer.float is None else [config.optimizer, config.optimizer.float]
+
+
+def facts_for(config: TrialConfig) -> list[tuple[FloatOptimizer | OptimizerSection, Facts]]:
+    """``facts`` of a trial's optimizers that have no section of their own, in its dtype."""
+    dtype = getattr(torch, config.dtype)
+    return [(each, facts(each.name, dtype)) for each in sections(config) if not has_part("optimizer", each.name)]
 
 
 def make(
-    config: OptimizerConfig,
+    config: FloatOptimizer | OptimizerSection,
     params: Sequence[Tensor],
     *,
     seed: int = 0,
     steps: int | None = None,
+    epoch: int | None = None,
     output: Tensor | None = None,
 ) -> Guest:
-    """The optimizer that ``config`` names; ``seed``, ``steps`` and ``output`` as ``Guest`` takes them. Errors as of ``facts``."""
-    found = facts(config.name, params[0].dtype)
+    """The optimizer that ``config`` names; ``seed``, ``steps``, ``epoch`` and ``output`` as ``Guest`` takes them.
+
+    Errors as of ``facts``.
+    """
+    if has_part("optimizer", config.name):
+        made: GuestKind = find_part("optimizer", config.name).make(config)
+    else:
+        found = facts(config.name, params[0].dtype)
+        made = GuestKind(found.kind, {}, found.uses_loss)
     return Guest(
-        found.kind,
+        made.kind,
         params,
         config.lr,
-        config.weight_decay,
+        getattr(config, "weight_decay", 0.0),
         seed=seed,
         steps=steps,
+        epoch=epoch,
         output=output,
-        uses_loss=found.uses_loss,
+        uses_loss=made.uses_loss,
+        curvature=getattr(config, "curvature", None),
+        options=made.options,
     )
 
 
@@ -108,25 +125,30 @@ def check(config: TrialConfig, searched: Collection[str] = ()) -> None:
     ``searched``: paths whose values are not chosen but tried. A trial of fsg 0.1, which asked less, is told what a new one is
     refused for, and goes on as it began.
     """
-    if has_part("optimizer", config.optimizer.name):
-        return
-    found = facts_for(config)
-    for problem in _problems(found, config):
-        if config.format > FIRST:
-            raise ConfigError(problem)
-        _say(problem)
-    for note in notes(found, config, searched):
-        _say(note)
+    for section, found in facts_for(config):
+        for problem in _problems(section, found, config):
+            if config.format > FIRST:
+                raise ConfigError(problem)
+            _say(problem)
+        for note in notes(found, config, searched, section):
+            _say(note)
 
 
-def _problems(found: Facts, config: TrialConfig) -> Iterator[str]:
+def _problems(section: Any, found: Facts, config: TrialConfig) -> Iterator[str]:
     """What this trial asks of an optimizer that can train others."""
-    if config.optimizer.weight_decay and not found.decays:
+    of_latents = section is config.optimizer
+    where = "optimizer" if of_latents else "optimizer.float"
+    if section.weight_decay and not found.decays:
         yield (
-            f"optimizer.weight_decay is {config.optimizer.weight_decay:g}, but {found.name} has none; leave it out or use "
+            f"{where}.weight_decay is {section.weight_decay:g}, but {found.name} has none; leave it out or use "
             "another optimizer."
         )
-    if part_of("gradient", config.gradient).fact("gates") and (found.remembers or found.switches):
+    if getattr(section, "curvature", None) is not None and not found.curvature:
+        yield (
+            f"optimizer.curvature is given, but {found.name} does not step by it; leave it out or use adahessian, sophiah or "
+            "vsgd_schaul."
+        )
+    if of_latents and part_of("gradient", config.gradient).fact("gates") and (found.remembers or found.switches):
         yield (
             f'optimizer.name is "{found.name}", which steps from a point of its own, and gradient {config.gradient.name} takes '
             "back a part of each step, which it would not hear of. Use another optimizer, or a gradient without gates."
@@ -138,12 +160,19 @@ def _say(note: str) -> None:
     _log.warning(note)
 
 
-def notes(found: Facts, config: TrialConfig, searched: Collection[str] = ()) -> Iterator[str]:
-    """What a reader should know of an optimizer in this trial, a sentence each."""
-    name, lr, rate = found.name, config.optimizer.lr, found.rate
-    if rate and "optimizer.lr" not in searched and not rate / FAR <= lr <= rate * FAR:
+def notes(
+    found: Facts,
+    config: TrialConfig,
+    searched: Collection[str] = (),
+    section: FloatOptimizer | OptimizerSection | None = None,
+) -> Iterator[str]:
+    """What a reader should know of an optimizer in this trial, a sentence each. ``section``: the one that names it."""
+    section = section or config.optimizer
+    where = "optimizer.lr" if section is config.optimizer else "optimizer.float.lr"
+    name, lr, rate = found.name, section.lr, found.rate
+    if rate and where not in searched and not rate / FAR <= lr <= rate * FAR:
         far = f"more than {FAR} times that: it may diverge" if lr > rate else "less than a tenth: it may learn nothing"
-        yield f"{name} comes with a rate of {rate:g}, and optimizer.lr is {far}."
+        yield f"{name} comes with a rate of {rate:g}, and {where} is {far}."
     if name in REMARKS:
         yield f"{name} {REMARKS[name]}."
     if found.orthogonal:

@@ -16,7 +16,8 @@ from fsg.train.optimizers.facts import Facts, facts_of
 
 INTRODUCTION = """# Optimizers
 
-`optimizer.name` is the base optimizer of latent weights, biases and BatchNorm. `sgd`, `adam` and `adamw` are torch's, in the form
+`optimizer.name` is the base optimizer of latent weights, biases and BatchNorm; `optimizer.float` names another one for biases and
+BatchNorm (`optimizer: {{name: bop, float: {{name: adam, lr: 0.01}}}}`). `sgd`, `adam` and `adamw` are torch's, in the form
 that a CUDA graph takes. The others are those of the package `pytorch-optimizer`
 (`pip install "fsg[optimizers]"`) and, without it, torch's {torch_own}. Each works as its
 authors mean it, or is refused before anything is launched, with the reason: `fsg ablate FILE --dry-run` says it, with file and
@@ -31,6 +32,17 @@ resumed between two epochs or within one.
 
 Latent weights have one instance, all other parameters a second one. What an optimizer estimates over all its parameters, such as
 the step size of `prodigy`, it estimates for each of the two.
+
+Three are fsg's own (`fsg/train/optimizers/own.py` says from where each equation is):
+
+| name | what it does | options beside `lr` |
+|---|---|---|
+| `bop` | flips a weight's sign where its average gradient exceeds a threshold: one bit, nothing latent | `threshold`, `float` |
+| `lcam` | SGD with another momentum after a batch whose loss is below its epoch's average | `below`, `above`, `weight_decay` |
+| `vsgd_schaul` | a rate for each weight from the mean, variance and curvature of its gradients | `curvature` |
+
+`optimizer.curvature` says what those are told that step by the Hessian's diagonal: `hutchinson` (the default) or
+`squared_gradient`, g^2 in its place, which is no curvature; `every: k` is the number of steps from one estimate to the next.
 
 ## What some of them need, and are given
 
@@ -67,7 +79,7 @@ CLASSES: tuple[tuple[str, str, Callable[[Facts], bool]], ...] = (
     (
         "the diagonal of the Hessian",
         "Hutchinson's estimate, by a second backward pass in the steps that ask for it; along a latent weight it is c^2 "
-        "times that along the quantised one",
+        "times that along the quantised one; `adahessian` has it averaged over each kernel, as published",
         lambda f: f.curvature,
     ),
     (

@@ -19,7 +19,7 @@ import torch
 from torch.optim import Optimizer
 
 from fsg.layers import join
-from fsg.train.optimizers.guest import Guest, Unfit, curvature, switches
+from fsg.train.optimizers.guest import Guest, Unfit, steps_by_curvature, switches
 from fsg.train.optimizers.plain import NotPlain, is_plain
 
 STEPS = 14  # more than AdaShift's queue of 10 gradients, before which it does not move
@@ -106,7 +106,7 @@ class Facts:
     def __init__(self, name: str, kind: type[Optimizer], dtype: torch.dtype) -> None:
         self.name, self.dtype = name, dtype
         self.kind: Any = kind
-        self.curvature, self.switches = curvature(kind), switches(kind)
+        self.curvature, self.switches = steps_by_curvature(kind), switches(kind)
         wanted = inspect.signature(kind).parameters
         self.counts_steps = "num_iterations" in wanted
         self.orthogonal = "adamw_lr" in wanted

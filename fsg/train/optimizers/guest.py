@@ -10,27 +10,46 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fsg.catalogue.optimizers import CurvatureConfig
+from fsg.train.curvature import BY_KERNEL, HELD, by_kernel
 from fsg.train.optimizers.plain import from_plain, is_plain, to_plain
 from fsg.train.seeds import all_seeded
 
-GIVEN = {"params", "model", "lr", "weight_decay", "num_iterations", "optimizer"}  # arguments that ``build`` knows
+GIVEN = {
+    "params",
+    "model",
+    "lr",
+    "weight_decay",
+    "num_iterations",
+    "epoch_iterations",
+    "optimizer",
+}  # that ``build`` knows
 
 
 class Unfit(Exception):
     """An optimizer that cannot train here; the message says why, as the end of a sentence about it."""
 
 
+class GuestKind(NamedTuple):
+    """An optimizer class, what it is built with beside rate and weight decay, and whether its step takes the loss."""
+
+    kind: type[Optimizer]
+    options: Mapping[str, Any]
+    uses_loss: bool = False
+
+
 class Guest:
     """Drives one optimizer over ``params``; stands where a torch optimizer stands.
 
-    ``seed``: of its draws. ``steps``: how many training takes, for those with a schedule of their own. ``output``: the weight of
-    the network's last layer. ``uses_loss``: whether the loss last seen is handed to its step.
+    ``seed``: of its draws. ``steps`` and ``epoch``: how many steps training and an epoch take, for those with a schedule of their
+    own. ``output``: the weight of the network's last layer. ``uses_loss``: whether the loss last seen is handed to its step.
+    ``curvature``: what it is told of the Hessian, and how often; None: as its authors have it. ``options``: what else it takes.
     """
 
     def __init__(
@@ -44,6 +63,9 @@ class Guest:
         steps: int | None = None,
         output: Tensor | None = None,
         uses_loss: bool = False,
+        epoch: int | None = None,
+        curvature: CurvatureConfig | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.params = list(params)
         self.seed = seed
@@ -52,9 +74,13 @@ class Guest:
         self.loss: Tensor | None = None
         self.diagonal: list[Tensor] | None = None
         with all_seeded(seed, 0, self.params[0].device):
-            self.optimizer: Any = build(kind, self.params, lr, weight_decay, steps, output)
+            self.optimizer: Any = build(kind, self.params, lr, weight_decay, steps, output, epoch, options or {})
         self.package = kind.__module__.partition(".")[0]
-        self.curvature = curvature(kind)
+        self.curvature = steps_by_curvature(kind)
+        self.source = (curvature or CurvatureConfig()).name
+        self.by_kernel, self.held = kind.__name__ in BY_KERNEL, kind.__name__ in HELD
+        if curvature is not None and curvature.every is not None:
+            self.optimizer.update_period = curvature.every
         self.switches = switches(kind)
         if self.switches:
             self.optimizer.train()
@@ -84,13 +110,14 @@ class Guest:
         if self.uses_loss:
             self.loss = loss.detach().clone()
         if diagonal is not None:
-            self.diagonal = list(diagonal)
+            self.diagonal = [by_kernel(h) for h in diagonal] if self.by_kernel else list(diagonal)
 
     def step(self) -> None:
         """One step on the gradients that the parameters hold. Unfit if it asks for the loss twice: it is measured once."""
         given: dict[str, Any] = {}
-        if self.asks_curvature:
-            given["hessian"], self.diagonal = self.diagonal, None
+        if self.asks_curvature or (self.held and self.diagonal is not None):
+            given["hessian"] = self.diagonal
+            self.diagonal = self.diagonal if self.held else None
         self.taken += 1
         if self.uses_loss:
             given["closure"] = _once(self.loss)
@@ -151,6 +178,8 @@ def build(
     weight_decay: float,
     steps: int | None,
     output: Tensor | None,
+    epoch: int | None,
+    more: Mapping[str, Any],
 ) -> Any:
     """An optimizer with what its signature asks for, and its own defaults for the rest. Unfit where it asks for more.
 
@@ -158,13 +187,13 @@ def build(
     that comes with it, at its rate. Of the Adafactor kind, known by ``relative_step``: the rate given is the rate.
     """
     wanted = inspect.signature(kind).parameters
-    more = [
+    missing = [
         name
         for name, p in wanted.items()
-        if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and name not in GIVEN
+        if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and name not in {*GIVEN, *more}
     ]
-    if more:
-        raise Unfit(f"needs {', '.join(more)} beside parameters and a rate")
+    if missing:
+        raise Unfit(f"needs {', '.join(missing)} beside parameters and a rate")
     any_name = any(p.kind is p.VAR_KEYWORD for p in wanted.values())
     options: dict[str, Any] = {
         name: value for name, value in (("lr", lr), ("weight_decay", weight_decay)) if any_name or name in wanted
@@ -173,11 +202,13 @@ def build(
         options["relative_step"] = False
     if "num_iterations" in wanted:
         options["num_iterations"] = steps or 1000
+    if "epoch_iterations" in wanted:
+        options["epoch_iterations"] = epoch
     over: Any = nn.ParameterList(params) if "model" in wanted else params
     if "adamw_lr" in wanted:
         over = _muon_groups(params, output)
         options["adamw_wd"] = weight_decay
-    return kind(over, **options)
+    return kind(over, **options, **more)
 
 
 def _muon_groups(params: list[Tensor], output: Tensor | None) -> list[dict[str, Any]]:
@@ -187,7 +218,7 @@ def _muon_groups(params: list[Tensor], output: Tensor | None) -> list[dict[str, 
     return [group for group in groups if group["params"]]
 
 
-def curvature(kind: type[Optimizer]) -> bool:
+def steps_by_curvature(kind: type[Optimizer]) -> bool:
     """AdaHessian, SophiaH: every ``update_period`` steps it takes the diagonal of the Hessian."""
     return {"closure", "hessian"} <= inspect.signature(kind.step).parameters.keys()
 
