@@ -1,6 +1,5 @@
-"""The scripts and manifests that no launcher of Ray reads: shell, SLURM, Kubernetes."""
+"""The scripts and manifests that no launcher of Ray reads: shell, Kubernetes. SLURM's runs for real: ``hosts/test_slurm.py``."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -31,51 +30,6 @@ def test_shellcheck_has_no_complaint(path):
         pytest.skip("shellcheck is not installed (Debian: shellcheck)")
     done = subprocess.run(["shellcheck", path], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-
-
-# SLURM -----------------------------------------------------------------------------------------------------------------
-FAKES = {
-    "scontrol": "printf 'n1\\nn2\\nn3\\n'",
-    "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; "$@"',
-    "hostname": "echo '192.0.2.31 192.0.2.32'",
-    "ray": 'echo "$RAY_AUTH_MODE $(stat -c %a "$RAY_AUTH_TOKEN_PATH") $(wc -c < "$RAY_AUTH_TOKEN_PATH")"; printf "%s\\n" "$@"',
-}
-
-
-@pytest.fixture
-def allocation(tmp_path):
-    """What SLURM gives a job: its variables, and commands that say what they were asked."""
-    for name, body in FAKES.items():
-        file = tmp_path / "bin" / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(f"#!/usr/bin/env bash\n{body}\n")
-        file.chmod(0o755)
-    return os.environ | {
-        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_JOB_ID": "4711",
-        "SLURM_JOB_NODELIST": "n[1-3]", "SLURM_JOB_NUM_NODES": "3", "SLURM_CPUS_PER_TASK": "16", "SLURM_GPUS_ON_NODE": "4",
-    }  # fmt: skip
-
-
-def test_the_batch_script_starts_ray_on_every_node_and_the_study_on_the_first(allocation, tmp_path):
-    command = ["bash", ROOT / "clusters/slurm.sbatch", "ablate", "a study.yaml", "--gpus-per-trial", "0.5"]
-    done = subprocess.run(command, env=allocation, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    first, *words = done.stdout.splitlines()
-    assert first == "token 600 64"
-    assert words[:5] == ["symmetric-run", "--address", "192.0.2.31:7090", "--min-nodes", "3"]
-    study = words[words.index("--") + 1 :]
-    assert study == ["fsg", "ablate", "a study.yaml", "--gpus-per-trial", "0.5", "--address", "192.0.2.31:7090",
-                     "--storage", f"{tmp_path}/studies"]  # fmt: skip
-    assert list(tmp_path.glob(".ray-token*")) == [], "the token goes with the job"
-
-
-def test_symmetric_run_takes_these_options():
-    from ray.scripts.symmetric_run import curate_and_validate_ray_start_args, symmetric_run
-
-    assert {option.name for option in symmetric_run.params} >= {"address", "min_nodes"}
-    options = ["--address", "192.0.2.31:7090", "--min-nodes", "3", "--num-cpus=16", "--num-gpus=4"]
-    kept = curate_and_validate_ray_start_args([*options, "--include-dashboard=false"])
-    assert {"--num-cpus=16", "--num-gpus=4", "--include-dashboard=false"} <= set(kept)
 
 
 # Kubernetes ------------------------------------------------------------------------------------------------------------
