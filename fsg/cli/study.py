@@ -11,6 +11,7 @@ import typer
 from fsg.cli.environment import environment_line
 from fsg.cli.options import (
     DISTANT,
+    WAIT,
     Accept,
     Address,
     AllowFailed,
@@ -24,6 +25,7 @@ from fsg.cli.options import (
     Storage,
     Tracking,
     UpgradeStore,
+    Wait,
     console_of,
     output_of,
     resources_of,
@@ -53,13 +55,14 @@ def ablate(
     cpus_per_trial: Cpus = 1,
     gpus_per_trial: Gpus = "0",
     address: Address = None,
+    wait_for_cluster: Wait = WAIT,
     quiet: Quiet = False,
     json: Json = False,
     accept_changes: Accept = False,
     allow_failed: AllowFailed = False,
 ) -> None:
     """Run an ablation: every arm with every seed, then the comparison table."""
-    output, resources = output_of(quiet, json), resources_of(cpus_per_trial, gpus_per_trial, address)
+    output, resources = output_of(quiet, json), resources_of(cpus_per_trial, gpus_per_trial, address, wait_for_cluster)
     _start(
         spec,
         "ablation",
@@ -87,12 +90,13 @@ def sweep(
     cpus_per_trial: Cpus = 1,
     gpus_per_trial: Gpus = "0",
     address: Address = None,
+    wait_for_cluster: Wait = WAIT,
     quiet: Quiet = False,
     json: Json = False,
     allow_failed: AllowFailed = False,
 ) -> None:
     """Search a space for the best configuration."""
-    output, resources = output_of(quiet, json), resources_of(cpus_per_trial, gpus_per_trial, address)
+    output, resources = output_of(quiet, json), resources_of(cpus_per_trial, gpus_per_trial, address, wait_for_cluster)
     _start(
         spec,
         "sweep",
@@ -119,6 +123,7 @@ def resume(
     cpus_per_trial: Cpus = 1,
     gpus_per_trial: Gpus = "0",
     address: Address = None,
+    wait_for_cluster: Wait = WAIT,
     quiet: Quiet = False,
     json: Json = False,
     allow_failed: AllowFailed = False,
@@ -131,7 +136,7 @@ def resume(
     if study is None:
         raise no_study("resume", storage)
     folder, output = open_study(study, storage), output_of(quiet, json)
-    resources = resources_of(cpus_per_trial, gpus_per_trial, address)
+    resources = resources_of(cpus_per_trial, gpus_per_trial, address, wait_for_cluster)
     from fsg.ray_engine.preflight import fit
 
     folder.refuse_newer()
@@ -174,6 +179,7 @@ def _start(
         from fsg.cli.jobs import submit
 
         share = ["--cpus-per-trial", f"{cpus:g}", "--gpus-per-trial", f"{gpus:g}"]
+        share += [] if resources.patience == WAIT else ["--wait-for-cluster", f"{resources.patience:g}"]
         share += [f"--{output}"] if output != "text" else []
         share += [word for setting in settings for word in ("--set", setting)]
         share += [word for plugin in plugins for word in ("--plugin", plugin)]

@@ -129,7 +129,7 @@ def test_a_job_in_which_ray_does_not_start_is_failed_and_says_so(slurm):
     job, log = submit(slurm, "alice", "ablate", "small.yaml", tree=tree)
     ended = slurm.wait(job)
     assert (ended["JobState"], ended["ExitCode"]) == ("FAILED", "1:0")
-    assert "n2: Ray did not start (try 3 of 3). no room here" in said(log)
+    assert "n2: Ray did not start (try 3 of 3): no room here" in said(log)
     assert "Ray did not start on all 2 nodes, so nothing was run; why is said above." in said(log)
     assert list(tree.glob(".ray-token*")) == []
 
