@@ -144,16 +144,20 @@ def test_the_image_has_what_the_manifest_runs(manifest):
 
 
 # What a pod runs --------------------------------------------------------------------------------------------------------
-DRIVER = (
-    "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), sys.exit(130))); time.sleep(60)"
-)
+DRIVER = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), sys.exit(130)))
+pathlib.Path(__file__).with_name("ready").touch()
+time.sleep(60)
+"""
 
 
 def test_the_study_of_a_pod_is_stopped_and_waited_for(tmp_path):
     """In a space of its own processes: the script looks for whatever study is driven on its machine."""
     script = tmp_path / "fsg"
     script.write_text(DRIVER)
-    inside = f"{sys.executable} {script} ablate study.yaml & sleep 0.5; bash {ROOT}/clusters/stop_study.sh 20; kill -0 $! && exit 9; wait $!"
+    begin = f"{sys.executable} {script} ablate study.yaml & until [ -e {tmp_path}/ready ]; do sleep 0.1; done"
+    inside = f"{begin}; bash {ROOT}/clusters/stop_study.sh 20; kill -0 $! && exit 9; wait $!"
     space = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if subprocess.run([*space, "true"], capture_output=True).returncode:
         pytest.skip("no space of processes can be made here")
@@ -182,11 +186,9 @@ def test_a_kuberay_cluster_that_scales_may_grow_to_what_its_resource_says(manife
     monkeypatch.setenv("KUBERAY_GEN_RAY_START_CMD", "ray start --head --no-monitor --num-cpus=0")
     assert grown(head, tmp_path / "none") == {"CPU": 32, "GPU": 4}
     assert asked == ["rayclusters/fsg-x"]
-    monkeypatch.setattr(
-        node_provider.KubernetesHttpApiClient, "get", lambda self, path: 1 / 0 if path is None else _forbidden()
-    )
+
+    def forbid(self, path):
+        raise OSError("403 Forbidden")
+
+    monkeypatch.setattr(node_provider.KubernetesHttpApiClient, "get", forbid)
     assert grown(head, tmp_path / "none").get("GPU", 0) == 0
-
-
-def _forbidden():
-    raise OSError("403 Forbidden")

@@ -14,16 +14,8 @@ import yaml
 
 HERE = Path(__file__).parent
 CRD = "ray-operator/config/crd/bases/ray.io_rayjobs.yaml"
-KEPT = (
-    "type",
-    "enum",
-    "pattern",
-    "minimum",
-    "maximum",
-    "required",
-    "x-kubernetes-int-or-string",
-    "x-kubernetes-preserve-unknown-fields",
-)
+OPEN = ("x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields")
+KEPT = ("type", "enum", "pattern", "minimum", "maximum", "required", *OPEN)
 
 
 def smaller(schema: dict[str, Any], used: Any) -> dict[str, Any]:
