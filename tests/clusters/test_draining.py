@@ -45,9 +45,9 @@ def join(head, name):
         "--num-cpus=1",
         *ports,
     ]
-    return subprocess.Popen(
-        words, env=head.environment, stdout=(head.folder / f"{name}.log").open("w"), stderr=subprocess.STDOUT
-    )
+    environment = head.environment | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}  # Ray's word for more than loopback
+    log = (head.folder / f"{name}.log").open("w")
+    return subprocess.Popen(words, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 
 def end(process):

@@ -1,5 +1,6 @@
 """The scripts that no launcher of Ray reads, as text. SLURM's runs for real: ``hosts/test_slurm.py``."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -33,3 +34,54 @@ def test_shellcheck_has_no_complaint(path):
         pytest.skip("shellcheck is not installed (Debian: shellcheck)")
     done = subprocess.run(["shellcheck", path], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+# install_cuda.sh --------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def gpu_node(tmp_path):
+    """A tree and a home with stand-ins for the compiler and the installer, which note what they were asked."""
+    (tmp_path / "asked").touch()
+    build = 'echo built >> asked; [ -e can_build ] && touch "$7/mamba_ssm-1.whl"'
+    builds = f'case "$*" in *"pip wheel"*) {build} ;; *) echo kind ;; esac'
+    for name, body in (
+        (".venv/bin/python", builds),
+        (".local/bin/nvcc", "true"),
+        (".local/bin/uv", 'echo "$@" >> asked; [ ! -e no_network ]'),
+    ):
+        command = tmp_path / name
+        command.parent.mkdir(parents=True, exist_ok=True)
+        command.write_text(f"#!/usr/bin/env bash\n{body}\n")
+        command.chmod(0o755)
+
+    def install():
+        script = ["bash", ROOT / "clusters/install_cuda.sh", tmp_path / "wheels"]
+        done = subprocess.run(
+            script, cwd=tmp_path, env={**os.environ, "HOME": str(tmp_path)}, capture_output=True, text=True
+        )
+        asked = (tmp_path / "asked").read_text().splitlines()
+        return done, asked.count("built"), any("mamba_ssm-1.whl" in line for line in asked)
+
+    return tmp_path, install
+
+
+def test_a_build_that_fails_ends_no_node_and_is_not_tried_by_the_next(gpu_node):
+    tree, install = gpu_node
+    for _ in range(2):
+        done, builds, installed = install()
+        assert (done.returncode, builds, installed) == (0, 1, False), done.stderr
+        assert "mamba-ssm could not be built, as " in done.stderr and "fsg uses its Triton kernels." in done.stderr
+    (log,) = tree.glob("wheels/*/failed.log")
+    log.unlink()
+    (tree / "can_build").touch()
+    assert install()[1:] == (2, True)
+    assert install()[1:] == (2, True), "the wheel is there"
+    assert [path.name for path in tree.glob("wheels/kind.*")] == ["kind.lock"], "a build folder was left"
+
+
+def test_a_wheel_that_cannot_be_installed_ends_no_node(gpu_node):
+    tree, install = gpu_node
+    (tree / "can_build").touch()
+    install()
+    (tree / "no_network").touch()
+    done, _, _ = install()
+    assert done.returncode == 0 and "could not be installed" in done.stderr
