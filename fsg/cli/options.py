@@ -70,6 +70,12 @@ Wait = Annotated[
     ),
 ]
 WAIT = 1800.0
+Exclude = Annotated[
+    list[str],
+    typer.Option(
+        "--exclude", help="With --address job:..., what of the working tree is not sent, as in .gitignore; repeatable."
+    ),
+]
 DISTANT = ("job:", "ray://")
 Accept = Annotated[
     bool,

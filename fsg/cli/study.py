@@ -17,6 +17,7 @@ from fsg.cli.options import (
     AllowFailed,
     Cpus,
     DryRun,
+    Exclude,
     Gpus,
     Json,
     Plugin,
@@ -56,6 +57,7 @@ def ablate(
     gpus_per_trial: Gpus = "0",
     address: Address = None,
     wait_for_cluster: Wait = WAIT,
+    exclude: Exclude = [],
     quiet: Quiet = False,
     json: Json = False,
     accept_changes: Accept = False,
@@ -75,6 +77,7 @@ def ablate(
         resources=resources,
         output=output,
         allow_failed=allow_failed,
+        exclude=exclude,
         accept_changes=accept_changes,
     )
 
@@ -91,6 +94,7 @@ def sweep(
     gpus_per_trial: Gpus = "0",
     address: Address = None,
     wait_for_cluster: Wait = WAIT,
+    exclude: Exclude = [],
     quiet: Quiet = False,
     json: Json = False,
     allow_failed: AllowFailed = False,
@@ -109,6 +113,7 @@ def sweep(
         resources=resources,
         output=output,
         allow_failed=allow_failed,
+        exclude=exclude,
     )
 
 
@@ -162,6 +167,7 @@ def _start(
     resources: Resources,
     output: Output,
     allow_failed: bool,
+    exclude: list[str],
     accept_changes: bool = False,
 ) -> None:
     from fsg.errors import StudyError
@@ -185,7 +191,9 @@ def _start(
         share += [word for plugin in plugins for word in ("--plugin", plugin)]
         share += ["--allow-failed"] if allow_failed else []
         share += ["--upgrade-store"] if upgrade_store else []
-        submit("sweep" if kind == "sweep" else "ablate", path, spec.name, storage, tracking_uri, share, address)
+        submit(
+            "sweep" if kind == "sweep" else "ablate", path, spec.name, storage, tracking_uri, share, address, exclude
+        )
         return
     if isinstance(spec, AblationSpec):
         from fsg.driver.arm_costs import with_costs

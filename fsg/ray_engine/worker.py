@@ -1,6 +1,6 @@
 """A worker process of Ray, which is to end with its raylet, and to hand its trial back before that where it is told.
 
-Proof: ``tests/faults/test_ray_killed.py``, ``tests/clusters/test_draining.py``.
+Proof: ``tests/faults/test_ray_killed.py``, ``tests/clusters/hosts/test_draining.py``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """``clusters/kubernetes.yaml`` against KubeRay's own schemas, and against what its operator makes of it (1.6: pod.go, job.go).
 
 No Kubernetes is here: pods, volumes and probes have not run. What a pod runs has: the commands that send the job, on a real head
-with the token; the script that stops the study; a node that is drained (``test_draining.py``).
+with the token; the script that stops the study; a node that is drained (``hosts/test_draining.py``).
 """
 
 import copy

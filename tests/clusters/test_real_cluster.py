@@ -43,7 +43,7 @@ def free_port():
 class Cluster:
     """A head, and commands run as by somebody who has its token."""
 
-    def __init__(self, folder, cpus=2):
+    def __init__(self, folder):
         self.port, self.dashboard = free_port(), free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.jobs = f"job:http://127.0.0.1:{self.dashboard}"
@@ -59,7 +59,7 @@ class Cluster:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }  # fmt: skip
         command = [
-            "ray", "start", "--head", "--block", f"--port={self.port}", f"--num-cpus={cpus}", "--include-dashboard=true",
+            "ray", "start", "--head", "--block", f"--port={self.port}", "--num-cpus=2", "--include-dashboard=true",
             "--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard}", "--node-ip-address=127.0.0.1",
             "--disable-usage-stats", f"--dashboard-agent-listen-port={free_port()}",  # another Ray here has the usual one
         ]  # fmt: skip

@@ -46,11 +46,12 @@ def missing() -> str | None:
 class Machines:
     """Machines of these names; ``work`` is a folder that all of them have, as a cluster has shared storage.
 
-    Use as a context manager. Users alice and bob are known on the machines alone; their homes are ``work/home/NAME``.
+    Use as a context manager. Users alice and bob are known on the machines alone; their homes are ``work/home/NAME``, the same
+    folder on all machines or, with ``own_homes``, each machine's own.
     """
 
-    def __init__(self, names: list[str], work: Path) -> None:
-        self.names, self.work = names, work
+    def __init__(self, names: list[str], work: Path, own_homes: bool = False) -> None:
+        self.names, self.work, self._own_homes = names, work, own_homes
         self._pids: dict[str, int] = {}
         self._undo = ExitStack()
 
@@ -92,7 +93,6 @@ class Machines:
             "-u",
             "-i",
             f"--pid=/proc/{pid}/ns/pid_for_children",
-            f"--wd={cwd or home}",
         ]
         become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"] if user != "root" else []
         path = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
@@ -105,7 +105,7 @@ class Machines:
             "LANG": "C.UTF-8",
         }
         return [
-            "nsenter", *spaces, "--", *become, "env", "-i",
+            "nsenter", *spaces, "--", *become, "env", "-i", "-C", str(cwd or home),
             *(f"{key}={value}" for key, value in (known | environment).items()), *words,
         ]  # fmt: skip
 
@@ -122,7 +122,7 @@ class Machines:
             text=True,
             timeout=timeout,
         )
-        assert ran.returncode == 0, f"{' '.join(words)} on {name}: exit {ran.returncode}\n{ran.stdout}"
+        assert ran.returncode == 0, f"{' '.join(words)} on {name}: exit {ran.returncode}\n{ran.stdout[-4000:]}"
         return ran.stdout
 
     def processes(self, name: str) -> dict[int, str]:
@@ -158,13 +158,18 @@ class Machines:
             (self.work / file).write_text(Path(f"/etc/{file}").read_text() + "".join(lines))
         for user, uid in USERS.items():
             home = self.work / "home" / user
-            home.mkdir(parents=True)
-            os.chown(home, uid, uid)
+            shutil.copytree("/etc/skel", home)
+            for path in (home, *home.iterdir()):
+                os.chown(path, uid, uid)
 
     def _init(self, name: str) -> Path:
         """The first process of a machine: it mounts what is the machine's own, and waits for its end."""
         lines = ["set -e", f"hostname {name}", "mount --make-rprivate /"]
         lines += [f"mount --bind {self.work / file} /etc/{file}" for file in ("hosts", "passwd", "group")]
+        if self._own_homes:
+            homes = self.work / f"home-{name}"
+            homes.mkdir()
+            lines += [f"cp -a {self.work}/home/. {homes}", f"mount --bind {homes} {self.work / 'home'}"]
         lines += _opened(
             [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[3]], self.work / f"stash-{name}"
         )
