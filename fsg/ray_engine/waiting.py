@@ -2,7 +2,7 @@
 
 Ray waits without a word and for ever: for machines that are being started, for those that are not to be had, and for an
 autoscaler that has died (on Ray 2.60 its traceback stands in monitor.log on the head alone).
-Proof: ``tests/ray_engine/test_waiting.py``, on a real head ``tests/clusters/test_autoscaler.py``.
+Proof: ``tests/ray_engine/test_waiting.py``, on a real head ``tests/clusters/hosts/test_autoscaler.py``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What Ray's launcher opens and allows in an AWS account, as shipped and with the narrower rights, in moto's account. No network."""
+"""What Ray's launcher opens and allows in an AWS account, as shipped and with narrower rights, in moto's account. No network."""
 
 import json
 from pathlib import Path
