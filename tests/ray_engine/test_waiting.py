@@ -1,4 +1,4 @@
-"""Trials that wait for machines: told with a clock and Ray's own messages. On a real head: tests/clusters/hosts/test_autoscaler.py."""
+"""Trials that wait for machines: told with a clock and Ray's own messages. On a real head: clusters/hosts/test_autoscaler.py."""
 
 from types import SimpleNamespace
 
