@@ -14,13 +14,24 @@ fi
 mkdir -p "$wheels/$kind"
 exec 9>"$wheels/$kind.lock"
 flock 9
-if ! compgen -G "$wheels/$kind/mamba_ssm-*.whl" >/dev/null; then
+failed=$wheels/$kind/failed.log
+if ! compgen -G "$wheels/$kind/mamba_ssm-*.whl" >/dev/null && [ ! -e "$failed" ]; then
   made=$(mktemp -d "$wheels/$kind.XXXXXX")
-  uv pip install --quiet --python "$python" pip setuptools wheel ninja packaging einops transformers
-  MAX_JOBS=${MAX_JOBS:-4} "$python" -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir "$made" "mamba-ssm>=2.2.4"
-  mv "$made"/mamba_ssm-*.whl "$wheels/$kind/"
-  rmdir "$made"
+  if uv pip install --python "$python" pip setuptools wheel ninja packaging einops transformers > "$made/log" 2>&1 &&
+    MAX_JOBS=${MAX_JOBS:-4} "$python" -m pip wheel --no-build-isolation --no-deps --wheel-dir "$made" "mamba-ssm>=2.2.4" \
+      >> "$made/log" 2>&1; then
+    mv "$made"/mamba_ssm-*.whl "$wheels/$kind/"
+  else
+    echo "Remove this file to try again." >> "$made/log"
+    mv "$made/log" "$failed"
+  fi
+  rm -rf "$made"
 fi
 flock -u 9
-uv pip install --quiet --python "$python" einops transformers
-uv pip install --quiet --python "$python" --no-deps "$wheels/$kind"/mamba_ssm-*.whl
+# It is an extra: a node that ended with an error would be replaced by another, which ends with the same, while trials wait.
+if [ -e "$failed" ]; then
+  echo "install_cuda.sh: mamba-ssm could not be built, as $failed says; fsg uses its Triton kernels." >&2
+elif ! uv pip install --quiet --python "$python" einops transformers ||
+  ! uv pip install --quiet --python "$python" --no-deps "$wheels/$kind"/mamba_ssm-*.whl; then
+  echo "install_cuda.sh: mamba-ssm could not be installed; fsg uses its Triton kernels." >&2
+fi

@@ -36,7 +36,14 @@ def attach(
 
 
 def submit(
-    kind: str, path: Path, study: str, storage: str, tracking_uri: str | None, options: list[str], address: str
+    kind: str,
+    path: Path,
+    study: str,
+    storage: str,
+    tracking_uri: str | None,
+    options: list[str],
+    address: str,
+    excludes: list[str],
 ) -> None:
     """Send ``fsg KIND PATH`` to the cluster at ``address`` and follow it. ConfigError for what would not work there."""
     from fsg.ray_engine.jobs import Jobs, job_server
@@ -61,7 +68,7 @@ def submit(
     if tracking_uri is not None:
         words, tail = [*words, "--tracking-uri", tracking_uri], ""
     jobs = Jobs(server)
-    job = jobs.submit(study, words, tree, tail)
+    job = jobs.submit(study, words, tree, tail, excludes)
     typer.echo(f"{study} runs on {server} as {job}. Ctrl-C leaves it running.")
     _follow(jobs, job, study, address)
 

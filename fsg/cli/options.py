@@ -60,6 +60,22 @@ Address = Annotated[
         "working tree there and follows it."
     ),
 ]
+Wait = Annotated[
+    float,
+    typer.Option(
+        "--wait-for-cluster",
+        min=0,
+        metavar="SECONDS",
+        help="How long trials may wait for machines of a cluster while none runs, before the study gives up.",
+    ),
+]
+WAIT = 1800.0
+Exclude = Annotated[
+    list[str],
+    typer.Option(
+        "--exclude", help="With --address job:..., what of the working tree is not sent, as in .gitignore; repeatable."
+    ),
+]
 DISTANT = ("job:", "ray://")
 Accept = Annotated[
     bool,
@@ -85,20 +101,20 @@ Json = Annotated[
 ]
 
 
-def resources_of(cpus: float, gpus: str, address: str | None) -> Resources:
+def resources_of(cpus: float, gpus: str, address: str | None, patience: float) -> Resources:
     """What a trial takes, from the options as they were typed."""
     from fsg.errors import ConfigError
     from fsg.execution.engine import Resources
 
     if gpus == "auto":
-        return Resources(cpus, 1.0, address, pack=True)
+        return Resources(cpus, 1.0, address, pack=True, patience=patience)
     try:
         number = float(gpus)
     except ValueError:
         number = -1.0
     if not 0 <= number < 1e6:
         raise ConfigError(f'--gpus-per-trial is "{gpus}", expected a number from 0 on, or auto.')
-    return Resources(cpus, number, address)
+    return Resources(cpus, number, address, patience=patience)
 
 
 def output_of(quiet: bool, json: bool) -> Output:

@@ -11,11 +11,13 @@ import typer
 from fsg.cli.environment import environment_line
 from fsg.cli.options import (
     DISTANT,
+    WAIT,
     Accept,
     Address,
     AllowFailed,
     Cpus,
     DryRun,
+    Exclude,
     Gpus,
     Json,
     Plugin,
@@ -24,6 +26,7 @@ from fsg.cli.options import (
     Storage,
     Tracking,
     UpgradeStore,
+    Wait,
     console_of,
     output_of,
     resources_of,
@@ -53,13 +56,15 @@ def ablate(
     cpus_per_trial: Cpus = 1,
     gpus_per_trial: Gpus = "0",
     address: Address = None,
+    wait_for_cluster: Wait = WAIT,
+    exclude: Exclude = [],
     quiet: Quiet = False,
     json: Json = False,
     accept_changes: Accept = False,
     allow_failed: AllowFailed = False,
 ) -> None:
     """Run an ablation: every arm with every seed, then the comparison table."""
-    output, resources = output_of(quiet, json), resources_of(cpus_per_trial, gpus_per_trial, address)
+    output, resources = output_of(quiet, json), resources_of(cpus_per_trial, gpus_per_trial, address, wait_for_cluster)
     _start(
         spec,
         "ablation",
@@ -72,6 +77,7 @@ def ablate(
         resources=resources,
         output=output,
         allow_failed=allow_failed,
+        exclude=exclude,
         accept_changes=accept_changes,
     )
 
@@ -87,12 +93,14 @@ def sweep(
     cpus_per_trial: Cpus = 1,
     gpus_per_trial: Gpus = "0",
     address: Address = None,
+    wait_for_cluster: Wait = WAIT,
+    exclude: Exclude = [],
     quiet: Quiet = False,
     json: Json = False,
     allow_failed: AllowFailed = False,
 ) -> None:
     """Search a space for the best configuration."""
-    output, resources = output_of(quiet, json), resources_of(cpus_per_trial, gpus_per_trial, address)
+    output, resources = output_of(quiet, json), resources_of(cpus_per_trial, gpus_per_trial, address, wait_for_cluster)
     _start(
         spec,
         "sweep",
@@ -105,6 +113,7 @@ def sweep(
         resources=resources,
         output=output,
         allow_failed=allow_failed,
+        exclude=exclude,
     )
 
 
@@ -119,6 +128,7 @@ def resume(
     cpus_per_trial: Cpus = 1,
     gpus_per_trial: Gpus = "0",
     address: Address = None,
+    wait_for_cluster: Wait = WAIT,
     quiet: Quiet = False,
     json: Json = False,
     allow_failed: AllowFailed = False,
@@ -131,7 +141,7 @@ def resume(
     if study is None:
         raise no_study("resume", storage)
     folder, output = open_study(study, storage), output_of(quiet, json)
-    resources = resources_of(cpus_per_trial, gpus_per_trial, address)
+    resources = resources_of(cpus_per_trial, gpus_per_trial, address, wait_for_cluster)
     from fsg.ray_engine.preflight import fit
 
     folder.refuse_newer()
@@ -157,6 +167,7 @@ def _start(
     resources: Resources,
     output: Output,
     allow_failed: bool,
+    exclude: list[str],
     accept_changes: bool = False,
 ) -> None:
     from fsg.errors import StudyError
@@ -175,12 +186,15 @@ def _start(
         from fsg.cli.jobs import submit
 
         share = ["--cpus-per-trial", f"{cpus:g}", "--gpus-per-trial", f"{gpus:g}"]
+        share += [] if resources.patience == WAIT else ["--wait-for-cluster", f"{resources.patience:g}"]
         share += [f"--{output}"] if output != "text" else []
         share += [word for setting in settings for word in ("--set", setting)]
         share += [word for plugin in plugins for word in ("--plugin", plugin)]
         share += ["--allow-failed"] if allow_failed else []
         share += ["--upgrade-store"] if upgrade_store else []
-        submit("sweep" if kind == "sweep" else "ablate", path, spec.name, storage, tracking_uri, share, address)
+        submit(
+            "sweep" if kind == "sweep" else "ablate", path, spec.name, storage, tracking_uri, share, address, exclude
+        )
         return
     spec = with_norms(spec, fetched(spec.name, storage))
     if isinstance(spec, AblationSpec):

@@ -34,12 +34,14 @@ class Resources:
     """What one trial takes, in CPU cores and GPUs (fractions allowed), and the Ray cluster to join (None: this machine).
 
     ``pack``: GPUs are shared out by measured memory, and ``gpus_per_trial`` is what a trial has before it was measured.
+    ``patience``: seconds that trials may wait for machines of the cluster while none runs.
     """
 
     cpus_per_trial: float = 1
     gpus_per_trial: float = 0
     address: str | None = None
     pack: bool = False
+    patience: float = 1800.0
 
 
 def device_of(resources: Resources) -> str:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -131,17 +132,35 @@ def reach(address: str) -> None:
 
 
 def grown(have: Mapping[str, float], launcher: Path = LAUNCHER_CONFIG) -> dict[str, float]:
-    """What a cluster that has ``have`` may come to have: where `ray up` made it, its workers come when trials wait.
+    """What a cluster that has ``have`` may come to have, where its workers come when trials wait for them.
 
-    ``launcher``: the launcher's configuration as it lies on the head; where there is none, the cluster is what it is.
+    ``launcher``: the configuration of `ray up` as it lies on the head. Where there is none, and no autoscaler of KubeRay either,
+    the cluster is what it is.
     """
     total = dict(have)
-    if launcher.is_file():
-        types = yaml.safe_load(launcher.read_text()).get("available_node_types", {})
-        for name in ("CPU", "GPU"):
-            most = sum(kind.get("max_workers", 0) * kind.get("resources", {}).get(name, 0) for kind in types.values())
-            total[name] = max(total.get(name, 0), most)
+    types = yaml.safe_load(launcher.read_text()) if launcher.is_file() else _of_kuberay()
+    kinds = types.get("available_node_types", {}).values()
+    for name in ("CPU", "GPU"):
+        most = sum(kind.get("max_workers", 0) * kind.get("resources", {}).get(name, 0) for kind in kinds)
+        total[name] = max(total.get(name, 0), most)
     return total
+
+
+def _of_kuberay() -> dict[str, Any]:
+    """The same on the head of a KubeRay cluster that scales: from the resource that its autoscaler reads, with its right to it.
+
+    {} elsewhere, and where the API server does not give it.
+    """
+    if "--no-monitor" not in os.environ.get("KUBERAY_GEN_RAY_START_CMD", ""):
+        return {}  # KubeRay starts Ray's head so where an autoscaler of its own stands beside it
+    from ray.autoscaler._private.kuberay.autoscaling_config import AutoscalingConfigProducer
+
+    try:
+        read = AutoscalingConfigProducer(os.environ["RAY_CLUSTER_NAME"], os.environ["RAY_CLUSTER_NAMESPACE"])
+        config: dict[str, Any] = read()
+    except (OSError, KeyError):  # of requests, too
+        return {}
+    return config
 
 
 def _listens(address: str, said: str) -> None:

@@ -67,6 +67,7 @@ class RayEngine:
         from fsg.ray_engine.source import SourceSearcher
         from fsg.ray_engine.trainable import FsgTrainable
         from fsg.ray_engine.turns import Turns
+        from fsg.ray_engine.waiting import Waiting
         from fsg.ray_engine.watch import Watch
 
         recording, slots = work.recording, _slots(self.resources)
@@ -74,6 +75,7 @@ class RayEngine:
         same = {"cpu": self.resources.cpus_per_trial, "gpu": self.resources.gpus_per_trial}
         trainable = tune.with_resources(FsgTrainable, lambda config: _bundle(**(config[ASSIGNMENT].resources or same)))
         pulse = Pulse()
+        waiting = [Waiting(slots, self.resources.patience)] if self.resources.address else []  # here, nothing will come
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -91,6 +93,7 @@ class RayEngine:
                     StartRecorder(recording),
                     Watch(recording, recording.limits, work.room),
                     pulse,
+                    *waiting,
                     Forget(),
                 ],
             ),
@@ -99,8 +102,10 @@ class RayEngine:
             with _quiet():
                 tuner.fit()
         except Exception:
-            if pulse.error is not None and recording.error is None and not work.room.interrupted:
-                raise pulse.error from None
+            errors = [pulse.error, *(each.error for each in waiting)]
+            ours = next((error for error in errors if error is not None), None)
+            if ours is not None and recording.error is None and not work.room.interrupted:
+                raise ours from None
             raise
 
 

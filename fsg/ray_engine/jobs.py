@@ -10,13 +10,15 @@ import logging
 import os
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from fsg.errors import BackendUnavailable, FsgError
+from fsg.errors import BackendUnavailable, ConfigError, FsgError
+from fsg.files import as_size
 from fsg.ray_engine.cluster import RAY_ENVIRONMENT, TOKEN_HELP, use_token
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ NOT_SHIPPED = (
     "/data/", "/studies/", "/mlruns/", "/mlartifacts/", "/mlflow.db*", "*.pt", "*.ckpt",
     ".venv/", "venv/", ".git/", "__pycache__/", ".*_cache/", ".hypothesis/", "/build/", "/dist/",
 )  # fmt: skip
+LARGEST = 100 * 2**20  # bytes of a request that Ray's dashboard takes; what is sent is not compressed
 # Ray would leave some out by itself, with a line about each; NOT_SHIPPED names them all.
 SHIPPING = {"RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES": ""}
 CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging")
@@ -59,6 +62,33 @@ def job_server(address: str | None) -> str | None:
     return server.rstrip("/")
 
 
+def shipped(tree: Path, excludes: Sequence[str]) -> Counter[str]:
+    """Bytes of what would be sent, by file or folder at the top of ``tree``: less what .gitignore and .rayignore name."""
+    from ray._private.runtime_env.packaging import _dir_travel, _get_excludes
+
+    found = Counter[str]()
+
+    def count(path: Path) -> None:
+        if path.is_file():
+            found[path.relative_to(tree).parts[0]] += path.stat().st_size
+
+    _dir_travel(tree, [_get_excludes(tree, list(excludes))], count, include_gitignore=True)
+    return found
+
+
+def size_problem(found: Mapping[str, int]) -> str | None:
+    """What is wrong with sending so many bytes, by file or folder; None if nothing is."""
+    total = sum(found.values())
+    if total < LARGEST:
+        return None
+    largest = sorted(found, key=lambda name: found[name], reverse=True)[:3]
+    named = ", ".join(f"{name} ({as_size(found[name])})" for name in largest)
+    return (
+        f"has {as_size(total)} to send, and a cluster takes {as_size(LARGEST)}; most of it is {named}. Leave out what the study "
+        f"does not import: --exclude /{largest[0]}, or a line /{largest[0]} in a file .rayignore."
+    )
+
+
 class Jobs:
     """The jobs of the cluster whose job server is at ``server`` (http).
 
@@ -77,11 +107,14 @@ class Jobs:
             self._client: JobSubmissionClient = JobSubmissionClient(server)
             self._client.get_version()
 
-    def submit(self, study: str, words: Sequence[str], tree: Path, tail: str = "") -> str:
-        """Ship ``tree`` and run ``fsg *words`` there, ``tail`` appended as shell; the job's name.
+    def submit(self, study: str, words: Sequence[str], tree: Path, tail: str = "", excludes: Sequence[str] = ()) -> str:
+        """Ship ``tree`` without ``excludes`` and run ``fsg *words`` there, ``tail`` appended as shell; the job's name.
 
-        FsgError while another job works on this study: two drivers would write one ledger.
+        FsgError while another job works on this study: two drivers would write one ledger. ConfigError for too large a tree.
         """
+        left_out = [*NOT_SHIPPED, *excludes]
+        if problem := size_problem(shipped(tree, left_out)):
+            raise ConfigError(f"{tree} {problem}")
         if other := self.find(study, only_running=True):
             raise FsgError(f"{study} runs on {self.server} already, as {other}. Follow it with: fsg attach {study}")
         entrypoint = f"python -m fsg.cli {shlex.join(words)} {tail}".strip()
@@ -91,7 +124,7 @@ class Jobs:
                 try:
                     job: str = self._client.submit_job(
                         entrypoint=entrypoint,
-                        runtime_env={"working_dir": str(tree), "excludes": list(NOT_SHIPPED), "env_vars": STOPPING},
+                        runtime_env={"working_dir": str(tree), "excludes": left_out, "env_vars": STOPPING},
                         metadata={STUDY: study},
                     )
                     return job

@@ -4,6 +4,7 @@
 few seconds. What is relied on:
 
 - On one machine the kernel's lock alone: it ends with the process, however that ends, so a lock that can be had is free.
+  A container counts as a machine of its own: its process numbers are not those of the next.
 - On a share whose server keeps locks (NFS since version 4, SMB) the same holds between machines.
 - Where locks are not kept, or only on each machine, the file decides: a driver on another machine counts as alive until it
   has not written for ``SILENT`` seconds. Times are compared as the share's own clock wrote them, so clocks may differ.
@@ -33,6 +34,7 @@ FILE = "driver.json"
 BEAT, SILENT = 5.0, 30.0
 _SLACK = 2.0  # seconds by which a clock may be set back while a driver runs
 _SIZE = 1024  # bytes, always written at once: a reader sees the old text or the new one
+_MACHINES_OWN = "pid:[4026531836]"  # the namespace of the processes of no container: the kernel's PROC_PID_INIT_INO
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
@@ -96,8 +98,7 @@ class StudyLock:
             locked = False
         self.before = before = _parsed(os.pread(self._file, _SIZE, 0))
         if before and not before.get("released"):
-            here = before.get("machine") == self._me["machine"]
-            if not (self._silence() > self._silent if not here else locked or not _lives(before)):
+            if not self._has_ended(before, locked):
                 raise self._refusal(before)
             self.taken_over = (
                 f"{self.path.parent}: its last driver ({_who(before)}) ended without a word; taken over from it."
@@ -108,6 +109,13 @@ class StudyLock:
             after = _parsed(os.pread(self._file, _SIZE, 0))
             if after.get("token") != self._me["token"]:
                 raise self._refusal(after)
+
+    def _has_ended(self, before: Mapping[str, Any], locked: bool) -> bool:
+        """Whether the last driver, which did not let go, is no more. ``locked``: the lock was to be had."""
+        theirs, ours = str(before.get("machine")), str(self._me["machine"])
+        if locked and theirs.partition(" ")[0] == ours.partition(" ")[0]:
+            return True  # one kernel keeps the locks of all its containers
+        return not _lives(before) if theirs == ours else self._silence() > self._silent
 
     def _write(self, released: bool = False) -> None:
         content = self._me | {"released": released, "beat": time.time()} | self.notes()
@@ -175,11 +183,15 @@ def ledger_bytes(said: Mapping[str, Any] | None) -> int:
 
 
 def machine_id() -> str:
-    """Of this boot of this machine, whatever its name: a process number means something only within it."""
+    """Of this boot of this machine, whatever its name, and in a container of that too: a process number means something only
+    within it. Containers of one machine share the boot, but not their processes.
+    """
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        processes = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return socket.gethostname()
+    return boot if processes == _MACHINES_OWN else f"{boot} {processes}"
 
 
 def _lives(said: Mapping[str, Any]) -> bool:

@@ -146,6 +146,43 @@ def test_a_driver_on_another_machine_counts_until_it_has_been_silent_long_enough
         assert "process 7 on far" in lock.taken_over
 
 
+# Containers: one kernel and boot, process numbers of their own -----------------------------------------------------------
+CONTAINER = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+ASKER = "import sys; from fsg.study.lock import driver_of; print(driver_of(sys.argv[1])['alive'])"
+
+
+@pytest.fixture
+def contained(tmp_path):
+    """A driver in a container, which holds the study in ``tmp_path``."""
+    tried = subprocess.run([*CONTAINER, "true"], capture_output=True, text=True)
+    if tried.returncode:
+        pytest.skip(f"no container can be made here: {tried.stderr.strip()}")
+    command = [*CONTAINER, sys.executable, "-c", HOLDER, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_driver_in_a_container_lives_for_those_outside_and_in_another(tmp_path, contained):
+    assert driver_of(tmp_path)["alive"]
+    beside = subprocess.run([*CONTAINER, sys.executable, "-c", ASKER, str(tmp_path)], capture_output=True, text=True)
+    assert beside.stdout == "True\n", beside.stderr
+
+
+def test_a_container_that_ended_is_followed_at_once_on_its_machine(tmp_path, contained):
+    contained.kill()
+    contained.wait()
+    with StudyLock(tmp_path) as lock:
+        assert "taken over" in lock.taken_over
+
+
+def test_without_locks_a_driver_in_a_container_counts_until_it_has_been_silent(tmp_path, contained, no_locks):
+    with pytest.raises(StudyError, match="is being driven already"), StudyLock(tmp_path):
+        pass
+
+
 def test_without_locks_the_process_decides(tmp_path, no_locks):
     refused = pytest.raises(StudyError, match=f"process {os.getpid()}")
     with StudyLock(tmp_path, beat=0.05), refused, StudyLock(tmp_path, beat=0.05):

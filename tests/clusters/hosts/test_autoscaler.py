@@ -1,0 +1,100 @@
+"""Machines that come when trials wait and go when none does, by Ray's own fake provider; and an autoscaler that has died.
+
+The types of machines are those of ray_cluster.yaml, with processors in place of GPUs.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from machines import missing
+from ray_lab import lab
+
+from fsg.study.folder import StudyFolder
+
+pytestmark = [pytest.mark.long, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
+
+ROOT = Path(__file__).parents[3]
+STUDY = {
+    "name": "scaled", "seeds": [0, 1], "metric": {"name": "val_accuracy", "mode": "max"}, "baselines": ["ste"],
+    "analysis": {"interval": None},
+    "base": {"gradient": "ste", "epochs": 2, "device": "cpu", "data": {"name": "digits", "batch_size": 256}},
+}  # fmt: skip
+FAKE = {"type": "fake_multinode", "launch_multiple": True, "head_node_id": "f" * 51 + "00000"}
+
+
+@pytest.fixture
+def head():
+    with lab(["head"]) as made:
+        (made.work / "shared/study.yaml").write_text(yaml.safe_dump(STUDY))
+        yield made
+
+
+def scaling(head, provider):
+    """The head runs, with that provider and the types of ray_cluster.yaml, as `ray up` would have left it."""
+    shipped = yaml.safe_load((ROOT / "ray_cluster.yaml").read_text())["available_node_types"]
+    types = {
+        name: {
+            "resources": {"CPU": 1},
+            "node_config": {},
+            "min_workers": 0,
+            "max_workers": 2,
+            "priority": kind["priority"],
+        }
+        for name, kind in shipped.items()
+        if name != "head"
+    }
+    types["ray.head.default"] = {"resources": {}, "node_config": {}, "min_workers": 0, "max_workers": 0}
+    config = {
+        "cluster_name": "lab", "max_workers": 2, "idle_timeout_minutes": 0.3, "upscaling_speed": 1.0, "provider": provider,
+        "available_node_types": types, "head_node_type": "ray.head.default", "auth": {}, "file_mounts": {},
+    }  # fmt: skip
+    path = head.made.work / "home/alice/ray_bootstrap_config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    path.chmod(0o644)
+    head.environment |= {"RAY_FAKE_CLUSTER": "1", "RAY_enable_autoscaler_v2": "1"}
+    head.pod("head", "--head", "--port=6379", f"--autoscaling-config={path}", "--include-dashboard=false", cpus=0)
+
+
+def study(head, *options):
+    address = f"{head.made.address('head')}:6379"
+    words = [
+        "fsg",
+        "ablate",
+        "study.yaml",
+        "--address",
+        address,
+        "--storage",
+        str(head.work / "shared/studies"),
+        *options,
+    ]
+    return head.run("head", *words)
+
+
+def raylets(head):
+    return sum("raylet --raylet_socket_name" in line for line in head.made.processes("head").values())
+
+
+def test_machines_come_for_trials_and_go_when_idle_the_cheap_ones_first(head):
+    scaling(head, FAKE)
+    assert raylets(head) == 1
+    driver = study(head)
+    assert driver.wait(900) == 0, head.log("head").read_text()[-3000:]
+    state = StudyFolder(head.work / "shared/studies/scaled").state()
+    assert [trial.status for trial in state.trials.values()] == ["finished"] * 2
+    logs = head.made.call("head", "alice", "bash", "-c", "cat /tmp/ray/session_latest/logs/monitor*")
+    assert "gpu_worker_spot" in logs and "Launching" in logs and "1 x gpu_worker_on_demand" not in logs
+    head.until(lambda: raylets(head) == 1, "the machines stayed")
+
+
+def test_an_autoscaler_that_died_is_named_and_the_wait_for_it_ends(head):
+    """As Google Cloud's head did without google-api-python-client."""
+    scaling(head, {"type": "gcp", "project_id": "none", "region": "us-central1", "availability_zone": "us-central1-a"})
+    driver = study(head, "--wait-for-cluster", "100", "--quiet")
+    assert driver.wait(600) == 1
+    said = head.log("head").read_text()
+    assert re.search(r"fsg: waiting for machines since \d+ s: trials that wait: \d for 1 CPU; that run: 0;", said)
+    assert "Its autoscaler has not reported" in said and "or it has died. " in said
+    assert "No module named 'googleapiclient'" in said.split("or it has died. ")[1]
+    assert "fsg: gave up after 1" in said and "go on with fsg resume" in said
