@@ -20,6 +20,7 @@ DOMAINS = {
     "lograndint": [1, 64],
     "choice": ["a", 2, 1.5, True, None],
     "fixed": "adam",
+    "expression": "0.1 * data.batch_size / 128",
 }
 # Beside each name with its defaults: options that lead elsewhere.
 VARIANTS = [Scalar(gain="locked"), MetaQuant(gain="free"), Fsg(slow_net="fir", hgs=False, lre_size=3)]
