@@ -40,11 +40,13 @@ class EvaluateConfig(Section):
     """How a network is read: BatchNorm statistics re-estimated on training images or as they ran; averaged weights.
 
     ``ema_weights`` is the decay per training step of the averaged latent weights, evaluated beside the plain ones;
-    0 leaves them out.
+    0 leaves them out. ``curvature``: epochs from one look at the Hessian to the next (traces by layer, extreme eigenvalues),
+    which costs a hundred backward passes or more; 0 for none.
     """
 
     batchnorm: Literal["reestimated", "running"] = "reestimated"
     ema_weights: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    curvature: Annotated[int, Field(ge=0, le=100_000)] = 0
 
 
 def as_tuple(value: Any) -> Any:

@@ -19,6 +19,8 @@ MEANING = {
     "gain": "RMS of the generated over the STE direction",
     "cosine": "cosine of the generated with the STE direction",
     "uphill": "share of steps with a negative cosine",
+    "trace": "trace of the loss's Hessian in the layer's quantised weights",
+    "bits": "bits of a quantised weight",
     "slow_share": "share of the slow gradient in the mix",
     "history_share": "share of the slow gradient that the past made",
     "lre_distance": "mean distance of a layer's embedding to the others",

@@ -80,6 +80,43 @@ def parse_constraint(text: str) -> Constraint:
     return Constraint(text, names, tree)
 
 
+@dataclass(frozen=True)
+class Term:
+    """An expression with a number as value: the paths that it names, and what it computes."""
+
+    names: tuple[str, ...]
+    tree: ast.expr
+
+    def value(self, values: Mapping[str, Any]) -> float:
+        """Its value where each name has these; ValueError where it has none."""
+        try:
+            found = _number(_value(self.tree, values))
+        except Absent as error:
+            raise ValueError(f"{error} has no value in this trial") from None
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise ValueError(f"it cannot be computed ({error})") from None
+        if not math.isfinite(found):
+            raise ValueError(f"it is {found}")
+        return found
+
+
+def parse_term(text: str) -> Term:
+    """The expression that ``text`` says; ValueError with what is wrong and what is allowed."""
+    if len(text) > _MOST_LETTERS:
+        raise ValueError(f"an expression has at most {_MOST_LETTERS} letters, found {len(text)}.")
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+        _check_term(tree)
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        raise ValueError(
+            f"{text!r} is no expression ({error.__class__.__name__}), as in 0.1 * data.batch_size."
+        ) from None
+    names = tuple(dict.fromkeys(_names(tree)))
+    if not names:
+        raise ValueError(f"{text!r} names no path, so it is the same in every trial; write its value.")
+    return Term(names, tree)
+
+
 def equated(constraint: Constraint) -> Iterator[tuple[str, Any, bool]]:
     """(name, value, whether that is a bare word) of every ``==`` and ``!=`` of a name with a value or a word."""
     for node in ast.walk(constraint.tree):
@@ -148,8 +185,13 @@ def _check_term(node: ast.expr) -> None:
             for argument in arguments:
                 _check_term(argument)
             return
-    allowed = f"numbers, text, paths, metrics, + - * / ** and {', '.join(_FUNCTIONS)}"
-    raise ValueError(f"{ast.unparse(node)!r} is not allowed in a constraint; allowed are {allowed}.")
+        case ast.IfExp(test=test, body=one, orelse=other):
+            _check(test)
+            _check_term(one)
+            _check_term(other)
+            return
+    allowed = f"numbers, text, paths, metrics, + - * / **, A if B else C and {', '.join(_FUNCTIONS)}"
+    raise ValueError(f"{ast.unparse(node)!r} is not allowed in a constraint or an expression; allowed are {allowed}.")
 
 
 def _path(node: ast.expr) -> str:
@@ -207,6 +249,8 @@ def _value(node: ast.expr, values: Mapping[str, Any]) -> Any:
             return -inner if isinstance(sign, ast.USub) else inner
         case ast.BinOp(left=left, op=op, right=right):
             return _BINARY[type(op)](_number(_value(left, values)), _number(_value(right, values)))
+        case ast.IfExp(test=test, body=one, orelse=other):
+            return _value(one if _violation(test, values) <= 0 else other, values)
         case ast.Call(func=ast.Name(id=name), args=arguments):
             return _FUNCTIONS[name][1](*(_number(_value(argument, values)) for argument in arguments))
     raise AssertionError(ast.dump(node))

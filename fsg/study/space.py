@@ -21,7 +21,9 @@ from fsg.config import TrialConfig, merge, nested, read_at
 from fsg.errors import ConfigError
 from fsg.nearest import did_you_mean, did_you_mean_path
 from fsg.scalars import read_as, types_at, untyped
+from fsg.study.constraints import parse_term, values_of
 from fsg.study.domains import KINDS, Domain, Scalar, parse_domain, same
+from fsg.study.domains.expression import Formula
 from fsg.yaml_source import field_names
 
 _NOT_SEARCHED = {"seed": "the seed of a sweep is given by its own key", "device": "the device decides no result"}
@@ -188,6 +190,7 @@ class Space(RootModel[dict[str, Annotated[Domain, PlainValidator(parse_domain), 
             return [("", "the space has nothing to search: every value is fixed.")]
         found = [(path, problem) for path in self.root if (problem := _path_problem(path))]
         found = found or [(path, problem) for path in self.root if (problem := self._condition_problem(path))]
+        found = found or [(path, problem) for path in self.root if (problem := self._formula_problem(path))]
         if found:
             return found
         found = [(path, problem) for path in self.root if (problem := self._alone(base, path))]
@@ -245,6 +248,23 @@ class Space(RootModel[dict[str, Annotated[Domain, PlainValidator(parse_domain), 
         if path in self._above[path]:
             return f"its conditions go round in a circle: {' -> '.join(self._circle(path))}; remove one."
         return None
+
+    def _formula_problem(self, path: str) -> str | None:
+        """What is wrong with the names of an expression."""
+        for value in self.root[path].choices:
+            if path == "epochs" and isinstance(value, Formula):
+                return "epochs is an expression, but schedulers must know how long a trial can be; give numbers."
+            for name in parse_term(value).names if isinstance(value, Formula) else ():
+                if problem := _path_problem(name):
+                    return f"its expression: {problem}"
+                if name == path or any(isinstance(other, Formula) for other in self._choices_of(name)):
+                    return (
+                        f'its expression names "{name}", which is an expression itself; name what that one is made of.'
+                    )
+        return None
+
+    def _choices_of(self, path: str) -> tuple[Scalar, ...]:
+        return self.root[path].choices if path in self.root else ()
 
     @cached_property
     def _above(self) -> dict[str, frozenset[str]]:
@@ -362,11 +382,26 @@ def _among(value: Scalar, allowed: tuple[Scalar, ...]) -> bool:
 
 
 def trial_at(base: TrialConfig, values: Mapping[str, Scalar]) -> TrialConfig:
-    """``base`` with these values; ConfigError if they make no valid trial."""
+    """``base`` with these values, formulas computed from them; ConfigError if they make no valid trial."""
     over: dict[str, Any] = {}
-    for path in sorted(values, key=_depth):
+    formulas = {path: value for path, value in values.items() if isinstance(value, Formula)}
+    for path in sorted(values.keys() - formulas.keys(), key=_depth):
         over = merge(over, nested(path, values[path]))
+    if formulas:
+        data = base.derive(over).model_dump()
+        for path, text in formulas.items():
+            over = merge(over, nested(path, _computed(path, text, data)))
     return base.derive(over)
+
+
+def _computed(path: str, text: str, data: Mapping[str, Any]) -> float | int:
+    """The value of a formula in a trial; ConfigError where it has none."""
+    term = parse_term(text)
+    try:
+        value = term.value(values_of(data, {}, term.names))
+    except ValueError as error:
+        raise ConfigError(f'"{path}": expression {text!r}: {error}.') from None
+    return int(value) if value.is_integer() and type(value_at(data, path)) is int else value
 
 
 def _depth(path: str) -> int:

@@ -14,8 +14,7 @@ Proof: ``tests/train/test_bits.py``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -25,15 +24,15 @@ from torch import Tensor, nn
 from fsg.catalogue.quantizers import Dorefa, HawqRule
 from fsg.config import TrialConfig
 from fsg.errors import ConfigError
-from fsg.layers import QuantLayer, quantized_layers, using
+from fsg.layers import QuantLayer, quantized_layers
 from fsg.models import build_model
 from fsg.nearest import did_you_mean
 from fsg.quantizers import ONE_LAYER, DorefaQuantizer, Quantized, Quantizer, Scope
+from fsg.train.hessian import Loss, Products
 from fsg.train.seeds import generator
 
 _log = logging.getLogger("fsg")
 ANY_IMAGE = (3, 32, 32)
-Loss = Callable[[nn.Module], Tensor]  # of a network in training mode, on images that stay the same
 
 
 class PerLayer:
@@ -118,19 +117,7 @@ def layer_traces(model: nn.Module, loss: Loss, probes: int, seed: int) -> dict[s
 
     In the weights before rounding. The model stays as it is, its BatchNorm statistics too.
     """
-    copy = deepcopy(model).train()
-    layers = quantized_layers(copy)
-    leaves = [unrounded(layer).requires_grad_() for layer in layers.values()]
-    with using(list(layers.values()), leaves):
-        gradients = torch.autograd.grad(loss(copy), leaves, create_graph=True)
-    draws = generator(seed, "bits")
-    sums = [0.0] * len(leaves)
-    for _ in range(probes):
-        signs = [torch.randint(0, 2, leaf.shape, generator=draws) * 2 - 1 for leaf in leaves]
-        noise = [z.to(leaf) for z, leaf in zip(signs, leaves, strict=True)]
-        products = torch.autograd.grad(gradients, leaves, noise, retain_graph=True)
-        sums = [s + (z * h).sum().item() for s, z, h in zip(sums, noise, products, strict=True)]
-    return {name: total / probes for name, total in zip(layers, sums, strict=True)}
+    return Products(model, loss, unrounded).traces(probes, generator(seed, "bits"))
 
 
 def unrounded(layer: QuantLayer) -> Tensor:

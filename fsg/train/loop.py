@@ -30,6 +30,7 @@ from fsg.train.bits import set_bits
 from fsg.train.capture import CapturedStep, can_capture
 from fsg.train.device import make_deterministic, resolve_device
 from fsg.train.evaluate import NO_METRICS, Score, reestimated_batchnorm, score
+from fsg.train.hessian import spectrum
 from fsg.train.optim import meta_schedule, rate_factor, set_options
 from fsg.train.optimizers import check as check_optimizer
 from fsg.train.pretrained import load_pretrained
@@ -41,7 +42,8 @@ EVALUATION_BATCH = 500
 # Training images whose moments BatchNorm is read with, in one batch: of 4,000 the error is below 2 % of a standard deviation.
 # ResNet-20 on 4,000 of 32x32 takes 1.3 GB on the CPU, and the same on fewer that are larger.
 REESTIMATION_IMAGES, REESTIMATION_PIXELS = 4000, 4000 * 32 * 32
-PROBED_IMAGES = 256  # that the curvature of layers is measured on
+PROBED_IMAGES = 256  # that curvature is measured on
+PROBES = 16  # vectors of signs that traces are estimated with
 NORMS = (
     "grad_norm",
     "grad_norm_l1",
@@ -111,13 +113,13 @@ class Trainer:
         maker = part_of("quantizer", self.config.quantizer).fact("per_layer", self.config.quantizer)
         if maker is None:
             return None
-        images = self.balanced.images[:PROBED_IMAGES], self.balanced.labels[:PROBED_IMAGES]
-
-        def loss(network: nn.Module) -> Tensor:
-            return nn.functional.cross_entropy(network(self.inputs(images[0])), images[1])
-
-        found: dict[str, int] = resolved(maker)(self.config.quantizer, self.model, loss, self.config.seed)
+        found: dict[str, int] = resolved(maker)(self.config.quantizer, self.model, self._probed_loss, self.config.seed)
         return found
+
+    def _probed_loss(self, network: nn.Module) -> Tensor:
+        """Of a network on the training images that curvature is measured on."""
+        images, labels = self.balanced.images[:PROBED_IMAGES], self.balanced.labels[:PROBED_IMAGES]
+        return nn.functional.cross_entropy(network(self.inputs(images)), labels)
 
     def __iter__(self) -> Iterator[EpochResult]:
         while not self.finished:
@@ -177,6 +179,11 @@ class Trainer:
             layers = {layer: {**found, "bits": self.bits[layer]} for layer, found in layers.items()}
         with self.step.at_evaluation_point():
             metrics |= self._evaluate()
+            if (every := config.evaluate.curvature) and self.epoch % every == 0 and self.layer_names:
+                hessian = spectrum(self.model, self._probed_loss, PROBES, config.seed)
+                metrics |= {"hessian_trace": sum(hessian.traces.values())}
+                metrics |= {"hessian_top": hessian.top, "hessian_bottom": hessian.bottom}
+                layers = {layer: {**found, "trace": hessian.traces[layer]} for layer, found in layers.items()}
         self.last_result = EpochResult(self.epoch, metrics, layers)
         return self.last_result
 

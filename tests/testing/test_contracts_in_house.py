@@ -22,6 +22,7 @@ DOMAINS = {
     "lograndint": [1, 64],
     "choice": ["a", 2, 1.5, True, None],
     "fixed": "adam",
+    "expression": "0.1 * data.batch_size / 128",
 }
 SWITCHES = {"switches": ["hgs", "fsg", "lre"]}
 DESIGNS = [

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from optuna.distributions import CategoricalDistribution
 
 
-class _Listed(Domain):
+class Listed(Domain):
+    """What domains of listed values share."""
+
     @property
     def extremes(self) -> tuple[Scalar, ...]:
         """Every choice."""
@@ -43,7 +45,7 @@ class _Listed(Domain):
 
 @register
 @dataclass(frozen=True)
-class Choice(_Listed):
+class Choice(Listed):
     """One of several values. No two are equal in Python: Optuna's memory of 1, true and 1.0 is the first of them."""
 
     kind = "choice"
@@ -82,7 +84,7 @@ class Choice(_Listed):
 
 @register
 @dataclass(frozen=True)
-class Fixed(_Listed):
+class Fixed(Listed):
     """One value, the same in every trial in which the path is set."""
 
     kind = "fixed"
