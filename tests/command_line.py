@@ -35,4 +35,5 @@ def run_main(monkeypatch, folder, *arguments):
 def python_environment():
     """For a process of its own that finds the package where this process found it."""
     source = str(Path(sys.modules["fsg"].__file__).parents[1])
-    return os.environ | {"PYTHONPATH": source, "COLUMNS": "160"}
+    paths = [source, os.environ.get("PYTHONPATH", "")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "COLUMNS": "160"}

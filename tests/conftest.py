@@ -1,7 +1,8 @@
-"""Shared by all tests: quiet single-threaded numerics, and no word sent to anyone."""
+"""Shared by all tests: their tiers, their processes, quiet single-threaded numerics, and no word sent to anyone."""
 
 import logging
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,13 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 # Ray ends workers when the machine's memory is full, whoever filled it; a test should not depend on its neighbours.
 os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
+# Studies and stores are made durable write by write, 2 to 20 ms each on a disk: two thirds of the suite's time were that.
+MEMORY, ROOM = Path("/dev/shm"), 2**32
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 import pytest
+import tiers
 from tiny_studies import ABLATION, Study, together
 
 
@@ -34,8 +40,21 @@ def golden_dir(request: pytest.FixtureRequest) -> Path:
     return folder
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes, as README's machine has two cores; none where single files are named, which are quicker without."""
+    return 0 if any(".py" in argument for argument in config.args) else 2
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    tiers.enter(item)
+
+
+@pytest.hookimpl(tryfirst=True)  # before those that `-m` leaves out are
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import torch
+
+    tiers.mark(items)
 
     if not torch.cuda.is_available():
         for item in items:
