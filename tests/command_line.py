@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsg.cli import main
+from fsg.execution.engine import LocalEngine
 
 
 @dataclass
@@ -30,6 +31,11 @@ def run_main(monkeypatch, folder, *arguments):
         except SystemExit as end:
             code = end.code or 0
     return Said(code, out.getvalue(), err.getvalue())
+
+
+def train_here(monkeypatch):
+    """The command line trains in this process: a trial's start on Ray takes seconds, and not all that is shown is Ray's."""
+    monkeypatch.setattr("fsg.ray_engine.engine.RayEngine", lambda resources: LocalEngine())
 
 
 def python_environment():

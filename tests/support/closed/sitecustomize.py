@@ -15,7 +15,7 @@ def refuse(event: str, arguments: tuple) -> None:
     """An audit hook: raise RuntimeError where a unit test is about to have a server."""
     if event == "socket.bind" and isinstance(arguments[1], tuple):  # a Unix socket has a path
         what = f"listens at {arguments[1]}"
-    elif event == "subprocess.Popen" and os.path.basename(os.fsdecode(arguments[0])) in PROGRAMS:
+    elif event == "subprocess.Popen" and os.fsdecode(arguments[0]).rpartition("/")[2] in PROGRAMS:
         what = f"starts {arguments[0]}"
     else:
         return
