@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsg.cli import main
+from fsg.execution.engine import LocalEngine
 
 
 @dataclass
@@ -32,7 +33,13 @@ def run_main(monkeypatch, folder, *arguments):
     return Said(code, out.getvalue(), err.getvalue())
 
 
+def train_here(monkeypatch):
+    """The command line trains in this process: a trial's start on Ray takes seconds, and not all that is shown is Ray's."""
+    monkeypatch.setattr("fsg.ray_engine.engine.RayEngine", lambda resources: LocalEngine())
+
+
 def python_environment():
     """For a process of its own that finds the package where this process found it."""
     source = str(Path(sys.modules["fsg"].__file__).parents[1])
-    return os.environ | {"PYTHONPATH": source, "COLUMNS": "160"}
+    paths = [source, os.environ.get("PYTHONPATH", "")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "COLUMNS": "160"}

@@ -1,8 +1,11 @@
-"""Shared by all tests: quiet single-threaded numerics, and no word sent to anyone."""
+"""Shared by all tests: their tiers, their processes, quiet single-threaded numerics, and no word sent to anyone."""
 
 import logging
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +18,12 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
 
 import pytest
-from tiny_studies import ABLATION, Study, together
+import tiers
+from command_line import train_here
+from made_once import made_once
+from tiny_studies import ABLATION, LocalStudy, Study, together
+
+MEMORY, ROOM = Path("/dev/shm"), 2**32  # a file system in memory, and the bytes that it should have free
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,8 +42,27 @@ def golden_dir(request: pytest.FixtureRequest) -> Path:
     return folder
 
 
+def pytest_configure() -> None:
+    """Temporary folders in memory: a study is made durable write by write, 2 to 20 ms each on a disk, half of the time."""
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes, as README's machine has two cores; none where single files are named, which are quicker without."""
+    return 0 if any(".py" in argument for argument in config.args) else 2
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    tiers.enter(item)
+
+
+@pytest.hookimpl(tryfirst=True)  # before those that `-m` leaves out are
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import torch
+
+    tiers.mark(items)
 
     if not torch.cuda.is_available():
         for item in items:
@@ -61,7 +88,17 @@ def shared_ray() -> Iterator[None]:
     os.environ.update(RAY_ENVIRONMENT | ONE_MACHINE)
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    for last in (
+        False,
+        True,
+    ):  # a machine with much else to do may be too slow for it once: fsg/ray_engine/local_ray.py
+        try:
+            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            break
+        except Exception:
+            ray.shutdown()
+            if last:
+                raise
     yield
     ray.shutdown()
 
@@ -72,9 +109,57 @@ def study(tmp_path, shared_ray):
     return lambda data: Study(tmp_path, data)
 
 
+@pytest.fixture
+def local_engine(monkeypatch):
+    """``fsg ablate``, ``fsg sweep`` and ``fsg resume`` train in this process."""
+    train_here(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The small ablation, never interrupted, trained in this process."""
+
+    def run(folder: Path) -> None:
+        assert LocalStudy(folder, ABLATION).run()
+
+    folder = tmp_path_factory.mktemp("finished") / "finished"
+    shutil.copytree(made_once(tmp_path_factory, "finished", run), folder)
+    return LocalStudy(folder, ABLATION)
+
+
 @pytest.fixture(scope="session")
 def twin(tmp_path_factory, shared_ray):
-    """The small ablation, never interrupted: (study, whether the run said that it is complete)."""
-    made = Study(tmp_path_factory.mktemp("twin"), ABLATION)
-    with together(made, [trial.key for trial in made.spec.plan.trials()[:2]]):
-        return made, made.run()
+    """The same on Ray: (study, whether the run said that it is complete)."""
+
+    def run(folder: Path) -> None:
+        made = Study(folder, ABLATION)
+        with together(made, [trial.key for trial in made.spec.plan.trials()[:2]]):
+            if made.run():
+                (folder / "complete").touch()
+
+    folder = tmp_path_factory.mktemp("twin") / "twin"
+    shutil.copytree(made_once(tmp_path_factory, "twin", run), folder)
+    return Study(folder, ABLATION), (folder / "complete").exists()
+
+
+STORE = "import sys; from fsg.tracking.store import open_client; open_client(sys.argv[1]).search_experiments()"
+
+
+@pytest.fixture(scope="session")
+def making(tmp_path_factory):
+    """An empty MLflow store, made by a process of its own: (its folder, what the process said)."""
+
+    def make(folder: Path) -> None:
+        command = [sys.executable, "-c", STORE, f"sqlite:///{folder}/store/mlflow.db"]
+        (folder / "store").mkdir()
+        done = subprocess.run(command, capture_output=True, text=True, cwd=folder / "store")
+        (folder / "said").write_text(f"{done.returncode}{done.stdout}{done.stderr}")
+
+    folder = made_once(tmp_path_factory, "empty-store", make)
+    return folder / "store", (folder / "said").read_text()
+
+
+@pytest.fixture(scope="session")
+def empty_store(making):
+    """The file of that store; a copy of it saves a test the making of its schema, six seconds of processor."""
+    return making[0] / "mlflow.db"

@@ -12,7 +12,7 @@ import psutil
 import yaml
 
 from fsg.driver.trials import run_study
-from fsg.execution.engine import Resources
+from fsg.execution.engine import LocalEngine, Resources
 from fsg.ray_engine.engine import RayEngine
 from fsg.study.folder import StudyFolder
 from fsg.study.header import begin
@@ -62,12 +62,16 @@ class Study:
         self.folder = StudyFolder.create_or_open(self.spec, folder / "studies")
 
     def run(self, listener=None, limits=None, **resources):
-        """One run of the driver, as ``fsg ablate`` and ``fsg resume`` do it."""
+        """One run of the driver on Ray, as ``fsg ablate`` and ``fsg resume`` do it."""
+        return self.run_on(RayEngine(Resources(**resources)), listener, limits)
+
+    def run_on(self, engine, listener=None, limits=None):
+        """One run of the driver."""
         ledger = Ledger(self.folder.ledger_path, listener=listener)
         if self.folder.state().header is None:
             begin(ledger, self.spec)
         try:
-            return run_study(self.folder, self.spec, RayEngine(Resources(**resources)), ledger, limits=limits)
+            return run_study(self.folder, self.spec, engine, ledger, limits=limits)
         finally:
             ledger.close()
 
@@ -90,6 +94,13 @@ class Study:
         path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:count]))
 
 
+class LocalStudy(Study):
+    """A study that runs in this process."""
+
+    def run(self, listener=None, limits=None):
+        return self.run_on(LocalEngine(), listener, limits)
+
+
 def numbers(metrics):
     """What must be equal bit for bit: all but the times."""
     return {name: value for name, value in metrics.items() if name not in TIMES}
@@ -102,18 +113,31 @@ def outcome(record):
 DRIVER = """
 import sys
 from pathlib import Path
-from tiny_studies import ABLATION, Study
-Study(Path(sys.argv[1]), ABLATION).run(lambda event: print(event["event"], event.get("key"), flush=True))
+from tiny_studies import ABLATION, ONE_SEED, Study
+study = Study(Path(sys.argv[1]), ABLATION | (ONE_SEED if sys.argv[2:] else {}))
+study.run(lambda event: print(event["event"], event.get("key"), flush=True), cpus_per_trial=1 + len(sys.argv[2:]))
 """
 
 
-def start_driver(folder, stderr=subprocess.DEVNULL):
-    """The small ablation in a process of its own, which prints each event and its key."""
+def start_driver(folder, *one_by_one, stderr=subprocess.DEVNULL):
+    """The small ablation in a process of its own, which prints each event and its key.
+
+    ``one_by_one``: given, it has one seed, and its two trials run one after the other.
+    """
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     return subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(folder)], stdout=subprocess.PIPE, stderr=stderr, text=True,
+        [sys.executable, "-c", DRIVER, str(folder), *one_by_one], stdout=subprocess.PIPE, stderr=stderr, text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}, start_new_session=True,
     )  # fmt: skip
+
+
+def trainables():
+    """The processes that train on the Ray that this process started."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            words = " ".join(process.cmdline())
+            if words.startswith("ray::") and "Trainable" in words:
+                yield process
 
 
 def worker_of(folder, driver=None):

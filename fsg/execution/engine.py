@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -138,20 +138,19 @@ class LocalEngine:
 
     def run(self, work: Work) -> None:
         """All trials of the source. Ctrl-C ends the run, and the trial under way goes on from its last epoch another time."""
-        for number in itertools.count():
-            work.room.make_sure(0)
-            name = f"local{number}"
-            assignment = work.source.take(name)
-            if assignment is None:
-                return
-            work.recording.started(assignment.key, "127.0.0.1")
-            trial = TrialRun(assignment, self.resources.cpus_per_trial, self.resources.gpus_per_trial)
-            try:
-                work.source.done(name, _trained(work, name, trial))
-            except KeyboardInterrupt:
-                return
-            finally:
-                trial.close()
+        with suppress(KeyboardInterrupt):  # which may come between two trials, too
+            for number in itertools.count():
+                work.room.make_sure(0)
+                name = f"local{number}"
+                assignment = work.source.take(name)
+                if assignment is None:
+                    return
+                work.recording.started(assignment.key, "127.0.0.1")
+                trial = TrialRun(assignment, self.resources.cpus_per_trial, self.resources.gpus_per_trial)
+                try:
+                    work.source.done(name, _trained(work, name, trial))
+                finally:
+                    trial.close()
 
 
 def _trained(work: Work, name: str, trial: TrialRun) -> EpochReport | TrialEnd | None:

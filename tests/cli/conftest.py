@@ -7,16 +7,6 @@ from cli_texts import ABLATION
 from command_line import run_main
 
 
-@pytest.fixture(scope="session")
-def migrated_store(tmp_path_factory):
-    """An empty MLflow store; copying it saves each test the making of its schema."""
-    from fsg.tracking.store import open_client
-
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    open_client(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
 def fsg(tmp_path, monkeypatch):
     """Runs ``fsg ...`` in tmp_path, in this process."""
@@ -24,9 +14,9 @@ def fsg(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def with_store(tmp_path, migrated_store):
+def with_store(tmp_path, empty_store):
     """A default MLflow store in tmp_path."""
-    shutil.copy(migrated_store, tmp_path / "mlflow.db")
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ LONG = ("epochs: 2", "epochs: 2000")
 
 
 @pytest.fixture
-def interrupted_by(tmp_path, fsg, files, with_store, shared_ray):
+def interrupted_by(tmp_path, fsg, files, with_store):
     """Runs the small study, and ``act(folder)`` once a trial of it has had two epochs; what the command said."""
 
     def run(act):
@@ -41,7 +41,9 @@ def one_message(said):
     return said.err
 
 
-def test_a_folder_that_was_moved_is_named_where_it_is_and_nothing_is_left_in_its_place(interrupted_by, tmp_path):
+def test_a_folder_that_was_moved_is_named_where_it_is_and_nothing_is_left_in_its_place(
+    interrupted_by, shared_ray, tmp_path
+):
     moved = tmp_path / "elsewhere" / "small"
     moved.parent.mkdir()
     message = one_message(interrupted_by(lambda path: path.rename(moved)))
@@ -51,7 +53,7 @@ def test_a_folder_that_was_moved_is_named_where_it_is_and_nothing_is_left_in_its
     assert not (tmp_path / "studies" / "small").exists(), "half a study was begun where it was"
 
 
-def test_a_folder_that_was_removed_is_said_to_be_and_its_copy_in_mlflow_is_left(interrupted_by, tmp_path):
+def test_a_folder_that_was_removed_is_said_to_be_and_its_copy_in_mlflow_is_left(interrupted_by, local_engine, tmp_path):
     message = one_message(interrupted_by(lambda path: shutil.rmtree(path, ignore_errors=True)))
     assert "studies/small: was removed while the study ran" in message
     assert "what MLflow was sent is left" in message
@@ -59,7 +61,7 @@ def test_a_folder_that_was_removed_is_said_to_be_and_its_copy_in_mlflow_is_left(
 
 
 def test_a_ledger_that_takes_no_writes_stops_the_study_and_it_can_be_gone_on_with(
-    interrupted_by, monkeypatch, tmp_path
+    interrupted_by, local_engine, monkeypatch, tmp_path
 ):
     """As where the kernel makes a faulty disk read-only, files that are open among it."""
 
@@ -72,7 +74,7 @@ def test_a_ledger_that_takes_no_writes_stops_the_study_and_it_can_be_gone_on_wit
     assert StudyFolder(tmp_path / "studies" / "small").state().trials, "what came before is not there"
 
 
-def test_checkpoints_on_a_disk_that_is_read_only_stop_the_study(interrupted_by, tmp_path):
+def test_checkpoints_on_a_disk_that_is_read_only_stop_the_study(interrupted_by, shared_ray, tmp_path):
     covered = []
     probe = tmp_path / "probe"
     probe.mkdir()

@@ -1,4 +1,4 @@
-"""``fsg ablate`` end to end through a real Ray and a real MLflow, read back through MLflow's own client."""
+"""``fsg ablate`` end to end, to a real MLflow and read back through its own client; on Ray: ``tests/examples``."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cli_texts import ABLATION, SWEEP
-from command_line import run_main
+from command_line import run_main, train_here
 
 from fsg.study.folder import StudyFolder
 
@@ -17,12 +17,13 @@ QUESTION = "Is beta in [0, 1] better than [/0, 2] :smile: <b>?"  # rich would ta
 
 
 @pytest.fixture(scope="module")
-def ablated(tmp_path_factory, shared_ray, migrated_store):
+def ablated(tmp_path_factory, empty_store):
     """A folder after ``fsg ablate study.yaml``: (folder, what was said)."""
     folder = tmp_path_factory.mktemp("ablated")
-    shutil.copy(migrated_store, folder / "mlflow.db")
+    shutil.copy(empty_store, folder / "mlflow.db")
     (folder / "study.yaml").write_text(ABLATION.replace("Does a learnt gradient beat a plain one?", f'"{QUESTION}"'))
     with pytest.MonkeyPatch.context() as patch:
+        train_here(patch)
         said = run_main(patch, folder, "ablate", "study.yaml")
     return folder, said
 
@@ -152,7 +153,7 @@ def test_a_trial_of_the_study_is_trained_again_from_its_name(ablated, monkeypatc
     assert best.code == 0 and "seed" in best.out
 
 
-def test_a_sweep_ends_with_its_best_trials(fsg, files, with_store, shared_ray, tmp_path):
+def test_a_sweep_ends_with_its_best_trials(fsg, files, with_store, local_engine, tmp_path):
     files(SWEEP)
     said = fsg("sweep", "study.yaml", "--cpus-per-trial", "2")
     assert (said.code, said.err) == (0, "")
@@ -169,7 +170,7 @@ def test_a_sweep_ends_with_its_best_trials(fsg, files, with_store, shared_ray, t
 
 
 def test_a_sweep_of_a_space_with_fewer_points_than_trials_says_why_it_ended(
-    fsg, files, with_store, shared_ray, tmp_path
+    fsg, files, with_store, local_engine, tmp_path
 ):
     space = (
         "space:\n  optimizer.lr: {loguniform: [1e-4, 1e-1]}\n  quantizer.bits: {randint: [1, 2]}\nsearch: {trials: 3}\n"
@@ -186,7 +187,7 @@ def test_a_sweep_of_a_space_with_fewer_points_than_trials_says_why_it_ended(
     assert f"stopped: {why}" in fsg("status", "search").out
 
 
-def test_a_study_of_which_nothing_finished_says_so(fsg, files, with_store, shared_ray, tmp_path):
+def test_a_study_of_which_nothing_finished_says_so(fsg, files, with_store, local_engine, tmp_path):
     files(ABLATION)
     from fsg.study.spec import load_study
 

@@ -1,11 +1,14 @@
 """The copy in MLflow beside a driver at work, and after one that was killed."""
 
 import signal
+import socket
 import subprocess
 import sys
 
+import psutil
 import pytest
 from command_line import python_environment
+from listening import LOOPBACK, open_to
 
 from fsg.study.lock import StudyLock
 from fsg.tracking import TrackingServer
@@ -56,7 +59,10 @@ def test_a_study_whose_experiment_was_renamed_is_synced_and_opened_there(half_do
     assert f"MLflow: http://here/#/experiments/{experiment}/runs?" in fsg("ui", "small").out
 
 
-def test_the_ui_of_a_study_whose_driver_was_killed_shows_no_run_as_running(half_done, fsg, statuses, tmp_path):
+@pytest.mark.server
+def test_the_ui_of_a_study_whose_driver_was_killed_shows_no_run_as_running_and_listens_on_loopback_alone(
+    half_done, fsg, statuses, tmp_path
+):
     with StudyLock(half_done.path):
         assert fsg("sync", "small").code == 0
     killed = subprocess.run(
@@ -71,6 +77,15 @@ def test_the_ui_of_a_study_whose_driver_was_killed_shows_no_run_as_running(half_
     try:
         assert ui.stdout.readline().startswith("MLflow: http://127.0.0.1:")
         assert "RUNNING" not in statuses()
+        seen = open_to(ui.pid)
+        assert {address for _, address, _ in seen} == {"127.0.0.1"}, seen
+        (port,) = {port for _, _, port in seen}
+        ours = {a.address for of in psutil.net_if_addrs().values() for a in of if a.family == socket.AF_INET}
+        for address in ours - LOOPBACK:
+            with socket.socket() as other:
+                other.settimeout(2)
+                assert other.connect_ex((address, port)) != 0, address
     finally:
         ui.send_signal(signal.SIGINT)
-        ui.wait(30)
+        ui.communicate(timeout=30)
+    assert ui.returncode == 0

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from command_line import run_main
 from small_disks import small_disk
 
 import fsg
@@ -150,6 +151,40 @@ def test_clocks_are_judged():
     assert behind.startswith("b: its clock is 7 s behind")
 
 
+@pytest.fixture
+def refused(tmp_path, monkeypatch):
+    """What ``fsg ablate`` says in this process, and that nothing was begun."""
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # whatever other tests have
+
+    def refused(**options):
+        words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
+        said = run_main(monkeypatch, tmp_path, "ablate", "study.yaml", *words)
+        assert [path.name for path in tmp_path.iterdir()] == ["study.yaml"]
+        return one_message((said.code, said.out, said.err))
+
+    return refused
+
+
+def test_an_address_where_nobody_is_is_refused(refused, tmp_path):
+    storage = tmp_path / "wrong"
+    assert "no Ray cluster answers there (Connection refused)" in refused(storage=storage, address="127.0.0.1:9")
+    said = refused(storage=storage, address="job:http://127.0.0.1:9")
+    assert "no Ray dashboard answers there" in said and "ray dashboard ray_cluster.yaml" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"storage": "studies"}, "would be a folder of the job, gone with it"),
+        ({"tracking_uri": "http://me:hush@mlflow:5000"}, "has a password, which everyone who sees the cluster's jobs"),
+    ],
+)
+def test_what_would_be_lost_or_shown_in_a_job_is_refused(changes, said, refused):
+    message = refused(**{"storage": "/mnt/fsg", "address": "job:http://127.0.0.1:9"} | changes)
+    assert said in message and "hush" not in message
+
+
 # What is refused, in one message and with nothing begun -----------------------------------------------------------------
 def one_message(result):
     code, out, err = result
@@ -166,32 +201,6 @@ def test_a_wrong_token_is_refused_and_nothing_begins(cluster, project):
     said = one_message(cluster.fsg(*words, "--address", cluster.jobs, cwd=project, RAY_AUTH_TOKEN=WRONG))
     assert "the cluster refuses our token, or wants one" in said
     assert not (cluster.folder / "wrong").exists()
-
-
-def test_an_address_where_nobody_is_is_refused(cluster, project):
-    nobody = f"127.0.0.1:{free_port()}"
-    words = ("ablate", "study.yaml", "--storage", cluster.folder / "wrong", "--address")
-    assert "no Ray cluster answers there (Connection refused)" in one_message(cluster.fsg(*words, nobody, cwd=project))
-    said = one_message(cluster.fsg(*words, f"job:http://{nobody}", cwd=project))
-    assert "no Ray dashboard answers there" in said and "ray dashboard ray_cluster.yaml" in said
-    assert not (cluster.folder / "wrong").exists()
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"--storage": "studies"}, "would be a folder of the job, gone with it"),
-        (
-            {"--tracking-uri": "http://me:hush@mlflow:5000"},
-            "has a password, which everyone who sees the cluster's jobs",
-        ),
-    ],
-)
-def test_what_would_be_lost_or_shown_in_a_job_is_refused(changes, said, cluster, project):
-    options = {"--storage": "/mnt/fsg", "--address": cluster.jobs} | changes
-    words = [word for option in options.items() for word in option]
-    message = one_message(cluster.fsg("ablate", "study.yaml", *words, cwd=project))
-    assert said in message and "hush" not in message
 
 
 def test_a_gpu_that_the_cluster_does_not_have_is_refused(cluster, project):
@@ -235,28 +244,8 @@ def test_the_doctor_says_what_to_mend(cluster):
 
 
 # A study sent there ----------------------------------------------------------------------------------------------------
-def test_a_study_goes_on_when_the_laptop_closes_and_is_picked_up_again(cluster, project):
-    storage = cluster.folder / "shared"
-    send = ("ablate", "study.yaml", "--storage", storage, "--address", cluster.jobs)
-    laptop = cluster.start(*send, cwd=project, source=project)
-    said = laptop.stdout.readline()
-    assert said.startswith(f"small runs on http://127.0.0.1:{cluster.dashboard} as raysubmit_"), laptop.stderr.read()
-    laptop.kill()
-    laptop.communicate()
-    code, _, err = cluster.fsg(*send, cwd=project, source=project)
-    assert code == 1 and "runs on" in err and "already" in err and "fsg attach small" in err
-    code, out, err = cluster.fsg("attach", "small", "--address", cluster.jobs)
-    assert code == 0, out + err
-    assert "2 of 2 trials done" in out and "Browse the arms side by side" in out
-    finished = [line for line in (storage / "small" / "ledger.jsonl").read_text().splitlines() if '"finished"' in line]
-    assert len(finished) == 2
-    assert (storage / "mlflow.db").exists(), "beside the studies, not in the job's own folder"
-    (shipped,) = [p.parent for p in cluster.folder.rglob("study.yaml") if "working_dir_files" in p.parts]
-    assert sorted(path.name for path in shipped.iterdir()) == ["fsg", "study.yaml"]
-    assert (shipped / "fsg" / "data" / "__init__.py").exists()
-
-
-def test_ctrl_c_leaves_a_study_to_itself_and_stop_ends_it_so_that_it_goes_on_later(cluster, project):
+def test_a_study_goes_on_without_who_sent_it_ends_when_told_to_and_then_goes_on_where_it_was(cluster, project):
+    """Ctrl-C leaves it to itself, ``attach --stop`` ends it; sent again it survives that the laptop closes, and is picked up."""
     long = STUDY | {"name": "long", "base": STUDY["base"] | {"epochs": 300}}
     (project / "long.yaml").write_text(yaml.safe_dump(long))
     storage = cluster.folder / "shared"
@@ -273,7 +262,10 @@ def test_ctrl_c_leaves_a_study_to_itself_and_stop_ends_it_so_that_it_goes_on_lat
         return count
 
     sender = cluster.start(*send, cwd=project, source=project)
-    assert sender.stdout.readline().startswith("long runs on")
+    said = sender.stdout.readline()
+    assert said.startswith(f"long runs on http://127.0.0.1:{cluster.dashboard} as raysubmit_"), sender.stderr.read()
+    code, _, err = cluster.fsg(*send, cwd=project, source=project)
+    assert code == 1 and "runs on" in err and "already" in err and "fsg attach long" in err
     epochs(0)
     sender.send_signal(signal.SIGINT)
     out, err = sender.communicate(timeout=60)
@@ -289,10 +281,21 @@ def test_ctrl_c_leaves_a_study_to_itself_and_stop_ends_it_so_that_it_goes_on_lat
     assert "running" in left <= {"running", "finished"}
     assert driver_of(study.path)["alive"] is False
 
-    code, out, err = cluster.fsg(*send, cwd=project, source=project)
-    assert (code, err) == (0, ""), out
-    trained = [(e["key"], e["metrics"]["epoch"]) for e in study.ledger().read() if e["event"] == "epoch"]
+    laptop = cluster.start(*send, cwd=project, source=project)
+    assert laptop.stdout.readline().startswith("long runs on"), laptop.stderr.read()
+    laptop.kill()
+    laptop.communicate()
+    code, out, err = cluster.fsg(*attach)
+    assert code == 0, out + err
+    assert "2 of 2 trials done" in out and "Browse the arms side by side" in out
+    events = study.ledger().read()
+    assert sum(e["event"] == "finished" for e in events) == 2
+    trained = [(e["key"], e["metrics"]["epoch"]) for e in events if e["event"] == "epoch"]
     assert len(trained) == len(set(trained)) == 2 * 300 > left_at, "an epoch was lost or run again"
+    assert (storage / "mlflow.db").exists(), "beside the studies, not in the job's own folder"
+    (shipped,) = [p.parent for p in cluster.folder.rglob("study.yaml") if "working_dir_files" in p.parts]
+    assert sorted(path.name for path in shipped.iterdir()) == ["fsg", "long.yaml", "study.yaml"]
+    assert (shipped / "fsg" / "data" / "__init__.py").exists()
 
 
 def test_a_study_that_was_refused_there_exits_as_it_would_here(cluster, project):

@@ -31,12 +31,13 @@ def nothing_stays():
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, shared_ray):
+def place(tmp_path_factory, shared_ray, empty_store):
     """A folder with copies of the examples, in which the study has run."""
     folder = tmp_path_factory.mktemp("own")
     for file in EXAMPLES.iterdir():
         if file.is_file():
             shutil.copy(file, folder)
+    shutil.copy(empty_store, folder / "runs.db")
     with pytest.MonkeyPatch.context() as patch:
         said = run_main(patch, folder, "ablate", "own_parts.yaml", "--tracking-uri", "sqlite:///runs.db")
     assert said.code == 0, said.err
@@ -92,12 +93,20 @@ def test_a_misspelt_option_of_a_guest_is_refused_before_anything_starts(tmp_path
     assert said.code == 2 and 'Did you mean "gradient.scale"?' in said.err and "own_parts.yaml:15" in said.err
 
 
-def test_the_notebook_runs_as_a_script(tmp_path):
+AS_A_SCRIPT = """
+import runpy, sys
+runpy.run_path("notebook_run.py", run_name="__main__")
+assert "ray" not in sys.modules, "ray was imported"
+"""
+
+
+def test_the_notebook_runs_as_a_script_and_imports_no_ray(tmp_path, empty_store):
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
     for file in EXAMPLES.iterdir():
         if file.is_file():
             shutil.copy(file, tmp_path)
     done = subprocess.run(
-        [sys.executable, "notebook_run.py"], cwd=tmp_path, env=python_environment(), capture_output=True, text=True,
+        [sys.executable, "-c", AS_A_SCRIPT], cwd=tmp_path, env=python_environment(), capture_output=True, text=True,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -121,7 +130,10 @@ metric: {name: val_accuracy, mode: max}
 """
 
 
-def test_a_search_in_an_own_domain_with_own_quantizer_optimizer_and_schedule_runs(tmp_path, monkeypatch, shared_ray):
+def test_a_search_in_an_own_domain_with_own_quantizer_optimizer_and_schedule_runs(
+    tmp_path, monkeypatch, local_engine, empty_store
+):
+    shutil.copy(empty_store, tmp_path / "runs.db")
     for file in EXAMPLES.glob("own_*.py"):
         shutil.copy(file, tmp_path)
     (tmp_path / "own_sweep.yaml").write_text(SWEEP)

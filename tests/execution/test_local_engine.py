@@ -3,12 +3,9 @@
 import json
 
 import pytest
-from tiny_studies import ABLATION, SWEEP, TIMES, WILD, Study
+from tiny_studies import ABLATION, SWEEP, TIMES, WILD, LocalStudy
 
-from fsg.driver.trials import run_study
 from fsg.errors import StudyError
-from fsg.execution.engine import LocalEngine
-from fsg.study.header import begin
 
 POPULATION = SWEEP | {
     "name": "population",
@@ -16,18 +13,6 @@ POPULATION = SWEEP | {
     "search": {"sampler": "random", "trials": 3, "seed": 0},
     "scheduler": {"name": "pbt", "perturb_epochs": 2, "quantile": 0.4},
 }
-
-
-class Local(Study):
-    """A study that LocalEngine runs."""
-
-    def run(self, listener=None):
-        ledger = self.folder.ledger()
-        if listener is not None:
-            ledger._listener = listener
-        if self.folder.state().header is None:
-            begin(ledger, self.spec)
-        return run_study(self.folder, self.spec, LocalEngine(), ledger)
 
 
 def without_times(state):
@@ -45,16 +30,15 @@ def told(study):
     return sorted(json.dumps([event["event"], event.get("key"), event.get("epoch")]) for event in events)
 
 
-def test_a_study_has_the_same_ledger_on_either_engine_but_for_times(tmp_path, twin):
+def test_a_study_has_the_same_ledger_on_either_engine_but_for_times(finished, twin):
     ray, complete = twin
-    local = Local(tmp_path, ABLATION)
-    assert local.run() and complete
-    assert without_times(local.folder.state()) == without_times(ray.folder.state())
-    assert told(local) == told(ray), "other events"
+    assert complete
+    assert without_times(finished.folder.state()) == without_times(ray.folder.state())
+    assert told(finished) == told(ray), "other events"
 
 
 def test_a_sweep_runs_prunes_and_ends(tmp_path):
-    study = Local(tmp_path, SWEEP)
+    study = LocalStudy(tmp_path, SWEEP)
     assert study.run()
     statuses = [record.status for record in study.folder.state().trials.values()]
     assert len(statuses) == 6 and set(statuses) == {"finished", "pruned"}
@@ -63,7 +47,7 @@ def test_a_sweep_runs_prunes_and_ends(tmp_path):
 
 
 def test_a_population_pauses_exchanges_and_ends(tmp_path):
-    study = Local(tmp_path, POPULATION)
+    study = LocalStudy(tmp_path, POPULATION)
     assert study.run()
     state = study.folder.state()
     assert [r.status for r in state.trials.values()] == ["finished"] * 3 and any(
@@ -72,7 +56,7 @@ def test_a_population_pauses_exchanges_and_ends(tmp_path):
 
 
 def test_trials_that_diverge_fail_with_the_reason_and_the_rest_goes_on(tmp_path):
-    study = Local(tmp_path, ABLATION | {"arms": {"wild": WILD}})
+    study = LocalStudy(tmp_path, ABLATION | {"arms": {"wild": WILD}})
     assert study.run()
     by_arm = {}
     for record in study.folder.state().trials.values():
@@ -80,8 +64,8 @@ def test_trials_that_diverge_fail_with_the_reason_and_the_rest_goes_on(tmp_path)
     assert by_arm == {"ste": {("finished", "")}, "wild": {("failed", "diverged:")}}
 
 
-def test_ctrl_c_leaves_a_trial_to_go_on_with_from_its_last_epoch(tmp_path, twin):
-    study, told = Local(tmp_path, ABLATION), []
+def test_ctrl_c_leaves_a_trial_to_go_on_with_from_its_last_epoch(tmp_path, finished):
+    study, told = LocalStudy(tmp_path, ABLATION), []
 
     def interrupt(event):
         if event["event"] == "checkpoint":
@@ -92,13 +76,13 @@ def test_ctrl_c_leaves_a_trial_to_go_on_with_from_its_last_epoch(tmp_path, twin)
     assert not study.run(interrupt)
     assert [r.status for r in study.folder.state().trials.values()].count("running") == 1
     assert study.run()
-    ours, uninterrupted = without_times(study.folder.state()), without_times(twin[0].folder.state())
+    ours, uninterrupted = without_times(study.folder.state()), without_times(finished.folder.state())
     assert {k: v[3] for k, v in ours.items()} == {k: v[3] for k, v in uninterrupted.items()}
 
 
 def test_what_a_user_must_mend_stops_the_study_with_its_message(tmp_path):
     weights = str(tmp_path / "no.pt")
-    study = Local(tmp_path, ABLATION | {"base": ABLATION["base"] | {"model": {"pretrained": weights}}})
+    study = LocalStudy(tmp_path, ABLATION | {"base": ABLATION["base"] | {"model": {"pretrained": weights}}})
     with pytest.raises(StudyError, match=r"no\.pt.*\nThe study was stopped"):
         study.run()
     assert {r.status for r in study.folder.state().trials.values()} == {"planned"}

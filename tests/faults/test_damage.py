@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 from damages import DAMAGES
-from tiny_studies import ABLATION, Study, outcome
+from tiny_studies import ABLATION, LocalStudy, outcome
 
 from fsg.errors import FsgError
 from fsg.report.study_report import make_report
@@ -23,10 +23,10 @@ FILES = ("spec.yaml", "ledger.jsonl", "header.json", "driver.json", "last.pt", "
 
 
 @pytest.fixture(scope="module")
-def whole(twin, tmp_path_factory):
+def whole(finished, tmp_path_factory):
     """The uninterrupted study as the command line leaves it: (its folder, its table)."""
     place = tmp_path_factory.mktemp("whole") / "small"
-    shutil.copytree(twin[0].folder.path, place)
+    shutil.copytree(finished.folder.path, place)
     folder = StudyFolder(place)
     report = make_report(folder.spec(), folder.state())
     report.write(folder.reports, drawings=False)
@@ -105,7 +105,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_named(folder, how):
         aside.unlink()
 
 
-def test_after_a_resume_every_result_is_there_again(folder, twin, tmp_path):
+def test_after_a_resume_every_result_is_there_again(folder, finished, tmp_path):
     """Half of the ledger is gone, and of one trial whose end went with it the checkpoint is damaged too."""
     damage(folder, "ledger.jsonl", "cut_in_half")
     damage(folder, "header.json", "empty")
@@ -113,9 +113,9 @@ def test_after_a_resume_every_result_is_there_again(folder, twin, tmp_path):
     last.write_bytes(DAMAGES["middle_byte"](last.read_bytes()))
     with StudyLock(folder.path) as lock:
         assert mend(folder, folder.spec(), ledger_bytes(lock.before))
-        study = Study(tmp_path, ABLATION)
+        study = LocalStudy(tmp_path, ABLATION)
         assert study.run()
-    for place, record in twin[0].trials.items():
+    for place, record in finished.trials.items():
         (status, epochs, final), (_, all_epochs, original) = outcome(study.trials[place]), outcome(record)
         assert (status, final) == ("finished", original)
         assert [metrics for metrics in epochs if metrics not in all_epochs] == []

@@ -14,10 +14,10 @@ FULL_SECONDS = 4.0
 
 @pytest.fixture(scope="module")
 def paused(tmp_path_factory, shared_ray):
-    """The small ablation; after its third epoch nothing fits on its disk, for four seconds: (study, what it said)."""
+    """Half of the small ablation; after its third epoch nothing fits on its disk, for four seconds: (study, what it said)."""
     folder, said = tmp_path_factory.mktemp("paused"), []
     with small_disk(folder, 2**26), pytest.MonkeyPatch.context() as patch:
-        study = Study(folder, ABLATION)
+        study = Study(folder, ABLATION | ONE_SEED)
         patch.setattr("fsg.execution.room._to_stderr", said.append)
         fillers = []
 
@@ -30,11 +30,11 @@ def paused(tmp_path_factory, shared_ray):
         yield study, said
 
 
-def test_it_ends_by_itself_with_the_bits_of_its_uninterrupted_twin(paused, twin):
+def test_it_ends_by_itself_with_the_bits_of_its_uninterrupted_twin(paused, finished):
     study, _ = paused
     assert study.complete
     assert {place: outcome(record) for place, record in study.trials.items()} == {
-        place: outcome(record) for place, record in twin[0].trials.items()
+        place: outcome(record) for place, record in finished.trials.items() if place[1] == 0
     }
 
 
@@ -60,6 +60,7 @@ def test_nothing_half_written_is_left(paused):
     assert not list(study.folder.path.glob("ledger.jsonl.*"))
 
 
+@pytest.mark.long  # test_io_faults.py does so without Ray
 def test_ctrl_c_ends_the_wait_and_leaves_every_trial_to_go_on_with(tmp_path, shared_ray, monkeypatch):
     said = []
 

@@ -1,6 +1,7 @@
 """A file call of a study fails: nothing is lost, doubled or silent, and what goes on equals its twin.
 
-Most on LocalEngine (``support/local_driver.py``), three through Ray. ``python -m benchmarks.io_faults`` does 200.
+Most on LocalEngine (``support/local_driver.py``), one through Ray; two more are long.
+``python -m benchmarks.io_faults`` does 200.
 """
 
 import errno
@@ -57,9 +58,9 @@ def test_a_fault_loses_doubles_and_hides_nothing(scene, study, kind, call, part,
 @pytest.mark.parametrize(
     ("study", "kind", "calls", "of", "nth", "ended"),
     [
-        ("ablation", "EIO once", "s", "l", 12, "said why and ended"),
-        ("ablation", "EIO once", "o", "c", 40, "tried a trial again"),
-        ("population", "EROFS from then on", "w", "j", 30, "said why and ended"),
+        pytest.param("ablation", "EIO once", "s", "l", 12, "said why and ended", marks=pytest.mark.long),
+        pytest.param("ablation", "EIO once", "o", "c", 40, "tried a trial again", marks=pytest.mark.ray),
+        pytest.param("population", "EROFS from then on", "w", "j", 30, "said why and ended", marks=pytest.mark.long),
     ],
 )
 def test_a_fault_under_ray_loses_doubles_and_hides_nothing(scene, study, kind, calls, of, nth, ended):

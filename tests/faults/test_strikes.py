@@ -34,11 +34,11 @@ def struck(tmp_path_factory, shared_ray):
     return study, victims
 
 
-def test_every_trial_ends_with_the_bits_of_its_uninterrupted_twin(struck, twin):
+def test_every_trial_ends_with_the_bits_of_its_uninterrupted_twin(struck, finished):
     study, _ = struck
     assert study.complete
     assert {place: outcome(record) for place, record in study.trials.items()} == {
-        place: outcome(record) for place, record in twin[0].trials.items()
+        place: outcome(record) for place, record in finished.trials.items()
     }
 
 

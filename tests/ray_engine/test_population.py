@@ -4,7 +4,7 @@ import signal
 
 import pytest
 import torch
-from tiny_studies import BASE, Study
+from tiny_studies import BASE, LocalStudy, Study
 
 from fsg.config import TrialConfig
 from fsg.train.checkpoint import load_checkpoint
@@ -60,9 +60,9 @@ def test_a_replaced_member_really_trains_with_its_new_rate(trained):
         assert following == pytest.approx(told["values"]["optimizer.lr"] * factor)
 
 
-def test_a_population_stopped_in_the_middle_goes_on_to_the_same_end(study, trained):
-    """Ctrl-C in the stretch after the first pause."""
-    stopped = study(POPULATION)
+def test_a_population_stopped_in_the_middle_goes_on_to_the_same_end(tmp_path, trained):
+    """Ctrl-C in the stretch after the first pause, in this process; uninterrupted it ran on Ray."""
+    stopped = LocalStudy(tmp_path, POPULATION)
 
     def interrupt(event):
         if event["event"] == "epoch" and event["metrics"]["epoch"] == 3 and not hit:

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
-from tiny_studies import ABLATION, Study, outcome, start_driver
+from tiny_studies import ABLATION, ONE_SEED, LocalStudy, Study, outcome, start_driver
 
 from fsg.errors import StudyError
 
@@ -17,14 +17,18 @@ def outcomes(study):
     return {place: outcome(record) for place, record in study.trials.items()}
 
 
+def of_one_seed(study):
+    return {place: what for place, what in outcomes(study).items() if place[1] == 0}
+
+
 @pytest.fixture
-def copy_of_twin(twin, tmp_path):
+def copy_of_twin(finished, tmp_path):
     """The uninterrupted study with its checkpoints, to cut its ledger anywhere."""
-    shutil.copytree(twin[0].folder.path, tmp_path / "studies" / "small")
-    return Study(tmp_path, ABLATION)
+    shutil.copytree(finished.folder.path, tmp_path / "studies" / "small")
+    return LocalStudy(tmp_path, ABLATION)
 
 
-def test_trials_the_ledger_lost_run_again_to_the_same_result(copy_of_twin, twin, shared_ray):
+def test_trials_the_ledger_lost_run_again_to_the_same_result(copy_of_twin, finished):
     """The driver died after the first trial: its end is on disk, of the others nothing is, not even their checkpoints."""
     events = copy_of_twin.events
     first_end = next(n for n, e in enumerate(events) if e["event"] == "finished")
@@ -33,15 +37,15 @@ def test_trials_the_ledger_lost_run_again_to_the_same_result(copy_of_twin, twin,
     for checkpoints in copy_of_twin.folder.checkpoints.iterdir():
         if checkpoints.name != ended:
             shutil.rmtree(checkpoints)
-    assert copy_of_twin.run(cpus_per_trial=2)
-    assert outcomes(copy_of_twin) == outcomes(twin[0])
+    assert copy_of_twin.run()
+    assert outcomes(copy_of_twin) == outcomes(finished)
     assert len(copy_of_twin.of(ended, "started")) == 1, "a finished trial was run again"
     assert len(copy_of_twin.of(ended, "epoch")) == EPOCHS
 
 
-def test_a_killed_driver_loses_no_finished_trial_and_resumes_to_the_same_bits(tmp_path, twin):
+def test_a_killed_driver_loses_no_finished_trial_and_resumes_to_the_same_bits(tmp_path, finished, shared_ray):
     """SIGKILL while a trial has finished and another is in its third epoch or later."""
-    driver = start_driver(tmp_path)
+    driver = start_driver(tmp_path, "one by one")
     ended, epochs = [], Counter()
     for line in driver.stdout:
         event, key = line.split()
@@ -51,12 +55,12 @@ def test_a_killed_driver_loses_no_finished_trial_and_resumes_to_the_same_bits(tm
             driver.send_signal(signal.SIGKILL)
             break
     driver.wait()
-    study = Study(tmp_path, ABLATION)
+    study = Study(tmp_path, ABLATION | ONE_SEED)
     before = study.folder.state().trials
     assert {"finished", "running"} <= {t.status for t in before.values()}, "the driver ended before it was killed"
 
     assert study.run()
-    assert outcomes(study) == outcomes(twin[0])
+    assert outcomes(study) == of_one_seed(finished)
     for key, record in before.items():
         starts, total = len(study.of(key, "started")), len(study.of(key, "epoch"))
         if record.status == "finished":
@@ -66,8 +70,8 @@ def test_a_killed_driver_loses_no_finished_trial_and_resumes_to_the_same_bits(tm
             assert total <= EPOCHS + 1, f"trained anew from the start, not from epoch {len(record.epochs)}"
 
 
-def test_ctrl_c_leaves_a_study_to_go_on_with(study, twin):
-    interrupted = study(ABLATION)
+def test_ctrl_c_leaves_a_study_to_go_on_with(study, finished):
+    interrupted = study(ABLATION | ONE_SEED)
     before = signal.getsignal(signal.SIGINT)
 
     def interrupt(event):
@@ -79,7 +83,7 @@ def test_ctrl_c_leaves_a_study_to_go_on_with(study, twin):
     statuses = [t.status for t in interrupted.trials.values()]
     assert statuses.count("finished") == 1 and "failed" not in statuses
     assert interrupted.run(cpus_per_trial=2)
-    assert outcomes(interrupted) == outcomes(twin[0])
+    assert outcomes(interrupted) == of_one_seed(finished)
 
 
 def test_a_ledger_that_cannot_be_written_stops_the_run_with_its_own_message(study, monkeypatch):

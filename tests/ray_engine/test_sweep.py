@@ -5,7 +5,7 @@ import signal
 import optuna
 import pytest
 from optuna.trial import TrialState
-from tiny_studies import SWEEP, WILD, Study
+from tiny_studies import SWEEP, WILD, LocalStudy, Study
 
 from fsg.search.proposals import KEY
 
@@ -69,20 +69,20 @@ def test_a_complete_search_runs_nothing_again(searched, monkeypatch):
     assert study.folder.ledger_path.read_bytes() == before
 
 
-def test_a_search_stopped_in_the_middle_goes_on_to_its_number_of_trials(study):
+def test_a_search_stopped_in_the_middle_goes_on_to_its_number_of_trials(tmp_path):
     """Ctrl-C as the third trial starts."""
-    search = study(SWEEP | {"search": {"trials": 4}})
+    search = LocalStudy(tmp_path, SWEEP | {"search": {"trials": 4}})
 
     def interrupt(event):
         if event["event"] == "started" and sum(e["event"] == "started" for e in search.events) == 3:
             signal.raise_signal(signal.SIGINT)
 
-    assert not search.run(interrupt, cpus_per_trial=2)
+    assert not search.run(interrupt)
     before = {key: r.status for key, r in search.folder.state().trials.items()}
     ended = [key for key, status in before.items() if status in STATES]
     assert len(ended) == 2 < len(before)
 
-    assert search.run(cpus_per_trial=2)
+    assert search.run()
     records = search.folder.state().trials
     assert len(records) == 4 and set(before) <= set(records)
     assert all(len(search.of(key, "started")) == 1 for key in ended), "an ended trial was run again"
@@ -90,16 +90,16 @@ def test_a_search_stopped_in_the_middle_goes_on_to_its_number_of_trials(study):
     assert_journal_tells_what_happened(search)
 
 
-def test_a_search_ends_when_every_point_has_been_run(study):
+def test_a_search_ends_when_every_point_has_been_run(tmp_path):
     few = {"quantizer.name": {"choice": ["bwn", "bwn_channel"]}}
-    search = study(SWEEP | {"space": few, "search": {"trials": 5}, "scheduler": "none"})
-    assert search.run(cpus_per_trial=2), "a space with nothing left is a complete study"
+    search = LocalStudy(tmp_path, SWEEP | {"space": few, "search": {"trials": 5}, "scheduler": "none"})
+    assert search.run(), "a space with nothing left is a complete study"
     assert [r.status for r in search.folder.state().trials.values()] == ["finished"] * 2
 
 
-def test_a_search_over_epochs_knows_a_short_trial_from_a_pruned_one(study):
+def test_a_search_over_epochs_knows_a_short_trial_from_a_pruned_one(tmp_path):
     space = {"epochs": {"choice": [1, 2]}, "quantizer.name": "bwn"}
-    search = study(SWEEP | {"space": space, "search": {"trials": 2}, "scheduler": "none"})
-    assert search.run(cpus_per_trial=2)
+    search = LocalStudy(tmp_path, SWEEP | {"space": space, "search": {"trials": 2}, "scheduler": "none"})
+    assert search.run()
     assert {len(r.epochs) for r in search.folder.state().trials.values()} == {1, 2}
     assert_journal_tells_what_happened(search)

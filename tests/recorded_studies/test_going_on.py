@@ -1,4 +1,4 @@
-"""Studies of an earlier release go on: their checkpoints, their copy in MLflow, and two of them through Ray to their end."""
+"""Studies of an earlier release go on: their checkpoints, their copy in MLflow, and two of them to their end, one on Ray."""
 
 import json
 
@@ -99,7 +99,7 @@ def test_a_study_that_was_cut_off_is_resumed_by_ray_to_its_end(study_of, fsg, sh
     assert "fsg 0.1.0, now" in said.out and "its table says which seeds ran under what" in said.out
 
 
-def test_a_study_that_lost_its_last_trial_runs_that_one_alone(study_of, fsg, shared_ray, unpacked):
+def test_a_study_that_lost_its_last_trial_runs_that_one_alone(study_of, fsg, local_engine, unpacked):
     uri = f"sqlite:///{unpacked('mlflow.tar.xz')}/mlflow.db"
     folder = study_of("sequential")
     whole = folder.state()

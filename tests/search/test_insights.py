@@ -59,6 +59,12 @@ def sweep(tmp_path):
     return make
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Plots are made and not painted, which takes a second each."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path, **how: path.touch())
+
+
 def names(paths):
     return sorted(path.name for path in paths)
 
@@ -142,7 +148,7 @@ def test_a_configuration_is_one_point_at_the_mean_of_its_seeds(sweep):
     assert len(trials[0].intermediate_values) == 3
 
 
-def test_each_of_several_objectives_has_its_importance_and_plots(sweep):
+def test_each_of_several_objectives_has_its_importance_and_plots(sweep, undrawn):
     folder, spec = sweep(30, objectives=[{"name": "step_ms", "mode": "min"}])
     written = names(path for _, path in write_insights(spec, folder.state(), folder.reports))
     for plot in ("contour", "importances", "slice"):
@@ -151,7 +157,7 @@ def test_each_of_several_objectives_has_its_importance_and_plots(sweep):
     assert by_time.best_value == 5.0
 
 
-def test_too_few_finished_configurations_get_a_sentence_and_neither_importances_nor_contours(sweep):
+def test_too_few_finished_configurations_get_a_sentence_and_neither_importances_nor_contours(sweep, undrawn):
     folder, spec = sweep(23)  # 16 finished
     written = names(path for _, path in write_insights(spec, folder.state(), folder.reports))
     assert {"search_importances.png", "search_contour.png"} <= set(written)
@@ -161,7 +167,7 @@ def test_too_few_finished_configurations_get_a_sentence_and_neither_importances_
 
 
 @pytest.mark.parametrize(("count", "finished"), [(22, "15 configurations finished"), (1, "1 configuration finished")])
-def test_with_one_fewer_there_is_a_sentence_instead(sweep, count, finished):
+def test_with_one_fewer_there_is_a_sentence_instead(sweep, undrawn, count, finished):
     folder, spec = sweep(count)
     written = names(path for _, path in write_insights(spec, folder.state(), folder.reports))
     assert written and not {"search_importances.png", "search_contour.png"} & set(written)
@@ -172,7 +178,7 @@ def test_with_one_fewer_there_is_a_sentence_instead(sweep, count, finished):
     assert said in report.markdown
 
 
-def test_equal_values_tell_nothing_of_what_mattered(sweep):
+def test_equal_values_tell_nothing_of_what_mattered(sweep, undrawn):
     folder, spec = sweep(30, lambda point: 50.0)
     report = make_report(spec, folder.state())
     assert report.grids[0].notes[-1] == "What mattered cannot be told: all configurations came to the same value."

@@ -378,7 +378,7 @@ def test_gp_proposes_what_it_proposes_with_greenlet(monkeypatch):
 
     def points():
         searcher = proposals("gp", space=space)
-        return run(searcher, 20, lambda point: -((point["gradient.beta"] - 0.3) ** 2) + 10 * point["optimizer.lr"])
+        return run(searcher, 14, lambda point: -((point["gradient.beta"] - 0.3) ** 2) + 10 * point["optimizer.lr"])
 
     found = points()
     for installed in (True, False):

@@ -19,22 +19,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import real_servers
 
-OPEN = "import sys; from fsg.tracking.store import open_client; open_client(sys.argv[1]).search_experiments()"
-
-
-@pytest.fixture(scope="session")
-def making(tmp_path_factory):
-    """A store made by a fresh process: (its folder, what the process said)."""
-    folder = tmp_path_factory.mktemp("store")
-    return folder, subprocess.run(
-        [sys.executable, "-c", OPEN, f"sqlite:///{folder}/mlflow.db"], capture_output=True, text=True, cwd=folder
-    )
-
-
-@pytest.fixture(scope="session")
-def empty_store(making):
-    return making[0] / "mlflow.db"
-
 
 @pytest.fixture
 def uri(empty_store, tmp_path):

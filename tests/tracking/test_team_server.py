@@ -6,6 +6,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -182,12 +183,19 @@ def test_a_wrong_password_is_said_without_it_and_the_study_goes_on(team, tmp_pat
     assert "a-wrong-guess-4" not in behind + exporter.status + ledger.path.read_text()
 
 
+def of_group(group):
+    """The processes of a group; others end while they are looked at."""
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError):
+            if os.getpgid(process.pid) == group:
+                yield process
+
+
 def test_no_secret_stands_on_a_command_line_in_the_log_or_in_the_login_file(team):
     assert answer(team.address, password=ADMIN) == 200
-    group = team._process.pid
-    members = [p for p in psutil.process_iter() if os.getpgid(p.pid) == group]
-    assert len(members) >= 3, "the keeper, the server, its workers"
-    shown = " ".join(word for process in members for word in process.cmdline())
+    shown = [process.cmdline() for process in of_group(team._process.pid)]
+    assert len(shown) >= 3, "the keeper, the server, its workers"
+    shown = " ".join(word for words in shown for word in words)
     kept = " ".join(path.read_text(errors="replace") for path in team._leftovers)
     assert "basic-auth" in shown and "database_uri" in kept
     assert [secret for secret in SECRETS if secret in shown + kept] == []

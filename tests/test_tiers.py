@@ -1,0 +1,61 @@
+"""Every test has one tier, and one of the tier `unit` has neither Ray nor a server, nor have the processes that it starts."""
+
+import socket
+import subprocess
+import sys
+
+import pytest
+from command_line import python_environment
+from support.closed.sitecustomize import PROGRAMS
+from tiers import TIERS, mark, tiers_of
+
+LISTEN = "import socket; socket.create_server(('127.0.0.1', 0))"
+
+
+def test_every_test_has_one_tier(request):
+    for item in request.session.items:
+        assert len({mark.name for mark in item.iter_markers()} & set(TIERS)) == 1, item.nodeid
+
+
+def test_a_test_of_two_tiers_is_refused(request):
+    request.node.add_marker("unit")
+    request.node.add_marker("ray")
+    assert tiers_of(request.node) == {"unit", "ray"}
+    with pytest.raises(pytest.UsageError, match=r"is of the tiers ray, unit; mark it with one"):
+        mark([request.node])
+    request.node.own_markers.clear()
+    assert tiers_of(request.node) == {"unit"}
+
+
+def test_a_unit_test_listens_on_no_port_but_on_unix_sockets(tmp_path):
+    with socket.socket() as listening, pytest.raises(RuntimeError, match="a test of the tier unit listens at"):
+        listening.bind(("127.0.0.1", 0))
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s"))
+
+
+@pytest.mark.parametrize("program", sorted(PROGRAMS))
+def test_a_unit_test_starts_no_server(program, tmp_path):
+    (tmp_path / program).symlink_to("/bin/true")
+    with pytest.raises(RuntimeError, match=f"a test of the tier unit starts .*{program}"):
+        subprocess.Popen([str(tmp_path / program)])
+
+
+def test_a_unit_test_cannot_start_ray():
+    import ray
+
+    with pytest.raises(RuntimeError, match="a test of the tier unit"):
+        ray.init(num_cpus=1, include_dashboard=False)
+    assert not ray.is_initialized()
+
+
+def test_a_process_of_a_unit_test_is_held_to_it():
+    done = subprocess.run([sys.executable, "-c", LISTEN], env=python_environment(), capture_output=True, text=True)
+    assert done.returncode == 1 and "a test of the tier unit listens at" in done.stderr
+
+
+@pytest.mark.server
+def test_another_tier_may(tmp_path):
+    subprocess.run([sys.executable, "-c", LISTEN], env=python_environment(), check=True)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
