@@ -27,9 +27,9 @@ from typing import Any
 import yaml
 
 from benchmarks import record
-from fsg.study.folder import StudyFolder
-from fsg.study.header import begin
-from fsg.study.ledger import fold
+from fsg.record.folder import StudyFolder
+from fsg.record.ledger import fold
+from fsg.record.ledger_header import begin
 from fsg.study.spec import SweepSpec, load_study
 
 SLOTS = 64 * 8

@@ -31,7 +31,7 @@ from scipy import stats
 
 from benchmarks.record import table, write
 from fsg.bench.faults.torment import COMMAND, processes
-from fsg.study.folder import StudyFolder
+from fsg.record.folder import StudyFolder
 
 LOOK_SECONDS = 0.5
 WARM_SECONDS = 15.0  # a younger worker still imports torch and loads its data

@@ -28,9 +28,9 @@ from benchmarks import record
 from fsg.config import TrialConfig, parse_trial
 from fsg.cores import usable_cores
 from fsg.ray_engine.cluster import ONE_MACHINE, RAY_ENVIRONMENT, use_token
-from fsg.study.folder import StudyFolder
-from fsg.study.header import begin
-from fsg.study.ledger import Ledger
+from fsg.record.folder import StudyFolder
+from fsg.record.ledger import Ledger
+from fsg.record.ledger_header import begin
 from fsg.study.spec import parse_study
 from fsg.train.checkpoint import CheckpointStore
 from fsg.train.loop import EpochResult

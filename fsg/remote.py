@@ -2,7 +2,7 @@
 
 Credentials and endpoint come from the environment as AWS's own tools read them (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
 AWS_PROFILE, AWS_ENDPOINT_URL, AWS_DEFAULT_REGION), never from the URL. A store that hangs is an error after seconds.
-Proof: ``tests/study/test_mirror.py``, against a real S3 server.
+Proof: ``tests/record/test_mirror.py``, against a real S3 server.
 """
 
 from __future__ import annotations

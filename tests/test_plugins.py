@@ -13,7 +13,7 @@ from fsg.config import TrialConfig, load_trial
 from fsg.errors import ConfigError
 from fsg.parts import forget, names
 from fsg.plugins import load_kept, load_plugin
-from fsg.study.folder import StudyFolder
+from fsg.record.folder import StudyFolder
 from fsg.study.spec import load_study, to_yaml
 
 NETS = """

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fsg.errors import CheckpointCorrupt, ConfigError, StudyError
-from fsg.study.folder import find_study
+from fsg.record.folder import find_study
 from fsg.study.spec import load_study
 from fsg.train.checkpoint import CheckpointStore, load_checkpoint, save_checkpoint
 from fsg.train.pretrained import load_pretrained
@@ -91,7 +91,7 @@ import pickle, sys
 found = []
 sys.addaudithook(lambda event, args: found.append(args) if event == "pickle.find_class" else None)
 from pathlib import Path
-from fsg.study.folder import StudyFolder
+from fsg.record.folder import StudyFolder
 from fsg.report.study_report import make_report
 from fsg.train.checkpoint import CheckpointStore
 folder = StudyFolder(Path(sys.argv[1]))
@@ -108,9 +108,9 @@ print([name for name in found if name[0] not in ("numpy", "copyreg", "builtins",
 def test_reading_a_study_folder_unpickles_nothing(tmp_path, bomb):
     """Specification, ledger, report, checkpoint and Optuna's journal are read under Python's audit of unpickling; what
     Ray and others leave as pickles lies there, and would explode."""
-    from fsg.study.folder import StudyFolder
-    from fsg.study.header import begin
-    from fsg.study.ledger import Ledger
+    from fsg.record.folder import StudyFolder
+    from fsg.record.ledger import Ledger
+    from fsg.record.ledger_header import begin
 
     payload, exploded = bomb
     (tmp_path / "study.yaml").write_text(STUDY)

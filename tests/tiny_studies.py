@@ -14,9 +14,9 @@ import yaml
 from fsg.driver.trials import run_study
 from fsg.execution.engine import LocalEngine, Resources
 from fsg.ray_engine.engine import RayEngine
-from fsg.study.folder import StudyFolder
-from fsg.study.header import begin
-from fsg.study.ledger import Ledger
+from fsg.record.folder import StudyFolder
+from fsg.record.ledger import Ledger
+from fsg.record.ledger_header import begin
 from fsg.study.spec import load_study
 
 TIMES = ("step_ms", "images_per_s")

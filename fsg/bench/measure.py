@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fsg.cores import usable_cores
-from fsg.study.header import installed_versions
+from fsg.record.ledger_header import installed_versions
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from typing import Any
 from fsg.bench.measure import Measurement, at_most, spread
 from fsg.config import TrialConfig, parse_trial
 from fsg.cores import usable_cores
-from fsg.study.folder import StudyFolder
-from fsg.study.header import begin
-from fsg.study.ledger import Ledger, fold
+from fsg.record.folder import StudyFolder
+from fsg.record.ledger import Ledger, fold
+from fsg.record.ledger_header import begin
 from fsg.study.spec import AblationSpec
 
 PER_TRIAL_LIMIT = 0.15  # seconds, short trial, reused actor

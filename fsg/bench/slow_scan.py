@@ -28,7 +28,7 @@ from fsg.hypernetworks.slow_net import Mamba
 from fsg.ops.slow_scan import MambaWeights, slow_scan, slow_scan_flat
 from fsg.ops.slow_scan.operations import operations
 from fsg.ops.slow_scan.reference import slow_scan as chunked
-from fsg.study.header import installed_versions
+from fsg.record.ledger_header import installed_versions
 
 WHAT = "slow_scan"
 WEIGHTS = {"ResNet-20": 270_896, "ResNet-56": 857_264, "ResNet-110": 1_728_176}

@@ -32,11 +32,11 @@ def power(
 
     from fsg.cli.options import console_of
     from fsg.errors import StudyError
+    from fsg.record.folder import find_study
     from fsg.report.plain import add_row, say
     from fsg.report.study_report import make_report
     from fsg.stats.paired import matched
     from fsg.stats.power import detectable_effect, plan_from_pilot
-    from fsg.study.folder import find_study
 
     if study is None:
         raise no_study("power", str(storage))

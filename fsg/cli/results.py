@@ -15,7 +15,7 @@ from fsg.driver.locate import local, open_study
 from fsg.redaction import redact
 
 if TYPE_CHECKING:
-    from fsg.study.folder import StudyFolder
+    from fsg.record.folder import StudyFolder
     from fsg.tracking import Exporter
     from fsg.tracking.server import TrackingServer
 
@@ -112,7 +112,7 @@ def ui(
     ] = None,
 ) -> None:
     """Open MLflow on the studies' store and stay until Ctrl-C. What a killed driver left open of STUDY is closed first."""
-    from fsg.study.lock import driver_of, was_killed
+    from fsg.record.driver_lock import driver_of, was_killed
 
     if server is not None:
         from fsg.errors import ConfigError
@@ -158,7 +158,7 @@ def _stay(server: TrackingServer, what: str, page: Callable[[str], str] = str) -
 
 def _bring_up_to_date(exporter: Exporter, folder: StudyFolder) -> int:
     """Write what the ledger holds, and close what nobody works on; returns how many events there are."""
-    from fsg.study.lock import driver_of
+    from fsg.record.driver_lock import driver_of
 
     written = exporter.export(folder.events())
     driver = driver_of(folder.path)

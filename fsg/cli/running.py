@@ -12,9 +12,9 @@ from fsg.report.plain import say
 
 if TYPE_CHECKING:
     from fsg.execution.engine import Resources
+    from fsg.record.driver_lock import StudyLock
+    from fsg.record.folder import StudyFolder
     from fsg.report.progress import Output
-    from fsg.study.folder import StudyFolder
-    from fsg.study.lock import StudyLock
     from fsg.study.spec import AblationSpec, SweepSpec
 
 

@@ -23,8 +23,8 @@ def status(
     if study is None:
         show(storage, as_json)
         return
-    from fsg.study.folder import find_study
-    from fsg.study.status import status_of
+    from fsg.record.folder import find_study
+    from fsg.record.status import status_of
 
     found = status_of(find_study(study, storage))
     typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines(found, time.time())))
@@ -32,7 +32,7 @@ def status(
 
 def lines(found: dict[str, Any], now: float) -> list[str]:
     """The same for reading."""
-    from fsg.study.folder import StudyFolder
+    from fsg.record.folder import StudyFolder
 
     trials = ", ".join(f"{count} {name}" for name, count in found["trials"].items() if count)
     total = sum(found["trials"].values())

@@ -40,8 +40,8 @@ def show(storage: str, as_json: bool) -> None:
 
 def overviews(storage: str) -> list[dict[str, Any]]:
     """What ``fsg studies`` knows of each study, by name. StudyError for a storage that is no folder of this machine."""
-    from fsg.study.folder import studies_in
-    from fsg.study.status import overview_of
+    from fsg.record.folder import studies_in
+    from fsg.record.status import overview_of
 
     if is_url(storage):
         raise StudyError(

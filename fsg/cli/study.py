@@ -171,8 +171,8 @@ def _start(
     accept_changes: bool = False,
 ) -> None:
     from fsg.errors import StudyError
-    from fsg.study.folder import StudyFolder
-    from fsg.study.refined import with_norms
+    from fsg.record.folder import StudyFolder
+    from fsg.record.refined import with_norms
     from fsg.study.spec import AblationSpec, load_study
 
     cpus, gpus, address = resources.cpus_per_trial, resources.gpus_per_trial, resources.address

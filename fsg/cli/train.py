@@ -104,7 +104,7 @@ def _trial(
         return load_trial(config, settings, plugins)
     if config is not None:
         raise ConfigError(f"both {config} and --from {reference} name a configuration; give one of them.")
-    from fsg.study.folder import find_study, parse_reference, select_trial
+    from fsg.record.folder import find_study, parse_reference, select_trial
 
     name, selector = parse_reference(reference)
     folder = find_study(name, storage)

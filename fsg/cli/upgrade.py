@@ -18,8 +18,8 @@ def upgrade(
     """Show what a study of an older fsg would become in today's format. It reads and resumes without it, too."""
     from fsg.driver.session import driving
     from fsg.formats import FORMAT
-    from fsg.study.folder import find_study
-    from fsg.study.upgrade import apply, upgrade_of
+    from fsg.record.folder import find_study
+    from fsg.record.upgrade import apply, upgrade_of
 
     if study is None:
         raise no_study("upgrade", storage)

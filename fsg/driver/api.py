@@ -62,8 +62,8 @@ def run(
     from fsg.driver.session import driving
     from fsg.driver.store import tracking_of
     from fsg.driver.study import Study
-    from fsg.study.folder import StudyFolder
-    from fsg.study.refined import with_norms
+    from fsg.record.folder import StudyFolder
+    from fsg.record.refined import with_norms
     from fsg.study.spec import AblationSpec, beginning, checked, load_study
 
     if isinstance(study, str | Path):

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from fsg.config import TrialConfig
 from fsg.driver.locate import fetched
+from fsg.record.folder import StudyFolder
 from fsg.study.fairness import Fairness, measured
-from fsg.study.folder import StudyFolder
 from fsg.study.spec import AblationSpec
 
 

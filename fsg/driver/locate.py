@@ -16,8 +16,8 @@ from fsg.report.plain import say
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fsg.study.folder import StudyFolder
-    from fsg.study.mirror import FollowingMirror
+    from fsg.record.folder import StudyFolder
+    from fsg.record.mirror import FollowingMirror
     from fsg.study.spec import AblationSpec, SweepSpec
 
 STUDIES = Path("studies")
@@ -25,8 +25,8 @@ STUDIES = Path("studies")
 
 def open_study(study: str, storage: str) -> StudyFolder:
     """The study of that name or path, or the one at that URL. StudyError where there is none."""
-    from fsg.study.folder import StudyFolder, find_study
-    from fsg.study.mirror import Mirror
+    from fsg.record.folder import StudyFolder, find_study
+    from fsg.record.mirror import Mirror
 
     if not is_url(study) and not is_url(storage):
         return find_study(study, storage)
@@ -45,8 +45,8 @@ def local(storage: str) -> Path:
 
 def fetched(name: str, storage: str) -> Path:
     """``local(storage)``, with the study of that name brought there if it has a copy at the URL."""
-    from fsg.study.folder import StudyFolder
-    from fsg.study.mirror import Mirror
+    from fsg.record.folder import StudyFolder
+    from fsg.record.mirror import Mirror
 
     if is_url(storage):
         Mirror(StudyFolder(STUDIES / name), f"{storage.rstrip('/')}/{name}").fetch()
@@ -55,8 +55,8 @@ def fetched(name: str, storage: str) -> Path:
 
 def begin_study(spec: AblationSpec | SweepSpec, storage: str, accept_changes: bool = False) -> StudyFolder:
     """The folder of ``spec``, made or gone on with; where ``storage`` is a URL, in ./studies with its copy there."""
-    from fsg.study.folder import StudyFolder
-    from fsg.study.mirror import remember
+    from fsg.record.folder import StudyFolder
+    from fsg.record.mirror import remember
 
     folder = StudyFolder.create_or_open(spec, fetched(spec.name, storage), accept_changes)
     if is_url(storage):
@@ -67,7 +67,7 @@ def begin_study(spec: AblationSpec | SweepSpec, storage: str, accept_changes: bo
 @contextmanager
 def copied(folder: StudyFolder, console: Console) -> Iterator[FollowingMirror | None]:
     """Keep the folder's copy up to date if it has one; at the end say what is not there."""
-    from fsg.study.mirror import FollowingMirror, mirror_of
+    from fsg.record.mirror import FollowingMirror, mirror_of
 
     mirror = mirror_of(folder)
     if mirror is None:
@@ -84,8 +84,8 @@ def copied(folder: StudyFolder, console: Console) -> Iterator[FollowingMirror | 
 
 def where_it_ran(folder: StudyFolder) -> StudyFolder:
     """The study, with the folder that it last ran in as working folder: relative paths in its file are seen from there."""
-    from fsg.study.folder import StudyFolder
-    from fsg.study.surroundings import surroundings_of
+    from fsg.record.folder import StudyFolder
+    from fsg.record.surroundings import surroundings_of
 
     working = surroundings_of(folder.path).working_folder
     if working is None or working == Path.cwd():

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fsg.execution.engine import Engine, Resources
+    from fsg.record.driver_lock import StudyLock
+    from fsg.record.folder import StudyFolder
+    from fsg.record.ledger import Ledger, StudyState
+    from fsg.record.mirror import FollowingMirror
+    from fsg.record.remaining import Enough
     from fsg.report.progress import Output
-    from fsg.study.folder import StudyFolder
-    from fsg.study.ledger import Ledger, StudyState
-    from fsg.study.lock import StudyLock
-    from fsg.study.mirror import FollowingMirror
-    from fsg.study.seeds import Enough
     from fsg.study.spec import AblationSpec, SweepSpec
     from fsg.tracking import Exporter
 
@@ -57,7 +57,7 @@ def run_and_report(
 ) -> Outcome:
     """Run what is left of the study, copy it to the MLflow store at ``uri``, and report once it is complete."""
     from fsg.execution.storage import StudyStorage
-    from fsg.study.surroundings import remember_surroundings
+    from fsg.record.surroundings import remember_surroundings
 
     console = plain_console(quiet=output == "json")
     with StudyStorage(folder), copied(folder, console) as copy:
@@ -95,7 +95,7 @@ def _run_and_report(folder: StudyFolder, spec: AblationSpec | SweepSpec, lock: S
 
 def _studies_of(folder: StudyFolder) -> list[StudyFolder]:
     """A study, and before it the searches of its arms."""
-    from fsg.study.folder import StudyFolder
+    from fsg.record.folder import StudyFolder
 
     return [*(StudyFolder(path.parent) for path in sorted(folder.path.glob("retune/*/spec.yaml"))), folder]
 
@@ -112,8 +112,9 @@ def _failed(folder: StudyFolder) -> str | None:
 
 def _tuned(folder: StudyFolder, spec: AblationSpec, context: RunContext) -> AblationSpec:
     """Search for each arm, each a study of its own in ``retune/``, and the comparison of what they found."""
-    from fsg.study.folder import StudyFolder
-    from fsg.study.tuned import arm_sweeps, tuned_config
+    from fsg.record.folder import StudyFolder
+    from fsg.record.tuned import tuned_config
+    from fsg.study.tuned import arm_sweeps
 
     found = {}
     for arm, sweep in arm_sweeps(spec).items():
@@ -132,16 +133,16 @@ def _run_trials(
     ``name`` is what ``fsg resume`` takes to go on, if not this study.
     """
     from fsg.driver.trials import run_study
+    from fsg.record.driver_lock import ledger_bytes
+    from fsg.record.ledger import Ledger, whole_bytes
+    from fsg.record.repair import repair
+    from fsg.record.status import planned_trials
     from fsg.report.progress import Display, Progress
-    from fsg.study.ledger import Ledger, whole_bytes
-    from fsg.study.lock import ledger_bytes
-    from fsg.study.mend import mend
     from fsg.study.spec import SweepSpec
-    from fsg.study.status import planned_trials
     from fsg.tracking import FollowingExporter
 
     console, output = context.console, context.output
-    for sentence in mend(folder, spec, ledger_bytes(lock.before)):
+    for sentence in repair(folder, spec, ledger_bytes(lock.before)):
         say(console, sentence, "yellow")
     state = folder.state()
     trials = planned_trials(spec)
@@ -177,8 +178,8 @@ def _run_trials(
 
 def _note_versions(ledger: Ledger, spec: AblationSpec | SweepSpec, state: StudyState, context: RunContext) -> None:
     """Write what the study runs under, where that is new, and say so where its numbers may come out otherwise."""
-    from fsg.study.header import begin, installed_versions
-    from fsg.study.versions import change
+    from fsg.record.ledger_header import begin, installed_versions
+    from fsg.record.versions import change
 
     if state.header is None:
         begin(ledger, spec)

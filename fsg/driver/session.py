@@ -10,8 +10,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from fsg.record.driver_lock import StudyLock
 from fsg.report.plain import say
-from fsg.study.lock import StudyLock
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -24,7 +24,7 @@ def tracking_of(
     from fsg.tracking.store import make_ready
 
     if study is not None and not uri and not os.environ.get("MLFLOW_TRACKING_URI"):
-        from fsg.study.surroundings import surroundings_of
+        from fsg.record.surroundings import surroundings_of
 
         uri = surroundings_of(study).tracking_uri
 

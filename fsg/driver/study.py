@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from fsg.errors import CheckpointCorrupt, StudyError
 from fsg.nearest import did_you_mean
+from fsg.record.folder import BEST, StudyFolder, find_study, select_trial
+from fsg.record.ledger import TrialRecord
 from fsg.report.study_report import StudyReport, make_report
 from fsg.report.top import flatten
-from fsg.study.folder import BEST, StudyFolder, find_study, select_trial
-from fsg.study.ledger import TrialRecord
 from fsg.study.spec import AblationSpec, SweepSpec
 
 if TYPE_CHECKING:

@@ -12,17 +12,17 @@ from contextlib import ExitStack
 from typing import Any
 
 from fsg.errors import DiskFull, FsgError
+from fsg.execution.disk_space import DiskSpace, PauseInterrupted
 from fsg.execution.engine import Engine, Work
-from fsg.execution.packing import Packing
+from fsg.execution.gpu_packing import Packing
 from fsg.execution.recording import Recording
 from fsg.execution.retry import Limits
-from fsg.execution.room import PauseInterrupted, Room
 from fsg.execution.storage import StudyStorage
-from fsg.study.folder import StudyFolder
-from fsg.study.ledger import Ledger, StudyState
+from fsg.record.folder import StudyFolder
+from fsg.record.ledger import Ledger, StudyState
+from fsg.record.remaining import Enough, next_seeds
 from fsg.study.plan import PlannedTrial
 from fsg.study.population import is_population
-from fsg.study.seeds import Enough, next_seeds
 from fsg.study.spec import AblationSpec, SweepSpec, best_by
 
 
@@ -44,8 +44,8 @@ def run_study(
     try:
         with StudyStorage(folder) as storage:
             folder.checkpoints.mkdir(exist_ok=True)  # a copy that was fetched has no empty folder
-            room = Room(folder, check=storage.check)
-            return _run(folder, spec, engine, _GuardedLedger(ledger, room, storage), room, enough, limits)
+            disk_space = DiskSpace(folder, check=storage.check)
+            return _run(folder, spec, engine, _GuardedLedger(ledger, disk_space, storage), disk_space, enough, limits)
     except PauseInterrupted:
         return False
 
@@ -55,14 +55,14 @@ def _run(
     spec: AblationSpec | SweepSpec,
     engine: Engine,
     ledger: _GuardedLedger,
-    room: Room,
+    disk_space: DiskSpace,
     enough: Enough,
     limits: Limits | None,
 ) -> bool:
     with ExitStack() as stack:
         connect = functools.cache(lambda: stack.enter_context(engine.connected()))
         if isinstance(spec, SweepSpec):
-            return _run_sweep(folder, spec, engine, ledger, room, connect, limits)
+            return _run_sweep(folder, spec, engine, ledger, disk_space, connect, limits)
         while True:
             state = folder.state()
             left = next_seeds(spec, state, enough)
@@ -72,7 +72,7 @@ def _run(
             new = [trial for trial in left if trial.key not in state.trials]
             if new:
                 ledger.append_all(("planned", trial.event()) for trial in new)
-            _train(folder, spec, engine, ledger, room, left, state, limits)
+            _train(folder, spec, engine, ledger, disk_space, left, state, limits)
             trials = folder.state().trials
             if not all(trials[trial.key].over for trial in left):
                 return False
@@ -83,7 +83,7 @@ def _run_sweep(
     spec: SweepSpec,
     engine: Engine,
     ledger: _GuardedLedger,
-    room: Room,
+    disk_space: DiskSpace,
     connect: Callable[[], None],
     limits: Limits | None,
 ) -> bool:
@@ -92,7 +92,7 @@ def _run_sweep(
     if _complete(spec, state):
         return True
     connect()
-    exhausted = _train(folder, spec, engine, ledger, room, [], state, limits)
+    exhausted = _train(folder, spec, engine, ledger, disk_space, [], state, limits)
     state = folder.state()
     return _complete(spec, state) or (exhausted and all(trial.over for trial in state.trials.values()))
 
@@ -110,7 +110,7 @@ def _train(
     spec: AblationSpec | SweepSpec,
     engine: Engine,
     ledger: _GuardedLedger,
-    room: Room,
+    disk_space: DiskSpace,
     left: list[PlannedTrial],
     state: StudyState,
     limits: Limits | None,
@@ -123,7 +123,7 @@ def _train(
     source: TrialSource
     judge, has = None, engine.resources
     packing = Packing(has.cpus_per_trial, has.gpus_per_trial, has.pack, engine.largest_node(), state.trials)
-    recording = Recording(ledger, state.trials, limits, packing, engine.device(), room)
+    recording = Recording(ledger, state.trials, limits, packing, engine.device(), disk_space)
 
     def resources_of(trial: PlannedTrial) -> dict[str, float]:
         return packing.resources(trial.key, trial.config)
@@ -131,14 +131,14 @@ def _train(
     terms = Terms(recording.runs_again, resources_of, best_by(spec))
     if isinstance(spec, SweepSpec):
         kind = PopulationSearcher if is_population(spec) else SweepSearcher
-        source = kind(folder, spec, ledger, state.trials, has.cpus_per_trial, has.gpus_per_trial, room, terms)
+        source = kind(folder, spec, ledger, state.trials, has.cpus_per_trial, has.gpus_per_trial, disk_space, terms)
         judge = make_judge(spec, state.trials, source.expected)
     else:
         source = PlanSearcher(folder, left, terms)
     try:
-        engine.run(Work(folder, source, recording, room, judge))
+        engine.run(Work(folder, source, recording, disk_space, judge))
     except Exception:
-        if room.interrupted:
+        if disk_space.interrupted:
             raise PauseInterrupted from None
         error = ledger.error or recording.error
         if error is not None:
@@ -153,9 +153,9 @@ class _GuardedLedger(Ledger):
     Remembers any other error, of which Ray would hand on a traceback's text alone.
     """
 
-    def __init__(self, ledger: Ledger, room: Room, storage: StudyStorage) -> None:
+    def __init__(self, ledger: Ledger, disk_space: DiskSpace, storage: StudyStorage) -> None:
         super().__init__(ledger.path)
-        self._ledger, self._room, self._storage = ledger, room, storage
+        self._ledger, self._room, self._storage = ledger, disk_space, storage
         self.error: Exception | None = None
 
     def append_all(self, events: Iterable[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fsg.execution.devices import OF_CLUSTER, device_name
+from fsg.execution.disk_space import DiskSpace
 from fsg.execution.recording import Recording
 from fsg.execution.reports import EpochReport, TrialAssignment, TrialEnd
 from fsg.execution.retry import end_of
-from fsg.execution.room import Room
 from fsg.execution.trial_run import TrialRun
-from fsg.study.folder import StudyFolder
+from fsg.record.folder import StudyFolder
 from fsg.study.inputs import data_of
 from fsg.study.layers import check_layers
 from fsg.study.optimizers import check_optimizers
@@ -75,7 +75,7 @@ class Work:
     folder: StudyFolder
     source: Source
     recording: Recording
-    room: Room
+    disk_space: DiskSpace
     judge: Decides | None = None
 
 
@@ -140,7 +140,7 @@ class LocalEngine:
         """All trials of the source. Ctrl-C ends the run, and the trial under way goes on from its last epoch another time."""
         with suppress(KeyboardInterrupt):  # which may come between two trials, too
             for number in itertools.count():
-                work.room.make_sure(0)
+                work.disk_space.make_sure(0)
                 name = f"local{number}"
                 assignment = work.source.take(name)
                 if assignment is None:

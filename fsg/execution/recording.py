@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from fsg.errors import StorageFailed, StudyError
-from fsg.execution.packing import Packing
+from fsg.execution.disk_space import DiskSpace
+from fsg.execution.gpu_packing import Packing
 from fsg.execution.reports import EpochReport, TrialAssignment, TrialEnd
 from fsg.execution.retry import Limits, decide
-from fsg.execution.room import Room
 from fsg.files import previous_of
-from fsg.study.folder import in_study
-from fsg.study.ledger import Ledger, TrialRecord
+from fsg.record.folder import in_study
+from fsg.record.ledger import Ledger, TrialRecord
 
 
 class Recording:
@@ -35,13 +35,13 @@ class Recording:
         limits: Limits | None = None,
         packing: Packing | None = None,
         device: str | None = None,
-        room: Room | None = None,
+        disk_space: DiskSpace | None = None,
     ) -> None:
         self.ledger = ledger
         self.limits = limits or Limits()
         self.packing = packing
         self.device = device
-        self.room = room
+        self.disk_space = disk_space
         self.error: StudyError | None = None
         known = records or {}
         self._epochs = {key: record.epochs[-1]["epoch"] for key, record in known.items() if record.epochs}
@@ -109,8 +109,8 @@ class Recording:
                 "The study was stopped, with everything recorded: mend this, then go on with fsg resume."
             )
             raise self.error
-        if cause == "disk" and self.room is not None:
-            self.room.refused(sum(e["cause"] == cause and e["epoch"] == epoch for e in earlier))
+        if cause == "disk" and self.disk_space is not None:
+            self.disk_space.refused(sum(e["cause"] == cause and e["epoch"] == epoch for e in earlier))
         if cause == "memory" and self.packing is not None:
             self.packing.ran_out(key)
         self._again.add(key)
@@ -149,8 +149,8 @@ class Recording:
             for aside, detail in report.damaged
         ]
         self._epochs[key] = report.epoch
-        if self.room is not None:
-            self.room.wrote(report.checkpoint)
+        if self.disk_space is not None:
+            self.disk_space.wrote(report.checkpoint)
         self.ledger.append_all([*damaged, *((name, {"key": key, **fields}) for name, fields in [*events, *ends])])
 
     def _memory(self, assignment: TrialAssignment, report: EpochReport) -> list[tuple[str, Mapping[str, Any]]]:

@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from fsg.errors import FsgError, StorageFailed, StudyError
-from fsg.execution.room import PauseInterrupted
-from fsg.study.folder import StudyFolder
-from fsg.study.mirror import mirror_of
+from fsg.execution.disk_space import PauseInterrupted
+from fsg.record.folder import StudyFolder
+from fsg.record.mirror import mirror_of
 
 
 def _numbers(*names: str) -> frozenset[int]:

@@ -17,7 +17,7 @@ once an epoch. "Area" is the integral of F', which is 2 for the sign itself.
 | arctan  | (2/pi) arctan(t x)                           | 2                           | SpikingJelly's ATan, for the sign  |
 
 The functions below say which lines of code each was read from, and where these differ from one another.
-Proof: ``tests/ops/test_curves.py``.
+Proof: ``tests/ops/test_surrogate_curves.py``.
 """
 
 from __future__ import annotations

@@ -60,21 +60,21 @@ class RayEngine:
         from ray import tune
 
         from fsg.execution.reports import ASSIGNMENT
-        from fsg.ray_engine.pulse import Pulse
+        from fsg.ray_engine.hang_monitor import HangMonitor
+        from fsg.ray_engine.ray_liveness import RayLiveness
         from fsg.ray_engine.recorder import Recorder, StartRecorder
         from fsg.ray_engine.scheduler import RuleScheduler
         from fsg.ray_engine.snapshots import Forget
-        from fsg.ray_engine.source import SourceSearcher
         from fsg.ray_engine.trainable import FsgTrainable
-        from fsg.ray_engine.turns import Turns
+        from fsg.ray_engine.trial_source import SourceSearcher
         from fsg.ray_engine.waiting import Waiting
-        from fsg.ray_engine.watch import Watch
+        from fsg.ray_engine.worker_reuse import WorkerReuse
 
         recording, slots = work.recording, _slots(self.resources)
-        scheduler = Turns(slots) if work.judge is None else RuleScheduler(work.judge, slots)
+        scheduler = WorkerReuse(slots) if work.judge is None else RuleScheduler(work.judge, slots)
         same = {"cpu": self.resources.cpus_per_trial, "gpu": self.resources.gpus_per_trial}
         trainable = tune.with_resources(FsgTrainable, lambda config: _bundle(**(config[ASSIGNMENT].resources or same)))
-        pulse = Pulse()
+        ray_liveness = RayLiveness()
         waiting = [Waiting(slots, self.resources.patience)] if self.resources.address else []  # here, nothing will come
         tuner = tune.Tuner(
             trainable,
@@ -91,8 +91,8 @@ class RayEngine:
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # a trial has made its own
                 callbacks=[
                     StartRecorder(recording),
-                    Watch(recording, recording.limits, work.room),
-                    pulse,
+                    HangMonitor(recording, recording.limits, work.disk_space),
+                    ray_liveness,
                     *waiting,
                     Forget(),
                 ],
@@ -102,9 +102,9 @@ class RayEngine:
             with _quiet():
                 tuner.fit()
         except Exception:
-            errors = [pulse.error, *(each.error for each in waiting)]
+            errors = [ray_liveness.error, *(each.error for each in waiting)]
             ours = next((error for error in errors if error is not None), None)
-            if ours is not None and recording.error is None and not work.room.interrupted:
+            if ours is not None and recording.error is None and not work.disk_space.interrupted:
                 raise ours from None
             raise
 
@@ -113,7 +113,7 @@ class RayEngine:
 def _ray(resources: Resources) -> Iterator[None]:
     """Connected to Ray, with as many trials made ready as there are slots."""
     with joined(resources.address):
-        from fsg.ray_engine.pulse import explaining_gcs
+        from fsg.ray_engine.ray_liveness import explaining_gcs
 
         # Ray makes one trial at a time ready for a searcher that learns; every free core should have one waiting.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(_slots(resources))

@@ -8,10 +8,10 @@ from ray.tune.schedulers import TrialScheduler
 
 from fsg.execution.engine import Decides
 from fsg.execution.reports import EpochReport, assignment_of, report_of
-from fsg.ray_engine.turns import Turns
+from fsg.ray_engine.worker_reuse import WorkerReuse
 
 
-class RuleScheduler(Turns):
+class RuleScheduler(WorkerReuse):
     """A judge told of Ray's results. ``reason`` is why it stopped the last trial it stopped."""
 
     def __init__(self, judge: Decides, slots: int = 1) -> None:

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fsg.errors import StudyError
+from fsg.record.folder import differences
+from fsg.record.ledger import StudyState, TrialRecord
 from fsg.report.columns import comparison_grid
 from fsg.report.comparison import Comparison, Measure, compare, provenance
 from fsg.report.csv import comparison_csv, seeds_csv
 from fsg.report.judgement import judgement_grid
 from fsg.report.study_report import Block, StudyReport, device_of, enough_pairs
-from fsg.study.folder import differences
-from fsg.study.ledger import StudyState, TrialRecord
 from fsg.study.seeds import SequentialSeeds
 from fsg.study.spec import AblationSpec, SweepSpec
 

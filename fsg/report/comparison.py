@@ -15,15 +15,15 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fsg.errors import StudyError
+from fsg.record.ledger import finite
 from fsg.report.notes import interruptions
 from fsg.stats.curves import area
 from fsg.stats.leader import leader, stands_out
 from fsg.stats.paired import Interval, Vector, equivalence_test, holm, matched, mean_interval, paired_interval, t_test
 from fsg.stats.sequential import Looks
-from fsg.study.ledger import finite
 
 if TYPE_CHECKING:
-    from fsg.study.ledger import StudyState, TrialRecord
+    from fsg.record.ledger import StudyState, TrialRecord
 
 TEST_ACCURACY = "test_accuracy"
 

@@ -12,7 +12,7 @@ from fsg.report.figures import _style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from fsg.study.ledger import StudyState
+    from fsg.record.ledger import StudyState
 
 MEANING = {
     "flip_ratio": "share of weights that change sign in a step",

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fsg.errors import StudyError
+from fsg.record.ledger import finite
 from fsg.report.comparison import ArmRow, Comparison, Verdict
 from fsg.report.factors import FactorReport
 from fsg.stats.curves import Band, band
 from fsg.stats.paired import Interval
-from fsg.study.ledger import finite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from fsg.study.ledger import StudyState
+    from fsg.record.ledger import StudyState
 
 BETTER, WORSE, UNCLEAR = "#009E73", "#D55E00", "#5B6770"
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#5B6770")

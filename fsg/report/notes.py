@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fsg.study.ledger import TrialRecord
+    from fsg.record.ledger import TrialRecord
 
 
 def interruptions(records: Iterable[TrialRecord]) -> tuple[str, ...]:

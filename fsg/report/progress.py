@@ -12,13 +12,13 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any, Literal
 
 from fsg.config import digest
+from fsg.record.ledger import finite
 from fsg.report.plain import add_row, say
-from fsg.study.ledger import finite
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from fsg.study.ledger import StudyState
+    from fsg.record.ledger import StudyState
 
 
 class Progress:

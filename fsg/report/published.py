@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
+from fsg.record.ledger import StudyState
 from fsg.report.cells import NONE, Cell, Grid, number
-from fsg.study.ledger import StudyState
 
 _PARTS = {
     "method": ("gradient",),

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from fsg.record.ledger import TrialRecord
 from fsg.report.comparison import Provenance
 from fsg.report.figures import _FAINT, _INK, UNCLEAR, _style
 from fsg.report.top import TopConfiguration, TopConfigurations
 from fsg.study.domains import Domain
-from fsg.study.ledger import TrialRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from fsg.errors import StudyError
 from fsg.files import write_atomically
+from fsg.record.ledger import StudyState, TrialRecord
+from fsg.record.versions import mixtures
 from fsg.report.cells import Grid
 from fsg.report.columns import arm_metrics, comparison_grid, seed_records
 from fsg.report.comparison import Comparison, compare
@@ -26,12 +28,10 @@ from fsg.report.published import published_grid
 from fsg.report.terminal import TerminalTable
 from fsg.stats.sequential import plan_looks
 from fsg.study.design import aliases, doses, factor_levels, left_out
-from fsg.study.ledger import StudyState, TrialRecord
 from fsg.study.plan import Block as DesignBlock
 from fsg.study.published import read_published
 from fsg.study.seeds import SequentialSeeds
 from fsg.study.spec import AblationSpec, SweepSpec
-from fsg.study.versions import mixtures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

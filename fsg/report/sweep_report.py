@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fsg.record.ledger import StudyState, TrialRecord
 from fsg.report.cells import Grid
 from fsg.report.csv import top_csv
 from fsg.report.study_report import StudyReport
 from fsg.report.top import TopConfigurations, by_configuration, top_configurations
 from fsg.report.top_tables import importance_grid, top_grids
-from fsg.study.ledger import StudyState, TrialRecord
 from fsg.study.population import is_population
 from fsg.study.search import BITS
 from fsg.study.spec import SweepSpec

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from fsg.config import canonical_json
 from fsg.errors import StudyError
+from fsg.record.versions import mixtures
 from fsg.report.comparison import TEST_ACCURACY, Measure, MetricLike, Provenance, provenance
 from fsg.report.notes import interruptions
 from fsg.stats.leader import stands_out
 from fsg.stats.paired import Interval, mean_interval
 from fsg.stats.pareto import pareto_front
-from fsg.study.versions import mixtures
 
 if TYPE_CHECKING:
-    from fsg.study.ledger import StudyState, TrialRecord
+    from fsg.record.ledger import StudyState, TrialRecord
 
 STATUSES = ("finished", "pruned", "failed", "running", "paused", "planned")
 Count = Callable[[Mapping[str, Any], str], float | None]  # (configuration, name) -> an objective that is no metric

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from fsg.record.ledger import StudyState, TrialRecord
 from fsg.report.cells import NONE, Cell, Grid, parameter, short
 from fsg.report.columns import Column, grid, ranked_seeds, ranking_grid
 from fsg.report.top import TopConfiguration, TopConfigurations
-from fsg.study.ledger import StudyState, TrialRecord
 
 
 def top_grids(top: TopConfigurations, state: StudyState) -> Iterator[Grid]:

@@ -13,8 +13,8 @@ from typing import Any
 
 from fsg.errors import StudyError
 from fsg.execution.devices import OF_CLUSTER
-from fsg.study.follow import LedgerFollower
-from fsg.study.ledger import ENDED
+from fsg.record.follow import LedgerFollower
+from fsg.record.ledger import ENDED
 from fsg.study.search import BudgetSpec
 
 OTHERWISE = "default"

@@ -13,10 +13,10 @@ from typing import Any
 
 from fsg.config import TrialConfig, parse_trial
 from fsg.parts import part_of
+from fsg.record.ledger import TrialRecord, finite
 from fsg.search.proposals import Infeasible, Outcome, Point
 from fsg.search.racing import Values, next_seed
 from fsg.study.constraints import Constraint, values_of
-from fsg.study.ledger import TrialRecord, finite
 from fsg.study.plan import PlannedTrial, planned, sweep_trial
 from fsg.study.search import BITS, constraints_of, feasible
 from fsg.study.spec import SweepSpec

@@ -20,8 +20,8 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from fsg.record.ledger import StudyState
 from fsg.search.configurations import outcomes
-from fsg.study.ledger import StudyState
 from fsg.study.population import is_population
 from fsg.study.spec import SweepSpec
 

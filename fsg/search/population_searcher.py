@@ -18,11 +18,11 @@ from fsg.config import TrialConfig
 from fsg.errors import CheckpointCorrupt, ConfigError
 from fsg.execution.reports import EpochReport, TrialAssignment, TrialEnd
 from fsg.parts import part_of
+from fsg.record.ledger import TrialRecord, finite
 from fsg.search.configurations import configuration, outcomes
 from fsg.search.populations import Explore, Member, Point, changes
 from fsg.search.proposals import Infeasible
 from fsg.search.searcher import SweepSearcher
-from fsg.study.ledger import TrialRecord, finite
 from fsg.study.plan import PlannedTrial
 from fsg.study.population import population_of
 from fsg.study.spec import SweepSpec

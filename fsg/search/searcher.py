@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from fsg.config import TrialConfig
+from fsg.execution.disk_space import DiskSpace
 from fsg.execution.reports import EpochReport, TrialAssignment, TrialEnd
-from fsg.execution.room import Room
 from fsg.execution.software import software
 from fsg.files import user_path
 from fsg.parts import part_of
+from fsg.record.folder import StudyFolder
+from fsg.record.ledger import Ledger, TrialRecord
 from fsg.search.budget import FollowingMeter, Meter, reached
 from fsg.search.configurations import Configuration, configuration, following, group, outcome, recalled
 from fsg.search.decisions import Expected
@@ -20,9 +22,7 @@ from fsg.search.proposals import Proposals
 from fsg.search.racing import Values
 from fsg.search.samplers import make_sampler
 from fsg.search.starting import start_points
-from fsg.study.folder import StudyFolder
 from fsg.study.inputs import located
-from fsg.study.ledger import Ledger, TrialRecord
 from fsg.study.plan import PlannedTrial
 from fsg.study.search import database_of, longest, require, sampler_of
 from fsg.study.spec import SweepSpec
@@ -120,7 +120,7 @@ class SweepSearcher(TrialSource):
         records: Mapping[str, TrialRecord],
         cpus: float = 1,
         gpus: float = 0,
-        room: Room | None = None,
+        disk_space: DiskSpace | None = None,
         terms: Terms = Terms(),
     ) -> None:
         super().__init__(folder, terms)
@@ -130,7 +130,7 @@ class SweepSearcher(TrialSource):
         self._meter = FollowingMeter(ledger.path, Meter(cpus, gpus, spec.budget.prices if spec.budget else {}))
         self._stopped = False
         self._starts = start_points(spec, folder)
-        self._proposals = _proposals(folder, spec, len(records), room)
+        self._proposals = _proposals(folder, spec, len(records), disk_space)
         for sentence in self._proposals.set_aside:
             ledger.append("damaged", file="search/optuna.journal", line=None, aside=None, detail=sentence)
         self._configurations = recalled(spec, records)
@@ -251,7 +251,7 @@ def with_absolute_paths(config: TrialConfig) -> TrialConfig:
     return config.model_copy(update=update)
 
 
-def _proposals(folder: StudyFolder, spec: SweepSpec, begun: int, room: Room | None) -> Proposals:
+def _proposals(folder: StudyFolder, spec: SweepSpec, begun: int, disk_space: DiskSpace | None) -> Proposals:
     search = spec.search
     require(search)
     header = folder.state().header
@@ -271,5 +271,5 @@ def _proposals(folder: StudyFolder, spec: SweepSpec, begun: int, room: Room | No
         name=name,
         grid=part.fact("exhaustive"),
         seed=search.seed,
-        refused=room.refused_driver if room else None,
+        refused=disk_space.refused_driver if disk_space else None,
     )

@@ -13,7 +13,7 @@ from typing import Any
 from fsg.config import TrialConfig, canonical_json
 from fsg.errors import ConfigError, StudyError
 from fsg.files import write_atomically
-from fsg.study.folder import StudyFolder, find_study
+from fsg.record.folder import StudyFolder, find_study
 from fsg.study.search import StartError, StartPoint, constraints_of, feasible, start_point
 from fsg.study.spec import SweepSpec
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fsg.parts import part_of
+from fsg.record.ledger import TrialRecord, finite
 from fsg.search.decisions import Expected, Never, Rule
-from fsg.study.ledger import TrialRecord, finite
 from fsg.study.population import is_population
 from fsg.study.search import longest
 from fsg.study.spec import SweepSpec

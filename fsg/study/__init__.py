@@ -1,1 +1,1 @@
-"""What a study is, without running it: its specification, its trials, the ledger of what happened, its folder."""
+"""What a study asks: its file, typed; designs, spaces, seeds and the plan that they make. It runs and records nothing."""

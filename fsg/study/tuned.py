@@ -1,4 +1,4 @@
-"""From arms to tuned arms: the search that each arm is given, and the study that compares what the searches found.
+"""From arms to tuned arms: the search that each arm is given.
 
 Every arm, baselines included, gets the same number of trials on validation, under a seed that the comparison does not use;
 then the tuned arms meet on the comparison's own seeds. Proof: ``tests/study/test_tuned.py``.
@@ -6,11 +6,7 @@ then the tuned arms meet on the comparison's own seeds. Proof: ``tests/study/tes
 
 from __future__ import annotations
 
-from fsg.config import TrialConfig, parse_trial
-from fsg.errors import StudyError
 from fsg.metrics import epoch_metrics
-from fsg.study.folder import best_trial
-from fsg.study.ledger import StudyState
 from fsg.study.seeds import SequentialSeeds
 from fsg.study.spec import AblationSpec, SearchMetricSpec, SearchSpec, SweepSpec
 
@@ -37,11 +33,3 @@ def arm_sweeps(spec: AblationSpec) -> dict[str, SweepSpec]:
             search=SearchSpec(trials=spec.retune.trials_per_arm),
         )
     return sweeps
-
-
-def tuned_config(sweep: SweepSpec, state: StudyState) -> TrialConfig:
-    """The best configuration of a finished search. StudyError if none of its trials finished."""
-    best = best_trial(state, sweep.metric)
-    if best is None:
-        raise StudyError(f'arm "{sweep.name}" could not be tuned: none of its {len(state.trials)} trials finished.')
-    return parse_trial(best.last_config, format=sweep.format)

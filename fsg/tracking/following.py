@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 
 from fsg.errors import StudyError
+from fsg.record.follow import LedgerFollower
 from fsg.redaction import redact
-from fsg.study.follow import LedgerFollower
 from fsg.tracking.exporter import Exporter
 from fsg.tracking.store import explain
 

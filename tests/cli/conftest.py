@@ -47,9 +47,9 @@ def nothing_starts(monkeypatch):
 @pytest.fixture
 def half_done(tmp_path):
     """A study, "small", whose first trial has trained for an epoch."""
-    from fsg.study.folder import StudyFolder
-    from fsg.study.header import begin
-    from fsg.study.ledger import Ledger
+    from fsg.record.folder import StudyFolder
+    from fsg.record.ledger import Ledger
+    from fsg.record.ledger_header import begin
     from fsg.study.spec import load_study
 
     (tmp_path / "study.yaml").write_text(ABLATION)

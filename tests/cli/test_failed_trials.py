@@ -70,7 +70,7 @@ def test_a_study_without_failed_trials_says_nothing_of_them(fsg, files, monkeypa
 
 def test_the_search_of_an_arm_counts_with_its_study(tmp_path):
     from fsg.driver.run import _failed, _studies_of
-    from fsg.study.folder import StudyFolder
+    from fsg.record.folder import StudyFolder
 
     study = StudyFolder(tmp_path / "study")
     search = StudyFolder(study.path / "retune" / "arm")

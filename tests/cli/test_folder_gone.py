@@ -10,7 +10,7 @@ import pytest
 from cli_texts import ABLATION
 from small_disks import small_disk
 
-from fsg.study.folder import StudyFolder
+from fsg.record.folder import StudyFolder
 
 LONG = ("epochs: 2", "epochs: 2000")
 
@@ -68,7 +68,7 @@ def test_a_ledger_that_takes_no_writes_stops_the_study_and_it_can_be_gone_on_wit
     def refuse(descriptor, data):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    message = one_message(interrupted_by(lambda path: monkeypatch.setattr("fsg.study.ledger._write_all", refuse)))
+    message = one_message(interrupted_by(lambda path: monkeypatch.setattr("fsg.record.ledger._write_all", refuse)))
     assert "ledger.jsonl: cannot be written ([Errno 30] Read-only file system)" in message
     assert message.endswith("go on with: fsg resume small\n")
     assert StudyFolder(tmp_path / "studies" / "small").state().trials, "what came before is not there"

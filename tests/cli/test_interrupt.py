@@ -13,7 +13,7 @@ from cli_texts import ABLATION
 from command_line import python_environment
 from listening import LOOPBACK, open_to
 
-from fsg.study.folder import StudyFolder
+from fsg.record.folder import StudyFolder
 
 SHORT = ABLATION.replace("epochs: 2", "epochs: 12").replace("[0, 1]", "[0]")
 SHORT = SHORT.replace("{reference:", "{interval: null, reference:").replace("{gradient: fsg}", "{gradient: ema}")

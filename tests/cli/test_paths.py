@@ -11,7 +11,7 @@ from fsg.catalogue.data import DataConfig
 from fsg.config import TrialConfig, load_trial
 from fsg.database import absolute_address
 from fsg.files import user_path
-from fsg.study.folder import StudyFolder, find_study
+from fsg.record.folder import StudyFolder, find_study
 from fsg.study.spec import load_study
 
 

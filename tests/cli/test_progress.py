@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 import fsg.report.progress as progress_module
+from fsg.record.ledger import StudyState, TrialRecord
 from fsg.report.progress import Display, Progress, clock
-from fsg.study.ledger import StudyState, TrialRecord
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from cli_texts import ABLATION
 from small_disks import small_disk
 
-from fsg.study.folder import StudyFolder
+from fsg.record.folder import StudyFolder
 from fsg.study.spec import load_study
 
 

@@ -11,9 +11,9 @@ import pytest
 from cli_texts import ABLATION, SWEEP
 from command_line import python_environment, run_main
 
-from fsg.study.folder import StudyFolder
-from fsg.study.header import begin
-from fsg.study.lock import StudyLock
+from fsg.record.driver_lock import StudyLock
+from fsg.record.folder import StudyFolder
+from fsg.record.ledger_header import begin
 from fsg.study.spec import load_study
 
 

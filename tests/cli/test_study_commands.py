@@ -10,7 +10,7 @@ import pytest
 from cli_texts import ABLATION, SWEEP
 from command_line import run_main, train_here
 
-from fsg.study.folder import StudyFolder
+from fsg.record.folder import StudyFolder
 
 MINUTES_APART = 60_000
 QUESTION = "Is beta in [0, 1] better than [/0, 2] :smile: <b>?"  # rich would take the second for the end of a style

@@ -10,14 +10,14 @@ import pytest
 from command_line import python_environment
 from listening import LOOPBACK, open_to
 
-from fsg.study.lock import StudyLock
+from fsg.record.driver_lock import StudyLock
 from fsg.tracking import TrackingServer
 from fsg.tracking.store import open_client
 
 pytestmark = pytest.mark.usefixtures("with_store")
 DRIVER_THAT_IS_KILLED = """
 import os, sys
-from fsg.study.lock import StudyLock
+from fsg.record.driver_lock import StudyLock
 from fsg.tracking import TrackingServer
 with StudyLock(sys.argv[1]):
     os.kill(os.getpid(), 9)

@@ -20,7 +20,7 @@ from hosts import Hosts, missing
 
 from fsg.bench.faults import promises
 from fsg.config import canonical_json
-from fsg.study.folder import StudyFolder
+from fsg.record.folder import StudyFolder
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 

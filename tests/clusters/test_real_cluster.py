@@ -23,8 +23,8 @@ import fsg
 from fsg.cli.cluster_doctor import skew_problems
 from fsg.errors import BackendUnavailable
 from fsg.ray_engine.jobs import NOT_SHIPPED, job_server
-from fsg.study.folder import StudyFolder
-from fsg.study.lock import driver_of
+from fsg.record.driver_lock import driver_of
+from fsg.record.folder import StudyFolder
 
 SOURCE = Path(fsg.__file__).parents[1]
 TOKEN, WRONG = "f" * 64, "0" * 64

@@ -14,8 +14,8 @@ import fsg
 from fsg import plugins
 from fsg.errors import ConfigError
 from fsg.parts import forget
+from fsg.record.folder import StudyFolder
 from fsg.study.domains import parse_domain
-from fsg.study.folder import StudyFolder
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

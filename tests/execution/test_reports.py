@@ -23,7 +23,7 @@ from fsg.execution.reports import (
 )
 from fsg.ray_engine.recorder import Recorder
 from fsg.ray_engine.snapshots import Forget, NotInSnapshots
-from fsg.ray_engine.turns import Turns
+from fsg.ray_engine.worker_reuse import WorkerReuse
 
 TRIALS, EPOCHS = 6, 3
 
@@ -103,7 +103,7 @@ class Hears(NotInSnapshots, Callback):
         self.plan.look("callback", assignment_of(trial).config.seed, result)
 
 
-class Judge(Turns):
+class Judge(WorkerReuse):
     """Tells the plan what a scheduler hears."""
 
     def __init__(self, plan):

@@ -7,11 +7,11 @@ import pytest
 from ray.tune.error import TuneError
 
 from fsg.errors import BackendUnavailable, DataError, StorageFailed, StudyError
-from fsg.execution.room import PauseInterrupted, Room
+from fsg.execution.disk_space import DiskSpace, PauseInterrupted
 from fsg.execution.storage import StudyStorage, _chain
 from fsg.files import write_atomically
-from fsg.study.folder import StudyFolder
-from fsg.study.mirror import remember
+from fsg.record.folder import StudyFolder
+from fsg.record.mirror import remember
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_a_disk_that_does_not_answer_is_not_taken_for_a_folder_that_is_gone(fold
 def test_room_hears_of_a_folder_that_is_gone(folder):
     with pytest.raises(StorageFailed), StudyStorage(folder) as storage:
         shutil.rmtree(folder.path)
-        Room(folder, check=storage.check).make_sure(1)
+        DiskSpace(folder, check=storage.check).make_sure(1)
 
 
 def test_whatever_comes_of_a_folder_that_is_gone_is_explained_by_that(folder):

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
+from fsg.record.ledger import Ledger, fold
 from fsg.report.progress import Progress
 from fsg.search.budget import Meter
-from fsg.study.ledger import Ledger, fold
 from fsg.tracking.runs import StudyRuns
 
 CONFIG = {"epochs": 2, "gradient": {"name": "ste"}}

@@ -10,12 +10,12 @@ from damages import DAMAGES
 from tiny_studies import ABLATION, LocalStudy, outcome
 
 from fsg.errors import FsgError
+from fsg.record.driver_lock import StudyLock, ledger_bytes
+from fsg.record.folder import StudyFolder
+from fsg.record.ledger import whole_bytes
+from fsg.record.repair import repair
+from fsg.record.status import set_aside, status_of
 from fsg.report.study_report import make_report
-from fsg.study.folder import StudyFolder
-from fsg.study.ledger import whole_bytes
-from fsg.study.lock import StudyLock, ledger_bytes
-from fsg.study.mend import mend
-from fsg.study.status import set_aside, status_of
 from fsg.train.checkpoint import CheckpointStore, load_checkpoint
 
 # What a study consists of; Ray's snapshots and the reports are never read.
@@ -81,7 +81,7 @@ def test_a_table_is_the_same_or_refused_with_the_file_that_is_damaged(folder, wh
 def test_a_resume_sets_aside_what_of_the_ledger_is_damaged_and_the_rest_counts(folder, whole, how):
     _, now = damage(folder, "ledger.jsonl", how)
     with StudyLock(folder.path) as lock:
-        said = mend(folder, folder.spec(), ledger_bytes(lock.before))
+        said = repair(folder, folder.spec(), ledger_bytes(lock.before))
         folder.ledger().append("stopped", reason="the ledger can be written")
     assert said or how == "extra_bytes"
     assert all(sentence.startswith(str(folder.ledger_path)) for sentence in said)
@@ -112,7 +112,7 @@ def test_after_a_resume_every_result_is_there_again(folder, finished, tmp_path):
     last = max(folder.checkpoints.glob("*/last.pt"))
     last.write_bytes(DAMAGES["middle_byte"](last.read_bytes()))
     with StudyLock(folder.path) as lock:
-        assert mend(folder, folder.spec(), ledger_bytes(lock.before))
+        assert repair(folder, folder.spec(), ledger_bytes(lock.before))
         study = LocalStudy(tmp_path, ABLATION)
         assert study.run()
     for place, record in finished.trials.items():

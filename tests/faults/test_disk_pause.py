@@ -18,7 +18,7 @@ def paused(tmp_path_factory, shared_ray):
     folder, said = tmp_path_factory.mktemp("paused"), []
     with small_disk(folder, 2**26), pytest.MonkeyPatch.context() as patch:
         study = Study(folder, ABLATION | ONE_SEED)
-        patch.setattr("fsg.execution.room._to_stderr", said.append)
+        patch.setattr("fsg.execution.disk_space._to_stderr", said.append)
         fillers = []
 
         def listener(event):
@@ -68,7 +68,7 @@ def test_ctrl_c_ends_the_wait_and_leaves_every_trial_to_go_on_with(tmp_path, sha
         said.append(sentence)
         threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
 
-    monkeypatch.setattr("fsg.execution.room._to_stderr", say)
+    monkeypatch.setattr("fsg.execution.disk_space._to_stderr", say)
     with small_disk(tmp_path, 2**26):
         study = Study(tmp_path, ABLATION | ONE_SEED | {"base": ABLATION["base"] | {"epochs": 200}})
         fillers = []

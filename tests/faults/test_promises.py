@@ -6,7 +6,7 @@ import pytest
 
 from fsg.bench.faults import promises
 from fsg.config import TrialConfig
-from fsg.study.ledger import TrialRecord
+from fsg.record.ledger import TrialRecord
 from fsg.tracking.contents import RunContent
 
 CONFIG = TrialConfig(epochs=2).model_dump(mode="json")

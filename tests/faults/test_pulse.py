@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from fsg.errors import FsgError
-from fsg.ray_engine.pulse import LOOK_SECONDS, PATIENCE, Ended, Pulse
+from fsg.ray_engine.ray_liveness import LOOK_SECONDS, PATIENCE, Ended, RayLiveness
 
 
 class Scene:
@@ -14,7 +14,7 @@ class Scene:
 
     def __init__(self):
         self.now, self.hosts, self.asked, self.ended = 1000.0, 1, 0, False
-        self.pulse = Pulse(self.living, lambda: self.ended, lambda: self.now)
+        self.ray_liveness = RayLiveness(self.living, lambda: self.ended, lambda: self.now)
 
     def living(self):
         self.asked += 1
@@ -23,7 +23,7 @@ class Scene:
     def wait(self, seconds):
         for _ in range(int(seconds)):
             self.now += 1
-            self.pulse.on_step_end(0, [])
+            self.ray_liveness.on_step_end(0, [])
 
 
 def test_a_run_without_a_host_is_ended():
@@ -33,7 +33,7 @@ def test_a_run_without_a_host_is_ended():
     scene.hosts = 0
     with pytest.raises(FsgError, match=r"no host left.*go on with fsg resume"):
         scene.wait(PATIENCE + 2 * LOOK_SECONDS)
-    assert scene.pulse.error is not None
+    assert scene.ray_liveness.error is not None
 
 
 def test_a_host_that_joins_in_time_saves_it():
@@ -44,7 +44,7 @@ def test_a_host_that_joins_in_time_saves_it():
     scene.wait(LOOK_SECONDS)
     scene.hosts = 0
     scene.wait(PATIENCE - LOOK_SECONDS)
-    assert scene.pulse.error is None
+    assert scene.ray_liveness.error is None
 
 
 def test_a_driver_that_stood_still_itself_blames_nobody():
@@ -52,7 +52,7 @@ def test_a_driver_that_stood_still_itself_blames_nobody():
     scene.wait(10)
     scene.hosts, scene.now = 0, scene.now + 3600  # a laptop that slept: its raylet is heard of in a moment
     scene.wait(1)
-    assert scene.pulse.error is None
+    assert scene.ray_liveness.error is None
 
 
 def test_a_raylet_of_this_machine_that_ended_is_not_waited_for():

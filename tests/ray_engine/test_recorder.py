@@ -14,7 +14,7 @@ from fsg.execution.devices import OF_CLUSTER
 from fsg.execution.recording import Recording
 from fsg.execution.reports import ASSIGNMENT, EpochReport, TrialAssignment, TrialEnd, as_result, finite_or_none
 from fsg.ray_engine.recorder import Recorder, StartRecorder
-from fsg.study.ledger import Ledger, fold
+from fsg.record.ledger import Ledger, fold
 
 KEY = "0123456789ab"
 

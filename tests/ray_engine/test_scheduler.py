@@ -12,8 +12,8 @@ from fsg.config import parse_trial
 from fsg.execution.reports import ASSIGNMENT, EpochReport, TrialAssignment, as_result
 from fsg.execution.trial_run import training_device
 from fsg.ray_engine.scheduler import RuleScheduler
+from fsg.record.ledger import TrialRecord
 from fsg.search.stopping import make_judge
-from fsg.study.ledger import TrialRecord
 from fsg.study.spec import load_study
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from command_line import run_main
 
-from fsg.study.folder import StudyFolder
+from fsg.record.folder import StudyFolder
 
 HERE = Path(__file__).parent
 RELEASES = sorted(path.name for path in HERE.iterdir() if (path / "factorial").is_dir())

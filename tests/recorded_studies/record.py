@@ -100,9 +100,9 @@ def wait_for_the_middle_of_an_epoch(folder: Path, driver: subprocess.Popen[bytes
 
 def next_proposals(folder: Path) -> list[dict[str, Any]]:
     """What the search would try next, asked of a copy of its journal."""
+    from fsg.record.folder import StudyFolder
     from fsg.search.configurations import outcomes
     from fsg.search.searcher import _proposals
-    from fsg.study.folder import StudyFolder
 
     copy = folder.with_name(f"{folder.name}-copy")
     shutil.copytree(folder, copy)

@@ -7,7 +7,7 @@ import torch
 
 from fsg.config import parse_trial
 from fsg.execution.devices import device_name
-from fsg.study.folder import StudyFolder
+from fsg.record.folder import StudyFolder
 from fsg.tracking.contents import contents
 from fsg.train import Trainer
 from fsg.train.checkpoint import CheckpointStore, load_checkpoint

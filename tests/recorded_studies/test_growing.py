@@ -15,7 +15,7 @@ import pytest
 import fsg
 from fsg.config import TrialConfig
 from fsg.identity import defaults, unrecorded_changes
-from fsg.study.ledger import FIELDS
+from fsg.record.ledger import FIELDS
 from fsg.study.spec import AblationSpec, SweepSpec
 
 PACKAGE = Path(fsg.__file__).parent
@@ -24,8 +24,8 @@ NEW_FIELD = "    added_later: int = 0"
 READ = """
 import sys
 from pathlib import Path
-from fsg.study.folder import StudyFolder
-from fsg.study.mend import mend
+from fsg.record.folder import StudyFolder
+from fsg.record.repair import mend
 from fsg.study.spec import AblationSpec
 from fsg.search.configurations import recalled
 from fsg.train.checkpoint import CheckpointStore
@@ -136,7 +136,7 @@ def test_one_more_field_in_every_event_damages_no_line(later, release, request, 
     code = """
 import sys
 from pathlib import Path
-from fsg.study.ledger import Ledger
+from fsg.record.ledger import Ledger
 events = Ledger(Path(sys.argv[1])).read()
 print(len({event["event"] for event in events}), {event["added_later"] for event in events})
 """

@@ -3,8 +3,8 @@
 import pytest
 
 from fsg.config import digest, load_trial, parse_trial
-from fsg.study.folder import StudyFolder
-from fsg.study.surroundings import remember_surroundings
+from fsg.record.folder import StudyFolder
+from fsg.record.surroundings import remember_surroundings
 from fsg.tracking.contents import contents
 
 

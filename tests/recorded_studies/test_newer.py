@@ -7,9 +7,9 @@ import pytest
 from fsg.config import canonical_json
 from fsg.errors import NewerFormat, StudyError
 from fsg.formats import FORMAT
+from fsg.record.checksum import with_checksum
+from fsg.record.ledger import with_crc
 from fsg.search.journal import FORMAT_ATTRIBUTE, _crc, open_journal
-from fsg.study.ledger import with_crc
-from fsg.study.seal import sealed
 from fsg.train.checkpoint import CheckpointStore, save_checkpoint
 
 COMMANDS = (["resume"], ["compare"], ["status"], ["sync"], ["upgrade"], ["upgrade", "--write"])
@@ -45,13 +45,13 @@ def an_unknown_field(folder):
 
 def a_later_specification(folder):
     text = folder.spec_path.read_bytes().partition(b"\n")[2]
-    folder.spec_path.write_bytes(sealed(b"format: 99\n" + text))
+    folder.spec_path.write_bytes(with_checksum(b"format: 99\n" + text))
     return "format 99"
 
 
 def a_specification_with_a_later_field(folder):
     text = folder.spec_path.read_bytes().partition(b"\n")[2]
-    folder.spec_path.write_bytes(sealed(text + b"energy_cap: 3\n"))
+    folder.spec_path.write_bytes(with_checksum(text + b"energy_cap: 3\n"))
     return 'unknown key "energy_cap"'
 
 
@@ -122,6 +122,6 @@ def test_a_value_that_this_version_refuses_is_not_called_a_newer_one(study_of, f
     """An older fsg took it; nothing is gained by an upgrade."""
     folder = study_of("sweep")
     text = folder.spec_path.read_bytes().partition(b"\n")[2].replace(b"- 32\n", b"- 64\n")
-    folder.spec_path.write_bytes(sealed(text))
+    folder.spec_path.write_bytes(with_checksum(text))
     said = fsg("compare", "sweep")
     assert said.code == 2 and "choice holds 64 twice" in said.err and "newer" not in said.err

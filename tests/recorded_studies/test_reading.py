@@ -11,18 +11,20 @@ from damages import DAMAGES
 
 from fsg.config import canonical_json
 from fsg.errors import FsgError
+from fsg.record.driver_lock import StudyLock
+from fsg.record.folder import best_trial
+from fsg.record.ledger import whole_bytes
+from fsg.record.remaining import next_seeds
+from fsg.record.repair import repair
+from fsg.record.status import set_aside, status_of
+from fsg.record.tuned import tuned_config
 from fsg.report.study_report import make_report
 from fsg.search.configurations import outcomes, recalled, settled
 from fsg.search.searcher import _proposals
 from fsg.stats.sequential import plan_looks
-from fsg.study.folder import best_trial
-from fsg.study.ledger import whole_bytes
-from fsg.study.lock import StudyLock
-from fsg.study.mend import mend
-from fsg.study.seeds import SequentialSeeds, next_seeds
+from fsg.study.seeds import SequentialSeeds
 from fsg.study.spec import AblationSpec, load_study, to_yaml
-from fsg.study.status import set_aside, status_of
-from fsg.study.tuned import arm_sweeps, tuned_config
+from fsg.study.tuned import arm_sweeps
 
 TRIALS = {"cut_off": 2, "factorial": 20, "population": 4, "retuned": 4, "sequential": 8, "sweep": 14}
 TIMES = ("step_ratio",)  # how a ratio is taken may change; what was measured does not
@@ -32,7 +34,7 @@ def whole(spec, folder):
     """The study as its driver runs it: with what the searches of its arms found."""
     if not isinstance(spec, AblationSpec) or spec.retune is None:
         return spec
-    from fsg.study.folder import StudyFolder
+    from fsg.record.folder import StudyFolder
 
     sweeps = arm_sweeps(spec)
     return spec.with_tuned(
@@ -125,7 +127,7 @@ def test_a_damaged_ledger_is_mended_and_nothing_of_it_is_deleted(study_of, name,
     original = folder.state()
     now = DAMAGES[how](folder.ledger_path.read_bytes())
     folder.ledger_path.write_bytes(now)
-    mend(folder, folder.spec())
+    repair(folder, folder.spec())
     folder.ledger().append("stopped", reason="the ledger can be written")
     for key, trial in folder.state().trials.items():
         assert [m for m in trial.epochs if m not in original.trials[key].epochs] == []

@@ -3,13 +3,13 @@
 import json
 
 from fsg.formats import FIRST, FORMAT
+from fsg.record.checksum import check_checksum
+from fsg.record.folder import StudyFolder
+from fsg.record.upgrade import apply, upgrade_of
 from fsg.report.study_report import make_report
 from fsg.search.configurations import outcomes, recalled
 from fsg.search.journal import problem_in, rekey
 from fsg.search.searcher import _proposals
-from fsg.study.folder import StudyFolder
-from fsg.study.seal import check_seal
-from fsg.study.upgrade import apply, upgrade_of
 
 
 def contents(place):
@@ -34,7 +34,7 @@ def test_an_upgraded_study_is_the_same_study_and_the_original_stands_beside_it(s
     kept = tmp_path / "studies" / f"{name}.format-1"
     assert {k: v for k, v in contents(kept).items() if k.name != "driver.json"} == before
     spec, state = folder.spec(), folder.state()
-    check_seal(folder.spec_path)
+    check_checksum(folder.spec_path)
     assert spec.format == state.format == FORMAT and upgrade_of(folder) is None
     assert make_report(spec, state).rows == report.rows
     assert make_report(spec, state).texts == report.texts
@@ -70,7 +70,7 @@ def test_where_data_lay_leaves_the_keys_and_their_checkpoints_move_with_them(stu
     ):
         lines = lines.replace(event["key"], trial.key)
         (folder.checkpoints / event["key"]).rename(folder.checkpoints / trial.key)
-    from fsg.study.ledger import canonical_json, with_crc
+    from fsg.record.ledger import canonical_json, with_crc
 
     events = [{k: v for k, v in json.loads(line).items() if k != "crc"} for line in lines.splitlines()]
     for event in events:

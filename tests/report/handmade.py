@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fsg.study.ledger import StudyState, TrialRecord
+from fsg.record.ledger import StudyState, TrialRecord
 
 
 @dataclass(frozen=True)

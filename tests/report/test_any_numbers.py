@@ -11,9 +11,9 @@ from fuzzing import looking
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fsg.record.ledger import StudyState, TrialRecord
 from fsg.report.study_report import make_report
 from fsg.stats import factorial, paired, power
-from fsg.study.ledger import StudyState, TrialRecord
 from fsg.study.spec import AblationSpec, SweepSpec, parse_study
 from fsg.yaml_source import YamlSource
 

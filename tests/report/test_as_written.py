@@ -24,6 +24,7 @@ from rich.table import Table
 
 import fsg
 from fsg.execution.engine import Resources
+from fsg.record.ledger import StudyState
 from fsg.report.cells import Cell, Grid
 from fsg.report.csv import _text
 from fsg.report.diagnostics import draw_diagnostics
@@ -38,7 +39,6 @@ from fsg.report.search_figures import all_curves, pareto_pairs
 from fsg.report.study_report import StudyReport, make_report
 from fsg.report.terminal import TerminalTable
 from fsg.report.top import top_configurations
-from fsg.study.ledger import StudyState
 from tests.report.handmade import Metric, arms, state, trial
 from tests.report.test_study_report import study
 

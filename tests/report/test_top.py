@@ -10,6 +10,7 @@ from handmade import HEADER, Metric, state, trial
 from rich.console import Console
 
 from fsg.errors import StudyError
+from fsg.record.ledger import Exploit
 from fsg.report.csv import top_csv
 from fsg.report.markdown import grid_markdown
 from fsg.report.search_figures import all_curves, pareto_pairs, schedules
@@ -18,7 +19,6 @@ from fsg.report.terminal import TerminalTable
 from fsg.report.top import top_configurations
 from fsg.report.top_tables import importance_grid, schedule_grid, seeds_grid, top_grid
 from fsg.study.domains import parse_domain
-from fsg.study.ledger import Exploit
 from fsg.study.spec import parse_study
 from fsg.yaml_source import YamlSource
 

@@ -6,8 +6,8 @@ import pytest
 
 from fsg.errors import StudyError
 from fsg.execution.devices import OF_CLUSTER
+from fsg.record.ledger import Ledger
 from fsg.search.budget import FollowingMeter, Meter, Spent, hourly_price, reached, used
-from fsg.study.ledger import Ledger
 from fsg.study.search import BudgetSpec, describe_budget
 
 

@@ -8,10 +8,10 @@ import pytest
 import yaml
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
+from fsg.record.folder import StudyFolder
 from fsg.report.study_report import make_report
 from fsg.search.configurations import configuration
 from fsg.search.insights import _plots, as_optuna, counted, importance, write_insights
-from fsg.study.folder import StudyFolder
 from fsg.study.spec import load_study
 
 SWEEP = {

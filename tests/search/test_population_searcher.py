@@ -4,7 +4,7 @@ import pytest
 from test_search_logic import CHANGED, SWEEP, Run
 
 from fsg.errors import CheckpointCorrupt
-from fsg.study.ledger import Ledger
+from fsg.record.ledger import Ledger
 from fsg.train.checkpoint import CheckpointStore
 
 PBT = {"name": "pbt", "perturb_epochs": 2, "quantile": 0.34}

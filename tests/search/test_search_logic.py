@@ -8,12 +8,12 @@ import yaml
 
 from fsg.errors import StudyError
 from fsg.execution.reports import EpochReport, TrialEnd
+from fsg.record.folder import StudyFolder
 from fsg.search.configurations import outcomes, settled
 from fsg.search.population_searcher import PopulationSearcher
 from fsg.search.proposals import SEEDS, START
 from fsg.search.searcher import SweepSearcher
 from fsg.search.stopping import make_judge
-from fsg.study.folder import StudyFolder
 from fsg.study.population import is_population
 from fsg.study.spec import load_study
 from fsg.train.checkpoint import CheckpointStore

@@ -3,8 +3,8 @@
 import pytest
 
 from fsg.errors import StudyError
+from fsg.record.folder import StudyFolder
 from fsg.study.extension import extends
-from fsg.study.folder import StudyFolder
 
 RETUNE = "retune: {trials_per_arm: 4, space: {optimizer.lr: {loguniform: [1e-4, 1e-1]}}, spaces: {}}\n"
 MORE = [

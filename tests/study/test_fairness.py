@@ -106,7 +106,7 @@ def test_an_unknown_kind_of_equality_is_refused():
 
 def test_a_study_that_began_keeps_its_epochs_when_the_machine_is_slower_later(tmp_path, monkeypatch):
     from fsg.driver.arm_costs import with_costs
-    from fsg.study.folder import StudyFolder
+    from fsg.record.folder import StudyFolder
 
     seconds = {"full": 3.0, "ste": 1.0}
     monkeypatch.setattr("fsg.train.cost.epoch_seconds", lambda arms: {arm: seconds[arm] for arm in arms})

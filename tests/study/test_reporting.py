@@ -3,7 +3,7 @@
 import pytest
 
 from fsg.errors import ConfigError
-from fsg.study.folder import StudyFolder
+from fsg.record.folder import StudyFolder
 from fsg.study.spec import load_study, to_yaml
 
 AVERAGED = "evaluate.ema_weights is 0, so no weights are averaged"

@@ -2,8 +2,9 @@
 
 import pytest
 
-from fsg.study.ledger import StudyState, TrialRecord
-from fsg.study.seeds import SequentialSeeds, Until, next_seeds
+from fsg.record.ledger import StudyState, TrialRecord
+from fsg.record.remaining import next_seeds
+from fsg.study.seeds import SequentialSeeds, Until
 from fsg.study.spec import load_study, to_yaml
 
 RULE = "{min: 3, max: 6, until: half_width <= 0.5}"

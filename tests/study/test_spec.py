@@ -508,7 +508,7 @@ def test_what_is_kept_as_best_is_never_chosen_by_a_test_metric(files, ablation_t
 
 
 def test_what_is_kept_may_change_and_the_study_is_the_same(files, ablation_text, ablation, tmp_path):
-    from fsg.study.folder import StudyFolder
+    from fsg.record.folder import StudyFolder
 
     kept = files.load(ablation_text, ("name: small", "name: small\nkeep: best+last"))
     assert best_by(ablation) is None

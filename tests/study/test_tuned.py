@@ -6,10 +6,11 @@ import pytest
 
 from fsg.config import parse_trial
 from fsg.errors import StudyError
+from fsg.record.ledger import StudyState, TrialRecord
+from fsg.record.tuned import tuned_config
 from fsg.study.design import factor_levels
-from fsg.study.ledger import StudyState, TrialRecord
 from fsg.study.spec import parse_study
-from fsg.study.tuned import arm_sweeps, tuned_config
+from fsg.study.tuned import arm_sweeps
 from fsg.yaml_source import YamlSource
 
 

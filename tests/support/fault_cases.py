@@ -24,11 +24,11 @@ from support.io_fault import CLASSES, SHORT, Call, Fault, counted
 from tiny_studies import outcome
 
 from fsg.bench.faults import promises
+from fsg.record.folder import StudyFolder
+from fsg.record.ledger import parse_line
 from fsg.search.memory import told
 from fsg.search.population_searcher import PopulationSearcher
 from fsg.search.searcher import SweepSearcher
-from fsg.study.folder import StudyFolder
-from fsg.study.ledger import parse_line
 from fsg.study.population import is_population
 
 FIRST = 300  # calls of a study that can be struck

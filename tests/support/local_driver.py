@@ -13,10 +13,10 @@ import fsg.search.population_searcher
 import fsg.tracking
 from fsg.config import parse_trial
 from fsg.driver import run, session
-from fsg.execution import room
+from fsg.execution import disk_space
 from fsg.execution.engine import LocalEngine
-from fsg.study.ledger import Ledger
-from fsg.study.lock import StudyLock
+from fsg.record.driver_lock import StudyLock
+from fsg.record.ledger import Ledger
 from fsg.train import Trainer
 
 PAUSE_SECONDS = 0.05  # of a study whose worker found its disk full
@@ -36,7 +36,7 @@ def drive(command: str, what: str, storage: str, heard: str) -> None:
     fsg.tracking.FollowingExporter = NoCopy
     run._run_and_report = run._run_trials
     # The same calls in every run: none that a clock asks for.
-    room.LOOK_SECONDS, room.COST, room.LONGEST_WAIT = 0, 0, PAUSE_SECONDS
+    disk_space.LOOK_SECONDS, disk_space.COST, disk_space.LONGEST_WAIT = 0, 0, PAUSE_SECONDS
     session.StudyLock = functools.partial(StudyLock, beat=3600)
     append_all = Ledger.append_all
 

@@ -4,7 +4,7 @@ import json
 import random
 
 from fsg.config import canonical_json, digest
-from fsg.study.ledger import with_crc
+from fsg.record.ledger import with_crc
 
 
 def header(study_id="5eed5eed", name="components", kind="ablation", time=1_800_000_000.0, **fields):

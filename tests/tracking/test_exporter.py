@@ -414,7 +414,7 @@ def test_two_studies_of_one_name_stay_apart(uri, client):
 
 
 def test_real_ledger_exports(uri, client, tmp_path):
-    from fsg.study.ledger import Ledger
+    from fsg.record.ledger import Ledger
 
     ledger = Ledger(tmp_path / "ledger.jsonl")
     for event in study():

@@ -5,7 +5,7 @@ import time
 
 from small_disks import fill, small_disk
 
-from fsg.study.ledger import Ledger
+from fsg.record.ledger import Ledger
 from fsg.tracking import FollowingExporter
 
 HEADER = {"study_id": "i", "name": "s", "kind": "ablation", "spec_digest": "d", "versions": {}, "git_commit": None}

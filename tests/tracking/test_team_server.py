@@ -171,7 +171,7 @@ def test_only_the_right_password_and_a_known_name_get_in(team):
 def test_a_wrong_password_is_said_without_it_and_the_study_goes_on(team, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a-wrong-guess-4")
-    from fsg.study.ledger import Ledger
+    from fsg.record.ledger import Ledger
 
     ledger = Ledger(tmp_path / "ledger.jsonl")
     for event in study(arms=("ste",), seeds=(0,), study_id="refused", name="refused"):

@@ -8,8 +8,8 @@ import fsg
 from fsg.catalogue.schedules import ScheduleConfig
 from fsg.config import parse_trial
 from fsg.errors import ConfigError, StudyError
-from fsg.study.folder import StudyFolder
-from fsg.study.refined import recorded, with_norms
+from fsg.record.folder import StudyFolder
+from fsg.record.refined import recorded, with_norms
 from fsg.study.spec import load_study
 from fsg.testing.training import small_images
 from fsg.train import Trainer
@@ -171,7 +171,7 @@ def test_a_run_that_is_not_there_is_refused_before_anything_starts(storage, refe
 
 
 def test_a_run_that_recorded_no_norms_is_refused(storage, monkeypatch):
-    monkeypatch.setattr("fsg.study.refined.METRICS", {"l1": "no_such_norm"})
+    monkeypatch.setattr("fsg.record.refined.METRICS", {"l1": "no_such_norm"})
     with pytest.raises(StudyError, match="recorded no no_such_norm in each epoch: they ran under an older fsg"):
         recorded("earlier#adam", "l1", storage)
 

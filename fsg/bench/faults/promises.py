@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fsg.config import TrialConfig
-from fsg.study.ledger import Event, TrialRecord, fold
+from fsg.record.ledger import Event, TrialRecord, fold
 
 TIMES = ("step_ms", "images_per_s")  # of the machine, not of the trial
 TOLD_AS = {"finished": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING", "planned": "RUNNING"}

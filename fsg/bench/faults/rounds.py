@@ -22,7 +22,7 @@ import yaml
 from fsg.bench.faults import promises
 from fsg.bench.faults.torment import COMMAND, Server, Struck, torment
 from fsg.bench.measure import Measurement, at_most
-from fsg.study.folder import StudyFolder
+from fsg.record.folder import StudyFolder
 
 KILLS = 200  # of the long run
 BLOWS = 24  # a round

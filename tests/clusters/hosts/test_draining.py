@@ -8,7 +8,7 @@ import yaml
 from machines import missing
 from ray_lab import lab
 
-from fsg.study.folder import StudyFolder
+from fsg.record.folder import StudyFolder
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 

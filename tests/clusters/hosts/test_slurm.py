@@ -20,7 +20,7 @@ from slurm_lab import Slurm, missing
 
 from fsg.bench.faults import promises
 from fsg.config import canonical_json
-from fsg.study.folder import StudyFolder
+from fsg.record.folder import StudyFolder
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
