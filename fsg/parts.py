@@ -50,6 +50,7 @@ FACTS: Mapping[str, Mapping[str, Any]] = {
         "memory_steps": lambda config: 1,  # steps until its memory is full
         "uncapturable": lambda config: None,  # why a CUDA graph cannot hold its step; None: it can
         "flops": lambda config, weights, layers: 0.0,  # of a step, beyond what torch counts
+        "counted_as": lambda config: config,  # the section of the same work in which torch counts nothing of ``flops``
         "unreported": lambda config: {},  # metric -> why a trial with it has none
         "unused": lambda config: {},  # option -> what it amounts to: two arms that differ in it alone are one
         "gates": False,  # whether it rescales the base optimizer's step

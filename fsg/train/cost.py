@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from fsg.catalogue.gradients import Fsg
 from fsg.config import TrialConfig
 from fsg.data import stand_in
 from fsg.parts import part_of
@@ -45,11 +44,8 @@ def epoch_flops(configs: Mapping[str, TrialConfig]) -> dict[str, float]:
 
 
 def _flops(config: TrialConfig) -> float:
-    fused = config
-    if isinstance(config.gradient, Fsg) and config.gradient.slow_net == "mamba":
-        slow = config.gradient.slow.model_copy(update={"backend": "cpu"})  # which torch sees nothing of
-        fused = config.model_copy(update={"gradient": config.gradient.model_copy(update={"slow": slow})})
-    trainer, images, labels = _trainer(fused.model_copy(update={"device": "cpu"}), COUNTED_IMAGES)
+    counted = part_of("gradient", config.gradient).fact("counted_as", config.gradient)
+    trainer, images, labels = _trainer(config.model_copy(update={"gradient": counted, "device": "cpu"}), COUNTED_IMAGES)
     with FlopCounterMode(display=False) as network:
         F.cross_entropy(trainer.model(images), labels).backward()
     with FlopCounterMode(display=False) as step:
