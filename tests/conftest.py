@@ -49,8 +49,7 @@ def pytest_configure() -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two processes, as README's machine has two cores; none where single files are named, which are quicker without."""
-    return 0 if any(".py" in argument for argument in config.args) else 2
+    return tiers.processes(config.args)
 
 
 @pytest.hookimpl(tryfirst=True)
