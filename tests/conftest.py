@@ -1,12 +1,12 @@
 """Shared by all tests: their tiers, their processes, quiet single-threaded numerics, and no word sent to anyone."""
 
-import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 # Before torch, ray or mlflow are imported anywhere.
@@ -49,8 +49,7 @@ def pytest_configure() -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two processes, as README's machine has two cores; none where single files are named, which are quicker without."""
-    return 0 if any(".py" in argument for argument in config.args) else 2
+    return tiers.processes(config.args)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -83,24 +82,13 @@ def signals_are_given_back() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def shared_ray() -> Iterator[None]:
     """One Ray with two cores for the whole session; ``run_study`` and the command line take what is already connected."""
-    from fsg.ray_engine.cluster import ONE_MACHINE, RAY_ENVIRONMENT
+    from fsg.ray_engine.cluster import joined
 
-    os.environ.update(RAY_ENVIRONMENT | ONE_MACHINE)
-    import ray
-
-    for last in (
-        False,
-        True,
-    ):  # a machine with much else to do may be too slow for it once: fsg/ray_engine/local_ray.py
-        try:
-            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-            break
-        except Exception:
-            ray.shutdown()
-            if last:
-                raise
-    yield
-    ray.shutdown()
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("fsg.ray_engine.local_ray.usable_cores", lambda: 2)
+            stack.enter_context(joined(None))
+        yield
 
 
 @pytest.fixture

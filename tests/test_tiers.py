@@ -6,8 +6,9 @@ import sys
 
 import pytest
 from command_line import python_environment
+from made_once import made_once
 from support.closed.sitecustomize import PROGRAMS
-from tiers import TIERS, mark, tiers_of
+from tiers import TIERS, mark, processes, tiers_of
 
 LISTEN = "import socket; socket.create_server(('127.0.0.1', 0))"
 
@@ -18,13 +19,40 @@ def test_every_test_has_one_tier(request):
 
 
 def test_a_test_of_two_tiers_is_refused(request):
-    request.node.add_marker("unit")
+    marks = request.node.own_markers
+    kept = list(marks)
     request.node.add_marker("ray")
     assert tiers_of(request.node) == {"unit", "ray"}
     with pytest.raises(pytest.UsageError, match=r"is of the tiers ray, unit; mark it with one"):
         mark([request.node])
-    request.node.own_markers.clear()
+    marks.clear()
     assert tiers_of(request.node) == {"unit"}
+    marks += kept
+
+
+def test_two_processes_share_folders_out_and_one_runs_a_file_that_is_named():
+    assert processes(["tests"]) == processes(["tests/study", "tests/cli"]) == 2
+    assert processes(["tests/test_tiers.py"]) == processes(["tests/test_tiers.py::test_a_file"]) == 0
+
+
+def test_what_is_made_once_is_made_by_the_first_who_asks(tmp_path_factory):
+    made = []
+
+    def make(folder):
+        made.append(folder)
+        (folder / "file").touch()
+
+    folders = [made_once(tmp_path_factory, "of-this-test", make) for _ in range(2)]
+    assert made == folders[:1] and folders[0] == folders[1] and (folders[0] / "file").exists()
+
+
+def test_what_could_not_be_made_is_tried_again(tmp_path_factory):
+    def fail(folder):
+        raise OSError("no")
+
+    with pytest.raises(OSError, match="no"):
+        made_once(tmp_path_factory, "not-at-once", fail)
+    assert made_once(tmp_path_factory, "not-at-once", lambda folder: None).is_dir()
 
 
 def test_a_unit_test_listens_on_no_port_but_on_unix_sockets(tmp_path):

@@ -16,6 +16,11 @@ OF_FIXTURES = {
 CLOSED = Path(__file__).parent / "support" / "closed"
 
 
+def processes(arguments: list[str]) -> int:
+    """How many run the tests of these folders: two, as README's machine has two cores; 0, this one, where files are named."""
+    return 0 if any(".py" in argument for argument in arguments) else 2
+
+
 def tiers_of(item: pytest.Item) -> set[str]:
     """The tiers of a test; one, unless two are named or asked for."""
     marked = {mark.name for mark in item.iter_markers()} & set(TIERS)

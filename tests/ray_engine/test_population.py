@@ -9,9 +9,10 @@ from tiny_studies import BASE, LocalStudy, Study
 from fsg.config import TrialConfig
 from fsg.train.checkpoint import load_checkpoint
 
+EPOCHS = 3  # one pause: after each every member is a new worker
 POPULATION = {
     "name": "members",
-    "base": BASE | {"gradient": "multi_fc", "epochs": 5},
+    "base": BASE | {"gradient": "multi_fc", "epochs": EPOCHS},
     "metric": {"name": "val_accuracy", "mode": "max"},
     "space": {"optimizer.lr": {"loguniform": [1e-5, 1e-1]}, "gradient.fast.lr": {"loguniform": [1e-5, 1e-1]}},
     "search": {"sampler": "random", "trials": 4, "seed": 1},
@@ -37,16 +38,19 @@ def test_a_population_trains_exchanges_and_ends(trained):
     study, complete = trained
     records = study.folder.state().trials
     assert complete and {r.status for r in records.values()} == {"finished"}
-    assert {e["epoch"] for e in exploited(study)} <= {2, 4} and exploited(study)
+    assert {e["epoch"] for e in exploited(study)} == {2}
     for record in records.values():
-        assert [m["epoch"] for m in record.epochs] == [1, 2, 3, 4, 5]
+        assert [m["epoch"] for m in record.epochs] == list(range(1, EPOCHS + 1))
         config = TrialConfig.model_validate(record.last_config)
         for metrics in record.epochs:
             held = record.config if not record.exploits or metrics["epoch"] <= record.exploits[0].epoch else None
             if held:
                 assert metrics["lr"] <= held["optimizer"]["lr"]
         stored = load_checkpoint(study.folder.checkpoints / record.key / "last.pt")
-        assert stored["epoch"] == 5 and TrialConfig.model_validate_json(stored["config"]).optimizer == config.optimizer
+        assert (
+            stored["epoch"] == EPOCHS
+            and TrialConfig.model_validate_json(stored["config"]).optimizer == config.optimizer
+        )
 
 
 def test_a_replaced_member_really_trains_with_its_new_rate(trained):
@@ -56,7 +60,7 @@ def test_a_replaced_member_really_trains_with_its_new_rate(trained):
         own = [e for e in record.exploits if e.epoch == told["epoch"]]
         assert own[0].values == told["values"]
         following = record.epochs[told["epoch"]]["lr"]
-        factor = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * told["epoch"] / 5)).item())
+        factor = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * told["epoch"] / EPOCHS)).item())
         assert following == pytest.approx(told["values"]["optimizer.lr"] * factor)
 
 

@@ -15,6 +15,8 @@ from fake_studies import study
 from fsg.errors import BackendUnavailable, StudyError
 from fsg.tracking import Exporter, serve
 
+pytestmark = pytest.mark.server
+
 
 def get(address):
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
