@@ -3,12 +3,12 @@
 #
 # Date: 2026-11-28
 # Packages: snntorch 1.0.0, torch 2.15.0
-# Guess: a surrogate gradient of a step is the derivative of a rising function: never negative, finite everywhere, largest
-#   at the threshold and of area 1; its options change its steepness.
-# Seen: triangular() is no triangle: +1 below the threshold and -1 from it on, however far. A neuron that fires and should
-#   not is pushed further up at every step and never stops. sigmoid() in float32 is NaN where the input is 3.5 or more
-#   below the threshold: inf / inf. spike_rate_escape() peaks 1 above the threshold at a height of 25. fast_sigmoid(slope)
-#   has the area 2 / slope: at its default 0.08, so its slope is a learning rate as well.
+# Guess: a surrogate gradient of a step is the derivative of a rising function: never negative, finite everywhere,
+#   largest at the threshold and of area 1; its options change its steepness.
+# Seen: triangular() is no triangle: +1 below the threshold and -1 from it on, however far. A neuron that fires and
+#   should not is pushed further up at every step and never stops. sigmoid() in float32 is NaN where the input is 3.5
+#   or more below the threshold: inf / inf. spike_rate_escape() peaks 1 above the threshold, at a height of 25.
+#   fast_sigmoid(slope) has the area 2 / slope: at its default 0.08, so its slope is a learning rate as well.
 # Means: a comparison of surrogates at their defaults compares signs, NaNs and scales before shapes. A curve should be
 #   tested against the function whose derivative it is, for its area, and far from zero.
 set -euo pipefail
