@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +47,13 @@ class PerLayer:
         parts = weight.split([shape.numel() for shape in self.shapes])
         layers = zip(self.quantizers, parts, self.shapes, strict=True)
         stages = zip(*(quantizer(part.view(shape)) for quantizer, part, shape in layers), strict=True)
-        return Quantized(*(torch.cat([each.flatten() for each in stage]) for stage in stages))
+        return Quantized(*map(_joined, stages))
+
+
+def _joined(stage: Sequence[Tensor | None]) -> Any:
+    """A stage of all layers; None where one has none, as a layer of several bits takes no sign."""
+    known = [each.flatten() for each in stage if each is not None]
+    return torch.cat(known) if len(known) == len(stage) else None
 
 
 def assign(config: Dorefa, model: nn.Module, loss: Loss, seed: int) -> dict[str, int]:

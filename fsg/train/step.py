@@ -250,7 +250,7 @@ class LookAheadStep(TrainingStep):
                 self.meta_optimizer.step()
         self._remember(measured)
         own = [p.grad for p in self.others if p.grad is not None]
-        norms = norms_of([measured.slope * measured.grad, *own])
+        norms = norms_of([self.estimator.slope(measured) * measured.grad, *own])
         self.float_optimizer.step()
         signs = weights.detach() if quantized.at is None else quantized.at  # with an offset both values may be positive
         result = StepResult(loss.detach(), correct_of(logits, labels), self.flips(signs), norms=norms)

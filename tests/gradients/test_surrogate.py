@@ -173,3 +173,12 @@ def test_a_curve_is_refused_where_the_quantizer_takes_no_sign():
         with pytest.raises(ConfigError, match=r"curve for the sign.*allowed: xnor, recu, siman, adabin, dorefa, bwn"):
             parse_trial({"gradient": "surrogate", "quantizer": quantizer})
     assert parse_trial({"gradient": "surrogate", "quantizer": "none"}).gradient.shape == Clipped()
+
+
+def test_the_recorded_norm_is_that_of_the_gradient_through_the_curve():
+    step = look_ahead(network(DorefaQuantizer(1), nn.ReLU()), Surrogate(shape=Ede(t_first=10.0)), OPTIMIZERS[0])
+    x, y = batches()[0]
+    norm = step(x, y).norms[0]
+    own = [p.grad for p in step.others]
+    along = step.estimator.slope(step.signal) * step.signal.grad
+    torch.testing.assert_close(norm, torch.cat([along, *(g.flatten() for g in own)]).norm())

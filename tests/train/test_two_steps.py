@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from fsg.config import parse_trial
+from fsg.gradients import Signal
 from fsg.testing.training import assert_resumes, small_images
 from fsg.train.checkpoint import save_checkpoint
 from fsg.train.loop import Trainer
@@ -64,3 +65,4 @@ def test_signals_of_before_this_release_are_gone_on_from(tmp_path):
     state["step"]["signal"] = {name: signal[name] for name in ("grad", "pre", "slope")}
     old.load_state_dict(state)
     assert old.run_epoch().metrics["train_loss"] == whole.run_epoch().metrics["train_loss"]
+    assert old.step.signal.progress > 0 and Signal._field_defaults["progress"].item() == 0  # a step writes in place
