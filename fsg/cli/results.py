@@ -49,6 +49,7 @@ def compare(
     console_of().print(*report.terminal, sep="\n\n")
     files = report.write(folder.reports)
     if diagnostics:
+        from fsg.driver.trained import landscapes
         from fsg.report.diagnostics import draw_diagnostics
         from fsg.report.figures import save
 
@@ -56,6 +57,7 @@ def compare(
         for arm in dict.fromkeys(record.arm for record in state.trials.values()):
             name = f"diagnostics_{arm.replace('/', '_')}.svg"
             files.append(save(draw_diagnostics(state, events, arm, folder.path.name), folder.reports / name))
+        files += landscapes(folder)
     typer.echo(f"Written to {folder.reports}: {', '.join(path.name for path in files)}")
 
 

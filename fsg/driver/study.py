@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsg.errors import CheckpointCorrupt, StudyError
+from fsg.errors import StudyError
 from fsg.nearest import did_you_mean
 from fsg.record.folder import BEST, StudyFolder, find_study, select_trial
 from fsg.record.ledger import TrialRecord
@@ -153,22 +153,13 @@ class Study:
 
         StudyError where the trial has not finished; DataError where its data set, which gives BatchNorm's moments, is missing.
         """
-        from fsg.config import parse_trial
-        from fsg.train.checkpoint import CheckpointStore
+        from fsg.driver.trained import trained
         from fsg.train.inference import inference_network
-        from fsg.train.loop import Trainer
 
-        spec = self.spec
         record = self._selected(trial)
         if record.status != "finished":
             raise StudyError(f"trial {record.key} is {record.status}; only a finished trial has its network.")
-        config = parse_trial(record.last_config, format=spec.format).model_copy(update={"device": "cpu"})
-        trainer = Trainer(config)
-        state = CheckpointStore(self._folder.checkpoints / record.key / "last.pt").load()
-        if state is None:
-            raise CheckpointCorrupt(f"{self._folder.checkpoints / record.key}: the trial's checkpoint is not there.")
-        trainer.load_state_dict(state)
-        return inference_network(trainer)
+        return inference_network(trained(self._folder, record))
 
     def plot_learning_curves(self, metric: str | None = None) -> Figure:
         """A metric by epoch: the mean of each arm with its interval, or every trial of a sweep."""

@@ -113,10 +113,10 @@ class Trainer:
         maker = part_of("quantizer", self.config.quantizer).fact("per_layer", self.config.quantizer)
         if maker is None:
             return None
-        found: dict[str, int] = resolved(maker)(self.config.quantizer, self.model, self._probed_loss, self.config.seed)
+        found: dict[str, int] = resolved(maker)(self.config.quantizer, self.model, self.probed_loss, self.config.seed)
         return found
 
-    def _probed_loss(self, network: nn.Module) -> Tensor:
+    def probed_loss(self, network: nn.Module) -> Tensor:
         """Of a network on the training images that curvature is measured on."""
         images, labels = self.balanced.images[:PROBED_IMAGES], self.balanced.labels[:PROBED_IMAGES]
         return nn.functional.cross_entropy(network(self.inputs(images)), labels)
@@ -180,7 +180,7 @@ class Trainer:
         with self.step.at_evaluation_point():
             metrics |= self._evaluate()
             if (every := config.evaluate.curvature) and self.epoch % every == 0 and self.layer_names:
-                hessian = spectrum(self.model, self._probed_loss, PROBES, config.seed)
+                hessian = spectrum(self.model, self.probed_loss, PROBES, config.seed)
                 metrics |= {"hessian_trace": sum(hessian.traces.values())}
                 metrics |= {"hessian_top": hessian.top, "hessian_bottom": hessian.bottom}
                 layers = {layer: {**found, "trace": hessian.traces[layer]} for layer, found in layers.items()}

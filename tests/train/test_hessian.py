@@ -9,9 +9,12 @@ from fsg.config import parse_trial
 from fsg.layers import QuantLinear, quantized_layers, using
 from fsg.quantizers import BwnQuantizer
 from fsg.report.diagnostics import MEANING
+from fsg.report.figures import save
+from fsg.report.landscape import draw_landscape
 from fsg.testing.training import assert_resumes, small_images
 from fsg.train import Trainer
-from fsg.train.hessian import Products, spectrum
+from fsg.train.hessian import Products, spectrum, weight_in_use
+from fsg.train.landscape import lanczos, landscape
 from fsg.train.seeds import generator
 
 INPUTS, CLASSES = torch.randn(16, 3, generator=torch.Generator().manual_seed(1)).double(), torch.arange(16) % 2
@@ -62,6 +65,44 @@ def test_a_layer_that_shares_curvature_with_another_has_its_own_blocks_trace():
     products = Products(model, loss_of, lambda layer: layer.quantizer(layer.weight).value)
     many = [products.traces(1, generator(seed, "bits"))["0"] for seed in range(1500)]
     assert sum(many) / 1500 == pytest.approx(exact(model).diagonal()[:6].sum().item(), rel=0.1, abs=0.02)
+
+
+def test_the_density_has_the_moments_of_the_exact_spectrum():
+    """Mass 1, mean trace / n, and between the extreme eigenvalues; exact in the mean over starting vectors."""
+    model = tiny()
+    values = torch.linalg.eigvalsh(exact(model))
+    products = Products(model, loss_of, weight_in_use)
+    runs = [lanczos(products, generator(seed, "bits")) for seed in range(400)]
+    for nodes, weights in runs:
+        assert weights.sum() == pytest.approx(1)
+        assert nodes.min() >= values[0].item() - 1e-8 and nodes.max() <= values[-1].item() + 1e-8
+    for power in (1, 2):
+        found = sum((weights * nodes**power).sum() for nodes, weights in runs) / len(runs)
+        assert found == pytest.approx((values**power).mean().item(), rel=0.15)
+
+
+def test_the_plane_goes_along_eigenvectors_and_bends_by_their_eigenvalues():
+    model = tiny()
+    products = Products(model, loss_of, weight_in_use)
+    values, vectors = products.largest(2, generator(0, "bits"))
+    for value, vector in zip(values, vectors, strict=True):
+        torch.testing.assert_close(products.flat(vector), value * vector, rtol=1e-2, atol=1e-3)
+        step = 1e-3
+        ahead, here, behind = (products.loss_at([s, 0.0], [vector, vector]) for s in (step, 0.0, -step))
+        assert (ahead - 2 * here + behind) / step**2 == pytest.approx(value, rel=1e-2)
+    assert here == pytest.approx(loss_of(model).item())
+
+
+def test_the_landscape_of_a_trained_network_leaves_it_as_it_is_and_is_drawn(tmp_path):
+    trainer = Trainer(trial(epochs=1), small_images())
+    trainer.run_epoch()
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    found = landscape(trainer)
+    assert all(torch.equal(value, before[name]) for name, value in trainer.model.state_dict().items())
+    assert found.losses.shape == (13, 13) and found.weights.sum() == pytest.approx(1)
+    assert found.top[0] >= found.top[1] and found.nodes.max() <= found.top[0] * 1.01
+    path = save(draw_landscape(found, "arm", "study, seed 0"), tmp_path / "landscape.svg")
+    assert path.stat().st_size > 1000
 
 
 SMALL = {"gradient": "ste", "quantizer": "bwn", "schedule": "constant", "device": "cpu", "epochs": 4}
