@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from fsg.execution.engine import Resources
     from fsg.report.progress import Output
+    from fsg.study.spec import AblationSpec, SweepSpec
 
 
 # Of an argument or option that is a path: ``~`` is the home folder, also in --option=~/x, which no shell expands.
@@ -46,11 +48,32 @@ UpgradeStore = Annotated[
         help="Convert an MLflow store that an older MLflow made, after a backup beside it; the older one cannot read it then.",
     ),
 ]
-Cpus = Annotated[float, typer.Option(min=0.01, help="CPU cores per trial; fractions allowed.")]
-Gpus = Annotated[
-    str,
+Cpus = Annotated[
+    float | None,
     typer.Option(
-        help="GPUs per trial; fractions allowed. auto: as many trials on a GPU as their measured memory allows."
+        min=0.01,
+        help="CPU cores per trial; fractions allowed. Default: the study's resources.cpus, else 1.",
+        show_default=False,
+    ),
+]
+Gpus = Annotated[
+    str | None,
+    typer.Option(
+        help="GPUs per trial; fractions allowed. auto: as many trials on a GPU as their measured memory allows. "
+        "Default: the study's resources.gpus, else 0.",
+        show_default=False,
+    ),
+]
+Accelerator = Annotated[
+    str | None,
+    typer.Option(
+        help="The kind of GPU that a trial must have, as Ray names it: A10G, L4, H100. Default: the study's, else any."
+    ),
+]
+Memory = Annotated[
+    float | None,
+    typer.Option(
+        min=0, help="GiB of memory to set aside for a trial. Default: the study's resources.memory, else none."
     ),
 ]
 Address = Annotated[
@@ -101,20 +124,57 @@ Json = Annotated[
 ]
 
 
-def resources_of(cpus: float, gpus: str, address: str | None, patience: float) -> Resources:
-    """What a trial takes, from the options as they were typed."""
-    from fsg.errors import ConfigError
-    from fsg.execution.engine import Resources
+@dataclass(frozen=True)
+class Asked:
+    """What a trial is to have, as far as the command line says it, and the cluster."""
 
-    if gpus == "auto":
-        return Resources(cpus, 1.0, address, pack=True, patience=patience)
-    try:
-        number = float(gpus)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < 1e6:
-        raise ConfigError(f'--gpus-per-trial is "{gpus}", expected a number from 0 on, or auto.')
-    return Resources(cpus, number, address, patience=patience)
+    cpus: float | None
+    gpus: str | None
+    accelerator: str | None
+    memory: float | None
+    address: str | None
+    patience: float
+
+    def of(self, spec: AblationSpec | SweepSpec) -> Resources:
+        """The same with what the study says of the rest: what is typed holds for all arms."""
+        from fsg.execution.engine import Resources
+
+        typed = {"cpus": self.cpus, "gpus": self._gpus(), "accelerator": self.accelerator, "memory": self.memory}
+        typed = {name: value for name, value in typed.items() if value is not None}
+        study = spec.resources
+        common = (
+            {"cpus": 1.0, "gpus": 0.0, "accelerator": None, "memory": 0.0} | (study.said() if study else {}) | typed
+        )
+        arms = {name: share.said() | typed for name, share in (study.arms if study else {}).items()}
+        return Resources(
+            common["cpus"], common["gpus"], self.address, self.gpus == "auto", self.patience, common["accelerator"],
+            common["memory"], arms,
+        )  # fmt: skip
+
+    def words(self) -> list[str]:
+        """What was typed, for a command line elsewhere."""
+        typed = {"--cpus-per-trial": self.cpus, "--gpus-per-trial": self.gpus, "--accelerator": self.accelerator}
+        typed |= {
+            "--memory-per-trial": self.memory,
+            "--wait-for-cluster": self.patience if self.patience != WAIT else None,
+        }
+        words = [(option, value) for option, value in typed.items() if value is not None]
+        return [
+            word for option, value in words for word in (option, f"{value:g}" if isinstance(value, float) else value)
+        ]
+
+    def _gpus(self) -> float | None:
+        from fsg.errors import ConfigError
+
+        if self.gpus is None or self.gpus == "auto":
+            return None if self.gpus is None else 1.0
+        try:
+            number = float(self.gpus)
+        except ValueError:
+            number = -1.0
+        if not 0 <= number < 1e6:
+            raise ConfigError(f'--gpus-per-trial is "{self.gpus}", expected a number from 0 on, or auto.')
+        return number
 
 
 def output_of(quiet: bool, json: bool) -> Output:

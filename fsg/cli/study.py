@@ -12,14 +12,17 @@ from fsg.cli.environment import environment_line
 from fsg.cli.options import (
     DISTANT,
     WAIT,
+    Accelerator,
     Accept,
     Address,
     AllowFailed,
+    Asked,
     Cpus,
     DryRun,
     Exclude,
     Gpus,
     Json,
+    Memory,
     Plugin,
     Quiet,
     Set,
@@ -29,7 +32,6 @@ from fsg.cli.options import (
     Wait,
     console_of,
     output_of,
-    resources_of,
     tracking_of,
 )
 from fsg.cli.running import run
@@ -41,7 +43,6 @@ from fsg.errors import FsgError
 from fsg.files import user_path
 
 if TYPE_CHECKING:
-    from fsg.execution.engine import Resources
     from fsg.report.progress import Output
 
 
@@ -53,8 +54,10 @@ def ablate(
     storage: Storage = "studies",
     tracking_uri: Tracking = None,
     upgrade_store: UpgradeStore = False,
-    cpus_per_trial: Cpus = 1,
-    gpus_per_trial: Gpus = "0",
+    cpus_per_trial: Cpus = None,
+    gpus_per_trial: Gpus = None,
+    accelerator: Accelerator = None,
+    memory_per_trial: Memory = None,
     address: Address = None,
     wait_for_cluster: Wait = WAIT,
     exclude: Exclude = [],
@@ -64,7 +67,7 @@ def ablate(
     allow_failed: AllowFailed = False,
 ) -> None:
     """Run an ablation: every arm with every seed, then the comparison table."""
-    output, resources = output_of(quiet, json), resources_of(cpus_per_trial, gpus_per_trial, address, wait_for_cluster)
+    asked = Asked(cpus_per_trial, gpus_per_trial, accelerator, memory_per_trial, address, wait_for_cluster)
     _start(
         spec,
         "ablation",
@@ -74,8 +77,8 @@ def ablate(
         storage=storage,
         tracking_uri=tracking_uri,
         upgrade_store=upgrade_store,
-        resources=resources,
-        output=output,
+        asked=asked,
+        output=output_of(quiet, json),
         allow_failed=allow_failed,
         exclude=exclude,
         accept_changes=accept_changes,
@@ -90,8 +93,10 @@ def sweep(
     storage: Storage = "studies",
     tracking_uri: Tracking = None,
     upgrade_store: UpgradeStore = False,
-    cpus_per_trial: Cpus = 1,
-    gpus_per_trial: Gpus = "0",
+    cpus_per_trial: Cpus = None,
+    gpus_per_trial: Gpus = None,
+    accelerator: Accelerator = None,
+    memory_per_trial: Memory = None,
     address: Address = None,
     wait_for_cluster: Wait = WAIT,
     exclude: Exclude = [],
@@ -100,7 +105,7 @@ def sweep(
     allow_failed: AllowFailed = False,
 ) -> None:
     """Search a space for the best configuration."""
-    output, resources = output_of(quiet, json), resources_of(cpus_per_trial, gpus_per_trial, address, wait_for_cluster)
+    asked = Asked(cpus_per_trial, gpus_per_trial, accelerator, memory_per_trial, address, wait_for_cluster)
     _start(
         spec,
         "sweep",
@@ -110,8 +115,8 @@ def sweep(
         storage=storage,
         tracking_uri=tracking_uri,
         upgrade_store=upgrade_store,
-        resources=resources,
-        output=output,
+        asked=asked,
+        output=output_of(quiet, json),
         allow_failed=allow_failed,
         exclude=exclude,
     )
@@ -125,8 +130,10 @@ def resume(
     storage: Storage = "studies",
     tracking_uri: Tracking = None,
     upgrade_store: UpgradeStore = False,
-    cpus_per_trial: Cpus = 1,
-    gpus_per_trial: Gpus = "0",
+    cpus_per_trial: Cpus = None,
+    gpus_per_trial: Gpus = None,
+    accelerator: Accelerator = None,
+    memory_per_trial: Memory = None,
     address: Address = None,
     wait_for_cluster: Wait = WAIT,
     quiet: Quiet = False,
@@ -141,12 +148,12 @@ def resume(
     if study is None:
         raise no_study("resume", storage)
     folder, output = open_study(study, storage), output_of(quiet, json)
-    resources = resources_of(cpus_per_trial, gpus_per_trial, address, wait_for_cluster)
+    asked = Asked(cpus_per_trial, gpus_per_trial, accelerator, memory_per_trial, address, wait_for_cluster)
     from fsg.ray_engine.preflight import fit
 
     folder.refuse_newer()
     spec, given = folder.spec(), tracking_uri and absolute_address(tracking_uri)
-    folder = where_it_ran(folder)
+    folder, resources = where_it_ran(folder), asked.of(spec)
     uri = tracking_of(given, upgrade_store, folder.path)
     environment = environment_line(uri, tracking_uri is not None, address)  # before ours are in it
     with fit(spec, resources, folder.path.parent), driving(folder.path, console_of(hushed=output == "json")) as lock:
@@ -164,7 +171,7 @@ def _start(
     storage: str,
     tracking_uri: str | None,
     upgrade_store: bool,
-    resources: Resources,
+    asked: Asked,
     output: Output,
     allow_failed: bool,
     exclude: list[str],
@@ -175,8 +182,8 @@ def _start(
     from fsg.record.refined import with_norms
     from fsg.study.spec import AblationSpec, load_study
 
-    cpus, gpus, address = resources.cpus_per_trial, resources.gpus_per_trial, resources.address
-    spec = load_study(path, settings, plugins=plugins)
+    spec, address = load_study(path, settings, plugins=plugins), asked.address
+    resources = asked.of(spec)
     if spec.kind != kind:
         other = "sweep" if spec.kind == "sweep" else "ablate"
         raise StudyError(
@@ -185,8 +192,7 @@ def _start(
     if address is not None and address.startswith(DISTANT) and not dry_run:
         from fsg.cli.jobs import submit
 
-        share = ["--cpus-per-trial", f"{cpus:g}", "--gpus-per-trial", f"{gpus:g}"]
-        share += [] if resources.patience == WAIT else ["--wait-for-cluster", f"{resources.patience:g}"]
+        share = asked.words()
         share += [f"--{output}"] if output != "text" else []
         share += [word for setting in settings for word in ("--set", setting)]
         share += [word for plugin in plugins for word in ("--plugin", plugin)]
@@ -200,7 +206,7 @@ def _start(
     if isinstance(spec, AblationSpec):
         from fsg.driver.arm_costs import with_costs
 
-        spec = with_costs(spec, storage, cpus, gpus)
+        spec = with_costs(spec, storage, resources.cpus_per_trial, resources.gpus_per_trial)
     if dry_run:
         from fsg.report.dry_run import describe_plan
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsg.errors import CheckpointCorrupt
-from fsg.study.folder import StudyFolder
-from fsg.study.ledger import TrialRecord
+from fsg.record.folder import StudyFolder
+from fsg.record.ledger import TrialRecord
 
 if TYPE_CHECKING:
     from fsg.train.loop import Trainer

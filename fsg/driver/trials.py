@@ -126,7 +126,7 @@ def _train(
     recording = Recording(ledger, state.trials, limits, packing, engine.device(), disk_space)
 
     def resources_of(trial: PlannedTrial) -> dict[str, float]:
-        return packing.resources(trial.key, trial.config)
+        return packing.resources(trial.key, trial.config, has.share(trial.arm))
 
     terms = Terms(recording.runs_again, resources_of, best_by(spec))
     if isinstance(spec, SweepSpec):

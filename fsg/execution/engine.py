@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,7 +34,9 @@ class Resources:
     """What one trial takes, in CPU cores and GPUs (fractions allowed), and the Ray cluster to join (None: this machine).
 
     ``pack``: GPUs are shared out by measured memory, and ``gpus_per_trial`` is what a trial has before it was measured.
-    ``patience``: seconds that trials may wait for machines of the cluster while none runs.
+    ``patience``: seconds that trials may wait for machines of the cluster while none runs. ``accelerator``: the kind of GPU, as
+    Ray names it. ``memory_per_trial``: GiB that are set aside. ``arms``: what those of an arm have otherwise, as
+    ``fsg.study.resources.TrialShare`` says it.
     """
 
     cpus_per_trial: float = 1
@@ -42,6 +44,23 @@ class Resources:
     address: str | None = None
     pack: bool = False
     patience: float = 1800.0
+    accelerator: str | None = None
+    memory_per_trial: float = 0
+    arms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def share(self, arm: str | None = None) -> dict[str, float]:
+        """What a trial has, by Ray's names in lower case: ``cpu``, ``gpu``, ``memory`` in bytes, the kind of GPU."""
+        own = self.arms.get(arm or "", {})
+        found = {"cpu": own.get("cpus", self.cpus_per_trial), "gpu": own.get("gpus", self.gpus_per_trial)}
+        if kind := own.get("accelerator", self.accelerator):
+            found[f"accelerator_type:{kind}"] = 0.001
+        if memory := own.get("memory", self.memory_per_trial):
+            found["memory"] = memory * 2**30
+        return found
+
+    def shares(self) -> list[dict[str, float]]:
+        """Of all trials, and of those arms that have others."""
+        return [self.share(), *(self.share(arm) for arm in self.arms)]
 
 
 def device_of(resources: Resources) -> str:

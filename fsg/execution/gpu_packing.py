@@ -66,11 +66,12 @@ class Packing:
         """From now on this trial has a node's processors, and a whole GPU if it has any, to itself."""
         self._alone.add(key)
 
-    def resources(self, key: str, config: TrialConfig) -> dict[str, float]:
-        """``{"cpu": ..., "gpu": ...}``."""
+    def resources(self, key: str, config: TrialConfig, asked: Mapping[str, float] | None = None) -> dict[str, float]:
+        """``{"cpu": ..., "gpu": ...}``, and what else was ``asked`` for; None: as all."""
+        asked = {"cpu": self._cpus, "gpu": self._gpus} if asked is None else dict(asked)
         if key in self._alone:
-            gpu = max(self._gpus, 1.0) if self._gpus else 0.0
-            return {"cpu": max(self._cpus, self._whole.get("CPU", 0)), "gpu": gpu}
+            gpu = max(asked["gpu"], 1.0) if asked["gpu"] else 0.0
+            return asked | {"cpu": max(asked["cpu"], self._whole.get("CPU", 0)), "gpu": gpu}
         if self._auto:
-            return {"cpu": self._cpus, "gpu": share(*self._peaks.get(size_of(config), (0, 0)))}
-        return {"cpu": self._cpus, "gpu": self._gpus}
+            return asked | {"gpu": share(*self._peaks.get(size_of(config), (0, 0)))}
+        return asked

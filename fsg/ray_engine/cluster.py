@@ -140,8 +140,10 @@ def grown(have: Mapping[str, float], launcher: Path = LAUNCHER_CONFIG) -> dict[s
     total = dict(have)
     types = yaml.safe_load(launcher.read_text()) if launcher.is_file() else _of_kuberay()
     kinds = types.get("available_node_types", {}).values()
-    for name in ("CPU", "GPU"):
-        most = sum(kind.get("max_workers", 0) * kind.get("resources", {}).get(name, 0) for kind in kinds)
+    kinds = [kind for kind in kinds if kind.get("max_workers", 0)]
+    named = {name for kind in kinds for name in kind.get("resources", {})}
+    for name in {"CPU", "GPU", *(name for name in named if name.startswith("accelerator_type:"))}:
+        most = sum(kind["max_workers"] * kind.get("resources", {}).get(name, 0) for kind in kinds)
         total[name] = max(total.get(name, 0), most)
     return total
 

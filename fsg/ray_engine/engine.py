@@ -72,7 +72,7 @@ class RayEngine:
 
         recording, slots = work.recording, _slots(self.resources)
         scheduler = WorkerReuse(slots) if work.judge is None else RuleScheduler(work.judge, slots)
-        same = {"cpu": self.resources.cpus_per_trial, "gpu": self.resources.gpus_per_trial}
+        same = self.resources.share()
         trainable = tune.with_resources(FsgTrainable, lambda config: _bundle(**(config[ASSIGNMENT].resources or same)))
         ray_liveness = RayLiveness()
         waiting = [Waiting(slots, self.resources.patience)] if self.resources.address else []  # here, nothing will come
@@ -122,28 +122,33 @@ def _ray(resources: Resources) -> Iterator[None]:
 
 
 def _slots(resources: Resources) -> int:
-    """How many trials the cluster runs side by side; BackendUnavailable if it is none."""
+    """How many trials the cluster runs side by side; BackendUnavailable if it is none, or of some arm."""
     import ray
 
-    have, slots = ray.cluster_resources(), []
+    have, counts = ray.cluster_resources(), []
     if resources.address is not None:
         have = grown(have)
-    for name, wanted in (("CPU", resources.cpus_per_trial), ("GPU", resources.gpus_per_trial)):
-        if wanted > have.get(name, 0):
-            option = f"--{name.lower()}s-per-trial"
+    for share in resources.shares():
+        for name, option in (("CPU", "--cpus-per-trial"), ("GPU", "--gpus-per-trial")):
+            if (wanted := share[name.lower()]) > have.get(name, 0):
+                raise BackendUnavailable(
+                    f"{option} is {wanted:g}, but the cluster has {have.get(name, 0):g}. Ask for less."
+                )
+        for kind in share.keys() - have.keys() - {"cpu", "gpu", "memory"}:
+            there = sorted(name.partition(":")[2] for name in have if name.startswith("accelerator_type:"))
             raise BackendUnavailable(
-                f"{option} is {wanted:g}, but the cluster has {have.get(name, 0):g}. Ask for less."
+                f"trials ask for the accelerator {kind.partition(':')[2]}, but the cluster has {', '.join(there) or 'none'}."
             )
-        slots += [int(have[name] / wanted)] if wanted else []
-    return min(slots, default=1)
+        counts.append(min([int(have[n] / share[n.lower()]) for n in ("CPU", "GPU") if share[n.lower()]], default=1))
+    return max(counts)
 
 
 @functools.cache  # 2 kB, and all trials that ask for the same can have the same
-def _bundle(cpu: float, gpu: float) -> PlacementGroupFactory:
+def _bundle(cpu: float, gpu: float, **others: float) -> PlacementGroupFactory:
     """What Ray is to set aside, as it wants it said."""
     from ray.tune.execution.placement_groups import resource_dict_to_pg_factory
 
-    return resource_dict_to_pg_factory({"cpu": cpu, "gpu": gpu})
+    return resource_dict_to_pg_factory({"cpu": cpu, "gpu": gpu, **others})
 
 
 @contextmanager

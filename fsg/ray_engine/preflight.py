@@ -36,9 +36,9 @@ def fit(spec: AblationSpec | SweepSpec, resources: Resources, storage: Path) -> 
         require(spec.search)
     check_optimizers(spec)
     check_layers(spec)
-    cuda = asks_for_cuda(spec)
+    cuda, gpus = asks_for_cuda(spec), max(share["gpu"] for share in resources.shares())
     if resources.address is None:
-        _refuse(gpu_problem(cuda, resources.gpus_per_trial, _gpus_here(cuda, resources)))
+        _refuse(gpu_problem(cuda, gpus, _gpus_here(cuda, gpus)))
         place = storage.absolute()
         _refuse(write_problem(next(folder for folder in (place, *place.parents) if folder.is_dir())))
         for data in data_of(spec):
@@ -50,7 +50,7 @@ def fit(spec: AblationSpec | SweepSpec, resources: Resources, storage: Path) -> 
     with joined(resources.address):
         import ray
 
-        _refuse(gpu_problem(cuda, resources.gpus_per_trial, grown(ray.cluster_resources()).get("GPU", 0), _gpuless()))
+        _refuse(gpu_problem(cuda, gpus, grown(ray.cluster_resources()).get("GPU", 0), _gpuless()))
         refuse_unfit_nodes(storage, [spec.base.model_copy(update={"data": data}) for data in data_of(spec)])
         yield
 
@@ -79,8 +79,8 @@ def gpu_problem(cuda: str | None, per_trial: float, have: float, gpuless: str | 
     return None
 
 
-def _gpus_here(cuda: str | None, resources: Resources) -> float:
-    if not cuda and not resources.gpus_per_trial:
+def _gpus_here(cuda: str | None, asked: float) -> float:
+    if not cuda and not asked:
         return 0.0  # nobody asks; torch takes seconds to import
     import torch
 

@@ -32,6 +32,7 @@ from fsg.study.optimizers import unfit_optimizers
 from fsg.study.plan import Plan
 from fsg.study.published import read_published
 from fsg.study.reporting import unreported_metrics
+from fsg.study.resources import StudyResources
 from fsg.study.retuning import Retune
 from fsg.study.search import BudgetSpec, Objective, SearchSpec, StartPoint, misspelt, problems
 from fsg.study.seeds import SequentialSeeds, parse_seeds, written
@@ -93,13 +94,14 @@ class StudySpec(Section):
     """What ablations and sweeps share. ``keep``: which checkpoints a finished trial keeps; ``best_by`` says what is best.
 
     ``plugins``: Python files that register parts, relative to the study's file. What counts is their content: it stands in
-    ``base``, as every trial has it.
+    ``base``, as every trial has it. ``resources``: what a trial has of a machine.
     """
 
     name: Name
     question: str = ""
     base: TrialConfig = TrialConfig()
     keep: Literal["last", "best+last"] = "last"
+    resources: StudyResources | None = None
     plugins: Annotated[tuple[str, ...], BeforeValidator(as_tuple), Field(exclude=True)] = ()
     _source: YamlSource | None = PrivateAttr(default=None)
 
@@ -131,10 +133,10 @@ class StudySpec(Section):
         return digest(self.identity())
 
     def identity(self) -> dict[str, Any]:
-        """What makes it this study: ``resolved()`` with its base as a trial's identity has it, without others' results and what
-        is kept.
+        """What makes it this study: ``resolved()`` with its base as a trial's identity has it, without others' results, what
+        is kept and what it runs on.
         """
-        data = {key: value for key, value in self.resolved().items() if key not in ("published", "keep")}
+        data = {key: value for key, value in self.resolved().items() if key not in ("published", "keep", "resources")}
         if self.format == FIRST:
             base = {key: value for key, value in data["base"].items() if key != "device"}
         else:
@@ -352,6 +354,11 @@ def _checked_ablation(spec: AblationSpec) -> AblationSpec:
             "one seed has no spread, so no interval; give at least 2 seeds, or ask for none: analysis.interval: null."
         )
         raise spec.refuse(("seeds",), message)
+    for name in spec.resources.arms if spec.resources else ():
+        if name not in plan.arms:
+            near, there = did_you_mean(name, list(plan.arms)), ", ".join(plan.arms)
+            message = f'"resources.arms" names "{name}", which is no arm.{near} Arms: {there}.'
+            raise spec.refuse(("resources", "arms", name), message)
     if spec.retune and (problem := spec.retune.problem(plan.arms)):
         place, why = problem
         raise spec.refuse(("retune", *place), why)
@@ -380,6 +387,8 @@ def _found_published(spec: AblationSpec) -> str | None:
 
 def _checked_sweep(spec: SweepSpec) -> SweepSpec:
     """A space whose every point is a valid trial, and a scheduler that can stop one."""
+    if spec.resources and spec.resources.arms:
+        raise spec.refuse(("resources", "arms"), '"resources.arms": a sweep has no arms; say it of all trials.')
     misfits = spec.space.misfits(spec.base)
     if misfits:
         lines = [

@@ -19,6 +19,7 @@ def test_all_scripts_are_known_here():
         "slurm.sbatch",
         "start_mlflow.sh",
         "stop_study.sh",
+        "tries.sh",
     ]
 
 
@@ -85,3 +86,17 @@ def test_a_wheel_that_cannot_be_installed_ends_no_node(gpu_node):
     (tree / "no_network").touch()
     done, _, _ = install()
     assert done.returncode == 0 and "could not be installed" in done.stderr
+
+
+# tries.sh ---------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("good_at", "code", "starts"), [(1, 0, 1), (3, 0, 3), (9, 1, 5)])
+def test_ray_is_started_again_where_it_did_not_start_and_cleared_in_between(tmp_path, good_at, code, starts):
+    ray = tmp_path / "ray"
+    ray.write_text(
+        f'#!/usr/bin/env bash\necho "$@" >> {tmp_path}/log\n[ "$(grep -c start {tmp_path}/log)" -ge {good_at} ]\n'
+    )
+    ray.chmod(0o755)
+    done = subprocess.run(["bash", ROOT / "clusters/tries.sh", ray, "start", "--head"], capture_output=True, text=True)
+    log = (tmp_path / "log").read_text().splitlines()
+    assert done.returncode == code
+    assert log.count("start --head") == starts and log.count("stop --force") == starts - (code == 0)
