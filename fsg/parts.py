@@ -39,8 +39,11 @@ Builder = TypeVar("Builder", bound=Callable[..., Any])
 # kind -> fact -> what holds for a part that says nothing. A fact that depends on options is a function of the section, or
 # the place of one, "module:name".
 FACTS: Mapping[str, Mapping[str, Any]] = {
-    "model": {},
-    "quantizer": {"bits": lambda config: 1},  # of a quantised weight; None: weights stay float
+    "model": {"fusable": False},  # whether its forward treats all channels alike, but for layers that it has by name
+    "quantizer": {
+        "bits": lambda config: 1,  # of a quantised weight; None: weights stay float
+        "fusable": False,  # whether a number that it makes hangs on no place in the tensor, to the bit
+    },
     "gradient": {
         "memory_steps": lambda config: 1,  # steps until its memory is full
         "uncapturable": lambda config: None,  # why a CUDA graph cannot hold its step; None: it can
@@ -50,8 +53,9 @@ FACTS: Mapping[str, Mapping[str, Any]] = {
         "gates": False,  # whether it rescales the base optimizer's step
         # The place of a training step's maker, (config, model, layers), to use instead of ours.
         "own_step": lambda config: None,
+        "fusable": lambda config: None,  # the place of its twin for many trials at once; None: it has none
     },
-    "optimizer": {"capturable": False},
+    "optimizer": {"capturable": False, "fusable": lambda config: None},  # as a gradient's
     "schedule": {},
     "data": {
         "augmented": False,  # whether classes survive a flip and a shift

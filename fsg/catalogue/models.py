@@ -19,5 +19,11 @@ class ModelConfig(Section):
     pretrained: str | None = None
 
 
-register("model", ModelConfig, "fsg.models.small:digits_cnn", names=["digits_cnn"])
-register("model", ModelConfig, "fsg.models.resnet_cifar:resnet", names=[f"resnet{n}" for n in (20, 32, 44, 56, 110)])
+register("model", ModelConfig, "fsg.models.small:digits_cnn", names=["digits_cnn"], fusable=True)
+register(
+    "model",
+    ModelConfig,
+    "fsg.models.resnet_cifar:resnet",
+    names=[f"resnet{n}" for n in (20, 32, 44, 56, 110)],
+    fusable=True,
+)

@@ -34,7 +34,7 @@ class FloatWeights(Section):
 
 QuantizerConfig = Dorefa | Bwn | FloatWeights
 
-register("quantizer", Dorefa, "fsg.quantizers:dorefa", bits=lambda config: config.bits)
-register("quantizer", Bwn, "fsg.quantizers:bwn", names=["bwn", "bwn_channel"])
-register("quantizer", Bwn, "fsg.quantizers:bwn_reference", names=["bwn_reference"])
+register("quantizer", Dorefa, "fsg.quantizers:dorefa", bits=lambda config: config.bits, fusable=True)
+register("quantizer", Bwn, "fsg.quantizers:bwn", names=["bwn", "bwn_channel"], fusable=True)
+register("quantizer", Bwn, "fsg.quantizers:bwn_reference", names=["bwn_reference"], fusable=True)
 register("quantizer", FloatWeights, "fsg.quantizers:float_weights", bits=lambda config: None)
