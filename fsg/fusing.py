@@ -33,6 +33,11 @@ def why_alone(config: TrialConfig) -> str | None:
     return None
 
 
+def settled(config: TrialConfig) -> TrialConfig:
+    """The trial, fused only where it can be: a study says it for all of its trials."""
+    return config.model_copy(update={"fused": False}) if config.fused and why_alone(config) else config
+
+
 def _as_configured(kind: str, section: Any) -> str:
     return " as it is configured" if kind == "gradient" and section.name == "fsg" else ""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from fsg.config import DEFAULT_NAMES, TrialConfig, digest, merge
 from fsg.errors import ConfigError
+from fsg.fusing import settled
 from fsg.parts import part_of
 from fsg.study.designs import ARM_NAME, Cross, DesignBase, DoseResponse
 from fsg.study.designs.base import leaves
@@ -89,7 +90,7 @@ def sweep_trial(spec: SweepSpec, values: Mapping[str, Any]) -> PlannedTrial:
 
     The same point gives the same key. ConfigError for values that make no valid trial.
     """
-    return planned(spec.name, SWEEP_ARM, spec.seed, spec.space.resolve(spec.base, values))
+    return planned(spec.name, SWEEP_ARM, spec.seed, settled(spec.space.resolve(spec.base, values)))
 
 
 def arms_of(spec: AblationSpec) -> dict[str, TrialConfig]:
@@ -214,7 +215,7 @@ def _resolve(spec: AblationSpec, base: TrialConfig, arm: _Arm, name: str) -> Tri
     if arm.estimator and config.gradient.name != arm.estimator:
         message = f'{subject}it is named by its estimator, but sets gradient.name to "{config.gradient.name}".'
         raise spec.refuse((*arm.place, "gradient"), message)
-    return config
+    return settled(config)
 
 
 def _budgeted(spec: AblationSpec, arms: Mapping[str, TrialConfig], names: list[str]) -> dict[str, TrialConfig]:

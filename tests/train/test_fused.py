@@ -200,7 +200,9 @@ def test_a_trial_that_moves_to_another_pack_goes_on_to_the_bit(gradient):
 
 def test_a_neighbour_that_leaves_or_diverges_changes_nothing():
     known = state(trained([trial("fsg")], 4)[0])
-    wild = trial("fsg", 1, optimizer={"name": "sgd", "lr": 1e30})
+    wild = trial(
+        "fsg", 1, optimizer={"name": "sgd", "lr": 100.0}, quantizer={"name": "bwn"}, gradient=ESTIMATORS["ste"]
+    )
     calm = trial("fsg", optimizer={"name": "sgd", "lr": 0.1})
     pack = FusedTrainer([trial("fsg", seed) for seed in (0, 1, 2)], DATA)
     pack.run_epoch()
@@ -243,10 +245,11 @@ def test_a_fused_trial_by_itself_is_trained_by_the_fused_program():
 
 
 def test_trials_that_do_not_fit_together_are_refused():
+    lstm = TrialConfig.model_validate({"gradient": "lstm_fc", "fused": True})
     with pytest.raises(ConfigError, match="equal shapes"):
         FusedTrainer([trial("fsg"), trial("ste")], DATA).run_epoch()
     with pytest.raises(ConfigError, match="gradient lstm_fc has no twin"):
-        FusedTrainer([trial(gradient="ste", **{"gradient": {"name": "lstm_fc"}})], DATA).run_epoch()
+        FusedTrainer([lstm], DATA)
 
 
 def _stored(found: dict[str, Any]) -> dict[str, Any]:

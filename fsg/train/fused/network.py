@@ -77,16 +77,18 @@ class LinearTwin(_Twin):
     """(B, K in) -> (B, K out)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """A batch of products where each starts at a whole vector: elsewhere MKL rounds by where it starts (torch 2.15)."""
+        """A batch of products, filled up with zeros to whole vectors: MKL rounds by where a matrix starts (torch 2.15)."""
         weight = self.given["weight"]
         members, outputs, inputs = weight.shape
-        aligned = all(n % LANES == 0 for n in (inputs, outputs * inputs, outputs * len(x)))
-        if aligned or x.device.type != "cpu":
-            y = torch.bmm(x.view(-1, members, inputs).transpose(0, 1), weight.mT).transpose(0, 1)
-        else:
-            image = x[:, :, None, None].contiguous(memory_format=torch.channels_last)
-            y = F.conv2d(image, weight.flatten(0, 1)[:, :, None, None], groups=members).view(len(x), members, outputs)
-        return self.biased(y.reshape(len(x), members * outputs))
+        rows = _filled(x.view(-1, members, inputs).transpose(0, 1).contiguous())
+        y = torch.bmm(rows, _filled(weight, outputs).mT)[:, :, :outputs]
+        return self.biased(y.transpose(0, 1).reshape(len(x), members * outputs))
+
+
+def _filled(matrices: Tensor, rows: int = 0) -> Tensor:
+    """(K, m, n) with zeros behind each row, and behind the ``rows`` if they are given, to a multiple of LANES."""
+    missing = (0, -matrices.shape[2] % LANES, 0, -rows % LANES)
+    return F.pad(matrices, missing) if any(missing) else matrices
 
 
 class NormTwin(_Twin):
@@ -103,12 +105,33 @@ class NormTwin(_Twin):
 
     def forward(self, x: Tensor) -> Tensor:
         """By whole vectors of channels, or channel by channel: in the rest of a vector torch rounds otherwise (2.15, CPU)."""
-        if x.dim() == 4 and x.device.type == "cpu":
-            x = x.contiguous(memory_format=torch.channels_last if self.whole else torch.contiguous_format)
         mean, variance = self.given["running_mean"].view(-1), self.given["running_var"].view(-1)
-        return F.batch_norm(
-            x, mean, variance, self.flat("weight"), self.flat("bias"), self.training, self.momentum, self.eps
+        layout = torch.channels_last if self.whole else torch.contiguous_format
+        image = x.dim() == 4 and x.device.type == "cpu"
+        y = F.batch_norm(
+            x.contiguous(memory_format=layout) if image else x,
+            mean,
+            variance,
+            self.flat("weight"),
+            self.flat("bias"),
+            self.training,
+            self.momentum,
+            self.eps,
         )
+        return _GradientIn.apply(y, layout) if image else y
+
+
+class _GradientIn(torch.autograd.Function):
+    """What it is given; backward it hands the gradient on in this layout. In another, BatchNorm takes other sums."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, layout: torch.memory_format) -> Tensor:
+        ctx.layout = layout
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad.contiguous(memory_format=ctx.layout), None
 
 
 _TWINS: Mapping[type[nn.Module], type[_Twin]] = {
