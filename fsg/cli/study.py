@@ -16,6 +16,7 @@ from fsg.cli.options import (
     AllowFailed,
     Cpus,
     DryRun,
+    Fuse,
     Gpus,
     Json,
     Plugin,
@@ -52,6 +53,7 @@ def ablate(
     upgrade_store: UpgradeStore = False,
     cpus_per_trial: Cpus = 1,
     gpus_per_trial: Gpus = "0",
+    fuse: Fuse = "off",
     address: Address = None,
     quiet: Quiet = False,
     json: Json = False,
@@ -70,6 +72,7 @@ def ablate(
         tracking_uri=tracking_uri,
         upgrade_store=upgrade_store,
         resources=resources,
+        fuse=fuse,
         output=output,
         allow_failed=allow_failed,
         accept_changes=accept_changes,
@@ -86,6 +89,7 @@ def sweep(
     upgrade_store: UpgradeStore = False,
     cpus_per_trial: Cpus = 1,
     gpus_per_trial: Gpus = "0",
+    fuse: Fuse = "off",
     address: Address = None,
     quiet: Quiet = False,
     json: Json = False,
@@ -103,6 +107,7 @@ def sweep(
         tracking_uri=tracking_uri,
         upgrade_store=upgrade_store,
         resources=resources,
+        fuse=fuse,
         output=output,
         allow_failed=allow_failed,
     )
@@ -118,6 +123,7 @@ def resume(
     upgrade_store: UpgradeStore = False,
     cpus_per_trial: Cpus = 1,
     gpus_per_trial: Gpus = "0",
+    fuse: Fuse = "auto",
     address: Address = None,
     quiet: Quiet = False,
     json: Json = False,
@@ -132,10 +138,12 @@ def resume(
         raise no_study("resume", storage)
     folder, output = open_study(study, storage), output_of(quiet, json)
     resources = resources_of(cpus_per_trial, gpus_per_trial, address)
+    from fsg.driver.fusing import limited
     from fsg.ray_engine.preflight import fit
 
     folder.refuse_newer()
     spec, given = folder.spec(), tracking_uri and absolute_address(tracking_uri)
+    resources = limited(resources, fuse)
     folder = where_it_ran(folder)
     uri = tracking_of(given, upgrade_store, folder.path)
     environment = environment_line(uri, tracking_uri is not None, address)  # before ours are in it
@@ -155,6 +163,7 @@ def _start(
     tracking_uri: str | None,
     upgrade_store: bool,
     resources: Resources,
+    fuse: str,
     output: Output,
     allow_failed: bool,
     accept_changes: bool = False,
@@ -174,6 +183,7 @@ def _start(
         from fsg.cli.jobs import submit
 
         share = ["--cpus-per-trial", f"{cpus:g}", "--gpus-per-trial", f"{gpus:g}"]
+        share += ["--fuse", fuse]
         share += [f"--{output}"] if output != "text" else []
         share += [word for setting in settings for word in ("--set", setting)]
         share += [word for plugin in plugins for word in ("--plugin", plugin)]
@@ -185,6 +195,9 @@ def _start(
         from fsg.driver.arm_costs import with_costs
 
         spec = with_costs(spec, storage, cpus, gpus)
+    from fsg.driver.fusing import with_fusing
+
+    spec, resources = with_fusing(spec, fuse, storage, resources)
     if dry_run:
         from fsg.report.dry_run import describe_plan
 

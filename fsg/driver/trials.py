@@ -134,7 +134,7 @@ def _train(
     source.runs_again = recording.runs_again
     source.resources_of = lambda trial: packing.resources(trial.key, trial.config)
     try:
-        engine.run(Work(folder, source, recording, room, judge))
+        engine.run(Work(folder, source, recording, room, judge, spec.base.fused))
     except Exception:
         if room.interrupted:
             raise PauseInterrupted from None

@@ -69,13 +69,17 @@ class Decides(Protocol):
 
 @dataclass(frozen=True)
 class Work:
-    """What an engine is to do: the trials of ``source``, written down by ``recording``, stopped early by ``judge``."""
+    """What an engine is to do: the trials of ``source``, written down by ``recording``, stopped early by ``judge``.
+
+    ``fused``: whether any of them can be trained as one program with others.
+    """
 
     folder: StudyFolder
     source: Source
     recording: Recording
     room: Room
     judge: Decides | None = None
+    fused: bool = False
 
 
 class Engine(Protocol):

@@ -8,6 +8,7 @@ Proof: ``tests/execution/test_packs.py``.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,16 @@ if TYPE_CHECKING:
     from fsg.execution.engine import Work
 
 MOST = 16  # trials in a pack: 32 take no less time for each than 16
-Outcome = EpochReport | TrialEnd | Exception
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """An attempt that was ended by an exception, and why."""
+
+    end: TrialEnd
+
+
+Outcome = EpochReport | TrialEnd | Interrupted
 
 
 @dataclass(frozen=True)
@@ -36,10 +46,13 @@ class Member:
 
 
 class PackQueue:
-    """Takes trials from the source of ``work`` and tells who trains next with whom; hears what comes of it."""
+    """Takes trials from the source of ``work`` and tells who trains next with whom; hears what comes of it.
 
-    def __init__(self, work: Work, most: int, prefix: str) -> None:
-        self._work, self._most = work, most
+    ``most``: trials of a pack. ``slots``: packs side by side, among which the trials that are left are shared out.
+    """
+
+    def __init__(self, work: Work, most: int, prefix: str, slots: int = 1) -> None:
+        self._work, self._most, self._slots = work, most, slots
         self._names = (f"{prefix}{number}" for number in itertools.count())
         self._waiting: deque[Member] = deque()
         self._alone: set[str] = set()
@@ -48,7 +61,9 @@ class PackQueue:
     def filled(self, pack: Sequence[Member]) -> list[Member]:
         """The pack with trials that fit beside it, as far as there are any and as many as there may be."""
         pack = list(pack)
-        while len(pack) < self._most:
+        left = len(self._waiting) + self._work.source.ahead
+        most = min(self._most, max(1, math.ceil(left / self._slots))) if self._work.source.ahead else self._most
+        while len(pack) < most:
             found = self._next(pack[0].shape if pack else None, first=not pack)
             if found is None:
                 return pack
@@ -65,8 +80,8 @@ class PackQueue:
         """Write and judge what came of an epoch; whether the trial goes on."""
         work, assignment = self._work, member.assignment
         recording, judge = work.recording, work.judge
-        if isinstance(outcome, Exception):
-            recording.crashed(assignment.key, end_of(outcome))
+        if isinstance(outcome, Interrupted):
+            recording.crashed(assignment.key, outcome.end)
             work.source.done(member.name, None)
             return False
         if isinstance(outcome, TrialEnd) or outcome.status != "running":
@@ -142,7 +157,7 @@ class PackRun:
             results = run_epoch([run.trainer for run in runs], [run.save for run in runs], runs[0].leaving)
         except Exception as error:
             if runs[0].leaving():
-                return [error] * len(runs)
+                return [Interrupted(end_of(error))] * len(runs)
             for member, run in zip(members, runs, strict=True):
                 run.close()
                 self._runs[member.name] = TrialRun(member.assignment, **self._options)
@@ -163,4 +178,4 @@ def _tried(what: Any, *args: Any) -> Any:
     try:
         return what(*args)
     except Exception as error:
-        return error
+        return Interrupted(end_of(error))

@@ -111,7 +111,7 @@ def _epoch(trainers: list[Trainer], saves: Sequence[Save | None], leaving: Leavi
     while tally.steps < per_epoch:
         index = orders[:, tally.steps * batch : (tally.steps + 1) * batch]
         progress = [trainer.progress(tally.steps) for trainer in slots]
-        result = step(_inputs(trainers, index), first.data.train.labels[index], progress)
+        result = step(inputs_of(trainers, index), first.data.train.labels[index], progress)
         tally.add(result)
         if first.device.type == "cpu" and not torch.isfinite(result.loss).any():
             break  # nobody is left
@@ -136,7 +136,7 @@ def _epoch(trainers: list[Trainer], saves: Sequence[Save | None], leaving: Leavi
     return outcomes
 
 
-def _inputs(trainers: list[Trainer], index: Tensor) -> Tensor:
+def inputs_of(trainers: Sequence[Trainer], index: Tensor) -> Tensor:
     """The batch of each slot, (K, B) numbers of training images, as (B, K C, H, W) inputs."""
     first = trainers[0]
     images = first.data.train.images[index]
