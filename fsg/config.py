@@ -83,6 +83,7 @@ class TrialConfig(Section):
     deterministic: bool = True
     checkpoint_every_steps: Annotated[int, Field(ge=0)] = 0
     cuda_graph: bool = False
+    fused: bool = False  # trained by the program of many trials side by side, which rounds otherwise (fsg/train/fused)
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     plugins: Annotated[tuple[PluginRef, ...], BeforeValidator(as_tuple)] = ()
     _format: int = PrivateAttr(default=FORMAT)

@@ -39,12 +39,13 @@ Builder = TypeVar("Builder", bound=Callable[..., Any])
 # kind -> fact -> what holds for a part that says nothing. A fact that depends on options is a function of the section, or
 # the place of one, "module:name".
 FACTS: Mapping[str, Mapping[str, Any]] = {
-    "model": {},
+    "model": {"fusable": False},  # whether its forward treats all channels alike, but for layers that it has by name
     "quantizer": {
         "bits": lambda config: 1,  # of a quantised weight; None: weights stay float
         "sign": lambda config: False,  # whether it is offset + scale sign(x), and states x and scale
         # The place of what gives each layer its own, (config, model, loss, seed) -> layer: bits; None: all share one.
         "per_layer": lambda config: None,
+        "fusable": False,  # whether a number that it makes hangs on no place in the tensor, to the bit
     },
     "gradient": {
         "memory_steps": lambda config: 1,  # steps until its memory is full
@@ -57,9 +58,11 @@ FACTS: Mapping[str, Mapping[str, Any]] = {
         "reads_sign": False,  # whether it needs a quantizer of the fact sign
         # The place of a training step's maker, (config, model, layers), to use instead of ours.
         "own_step": lambda config: None,
+        "fusable": lambda config: None,  # the place of its twin for many trials at once; None: it has none
     },
     "optimizer": {
         "capturable": False,  # whether a CUDA graph can hold its step
+        "fusable": lambda config: None,  # as a gradient's
         "unfit": lambda config, trial: None,  # why it cannot train this trial; None: it can
     },
     "schedule": {},

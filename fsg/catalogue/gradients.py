@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -175,17 +176,48 @@ def _fused_scan(config: Fsg) -> Fsg:
     return config.model_copy(update={"slow": config.slow.model_copy(update={"backend": "cpu"})})
 
 
+def _twin(name: str) -> Callable[[Section], str | None]:
+    """The twin of that name for packs; the reference's step has none."""
+    return lambda config: None if getattr(config, "update", "mix") == "reference" else f"fsg.gradients.rows:{name}"
+
+
+def _twin_of_fsg(config: Fsg) -> str | None:
+    """A sequence over all weights of a layer, and an LSTM, gain nothing from others beside them: both have no twin."""
+    one = config.layout == "flattened" or config.slow_net == "lstm"
+    return None if one else _twin("FastSlowRows")(config)
+
+
 _OF_METAQUANT: dict[str, Any] = {
     "unreported": _as_reference,
     "own_step": _reference_step,
     "uncapturable": _captured_unless_reference,
 }
 
-register("gradient", Ste, "fsg.gradients.baselines:straight_through", unreported=_straight)
-register("gradient", Ema, "fsg.gradients.baselines:MovingAverage")
-register("gradient", Scalar, "fsg.gradients.baselines:LearnedScale")
-register("gradient", MetaQuant, "fsg.gradients.metaquant:MultiFcEstimator", names=["multi_fc"], **_OF_METAQUANT)
-register("gradient", MetaQuant, "fsg.gradients.metaquant:FcGradEstimator", names=["fc_grad"], **_OF_METAQUANT)
+register(
+    "gradient",
+    Ste,
+    "fsg.gradients.baselines:straight_through",
+    unreported=_straight,
+    fusable=_twin("StraightThroughRows"),
+)
+register("gradient", Ema, "fsg.gradients.baselines:MovingAverage", fusable=_twin("MovingAverageRows"))
+register("gradient", Scalar, "fsg.gradients.baselines:LearnedScale", fusable=_twin("LearnedScaleRows"))
+register(
+    "gradient",
+    MetaQuant,
+    "fsg.gradients.metaquant:MultiFcEstimator",
+    names=["multi_fc"],
+    fusable=_twin("MultiFcRows"),
+    **_OF_METAQUANT,
+)
+register(
+    "gradient",
+    MetaQuant,
+    "fsg.gradients.metaquant:FcGradEstimator",
+    names=["fc_grad"],
+    fusable=_twin("FcGradRows"),
+    **_OF_METAQUANT,
+)
 register("gradient", MetaQuant, "fsg.gradients.metaquant:LstmFcEstimator", names=["lstm_fc"], **_OF_METAQUANT)
 register(
     "gradient",
@@ -195,6 +227,7 @@ register(
     flops="fsg.gradients.fsg:slow_net_flops",
     counted_as=_fused_scan,
     unused=_switched_off,
+    fusable=_twin_of_fsg,
     **_OF_METAQUANT,
 )
 register(
@@ -207,5 +240,11 @@ register(
     gates=True,
 )
 register(
-    "gradient", HandGate, "fsg.gradients.gate:hand_gate", unreported=_straight, uncapturable=_reads_progress, gates=True
+    "gradient",
+    HandGate,
+    "fsg.gradients.gate:hand_gate",
+    unreported=_straight,
+    uncapturable=_reads_progress,
+    gates=True,
+    fusable=_twin("HandGateRows"),
 )

@@ -75,4 +75,11 @@ class OptimizerConfig(FloatOptimizer, OptimizerSection):
         return self
 
 
-register("optimizer", OptimizerConfig, "fsg.train.optim:base_optimizer", names=BUILT_IN, capturable=True)
+register(
+    "optimizer",
+    OptimizerConfig,
+    "fsg.train.optim:base_optimizer",
+    names=BUILT_IN,
+    capturable=True,
+    fusable=lambda config: f"fsg.train.fused.optim:{'SgdRows' if config.name == 'sgd' else 'AdamRows'}",
+)

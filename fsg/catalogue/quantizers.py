@@ -99,7 +99,11 @@ def _one_bit(config: Dorefa) -> bool:
     return config.bits == 1 and not config.layers
 
 
-register("quantizer", Dorefa, "fsg.quantizers:dorefa", bits=_bits, per_layer=_per_layer, sign=_one_bit)
-register("quantizer", Bwn, "fsg.quantizers:bwn", names=["bwn", "bwn_channel"], sign=lambda config: True)
-register("quantizer", Bwn, "fsg.quantizers:bwn_reference", names=["bwn_reference"])
+def _shared(config: Dorefa) -> bool:
+    return _per_layer(config) is None
+
+
+register("quantizer", Dorefa, "fsg.quantizers:dorefa", bits=_bits, per_layer=_per_layer, sign=_one_bit, fusable=_shared)
+register("quantizer", Bwn, "fsg.quantizers:bwn", names=["bwn", "bwn_channel"], sign=lambda config: True, fusable=True)
+register("quantizer", Bwn, "fsg.quantizers:bwn_reference", names=["bwn_reference"], fusable=True)
 register("quantizer", FloatWeights, "fsg.quantizers:float_weights", bits=lambda config: None)

@@ -106,6 +106,14 @@ Accept = Annotated[
         "--accept-changes", help="Go on though the file changed: trials that it no longer names are set aside."
     ),
 ]
+Fuse = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|off|N",
+        help="Train up to N trials of equal shape as one program. auto: 16, where a measurement says that it pays. "
+        "A study that has begun stays as it is; off: its trials are trained one by one.",
+    ),
+]
 Set = Annotated[
     list[str],
     typer.Option("--set", help="Override one key of the study's base, as in gradient.lre=false; repeatable."),

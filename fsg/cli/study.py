@@ -20,6 +20,7 @@ from fsg.cli.options import (
     Cpus,
     DryRun,
     Exclude,
+    Fuse,
     Gpus,
     Json,
     Memory,
@@ -58,6 +59,7 @@ def ablate(
     gpus_per_trial: Gpus = None,
     accelerator: Accelerator = None,
     memory_per_trial: Memory = None,
+    fuse: Fuse = "off",
     address: Address = None,
     wait_for_cluster: Wait = WAIT,
     exclude: Exclude = [],
@@ -78,6 +80,7 @@ def ablate(
         tracking_uri=tracking_uri,
         upgrade_store=upgrade_store,
         asked=asked,
+        fuse=fuse,
         output=output_of(quiet, json),
         allow_failed=allow_failed,
         exclude=exclude,
@@ -97,6 +100,7 @@ def sweep(
     gpus_per_trial: Gpus = None,
     accelerator: Accelerator = None,
     memory_per_trial: Memory = None,
+    fuse: Fuse = "off",
     address: Address = None,
     wait_for_cluster: Wait = WAIT,
     exclude: Exclude = [],
@@ -116,6 +120,7 @@ def sweep(
         tracking_uri=tracking_uri,
         upgrade_store=upgrade_store,
         asked=asked,
+        fuse=fuse,
         output=output_of(quiet, json),
         allow_failed=allow_failed,
         exclude=exclude,
@@ -134,6 +139,7 @@ def resume(
     gpus_per_trial: Gpus = None,
     accelerator: Accelerator = None,
     memory_per_trial: Memory = None,
+    fuse: Fuse = "auto",
     address: Address = None,
     wait_for_cluster: Wait = WAIT,
     quiet: Quiet = False,
@@ -149,11 +155,12 @@ def resume(
         raise no_study("resume", storage)
     folder, output = open_study(study, storage), output_of(quiet, json)
     asked = Asked(cpus_per_trial, gpus_per_trial, accelerator, memory_per_trial, address, wait_for_cluster)
+    from fsg.driver.fusing import limited
     from fsg.ray_engine.preflight import fit
 
     folder.refuse_newer()
     spec, given = folder.spec(), tracking_uri and absolute_address(tracking_uri)
-    folder, resources = where_it_ran(folder), asked.of(spec)
+    folder, resources = where_it_ran(folder), limited(asked.of(spec), fuse)
     uri = tracking_of(given, upgrade_store, folder.path)
     environment = environment_line(uri, tracking_uri is not None, address)  # before ours are in it
     with fit(spec, resources, folder.path.parent), driving(folder.path, console_of(hushed=output == "json")) as lock:
@@ -172,6 +179,7 @@ def _start(
     tracking_uri: str | None,
     upgrade_store: bool,
     asked: Asked,
+    fuse: str,
     output: Output,
     allow_failed: bool,
     exclude: list[str],
@@ -193,6 +201,7 @@ def _start(
         from fsg.cli.jobs import submit
 
         share = asked.words()
+        share += ["--fuse", fuse]
         share += [f"--{output}"] if output != "text" else []
         share += [word for setting in settings for word in ("--set", setting)]
         share += [word for plugin in plugins for word in ("--plugin", plugin)]
@@ -207,6 +216,9 @@ def _start(
         from fsg.driver.arm_costs import with_costs
 
         spec = with_costs(spec, storage, resources.cpus_per_trial, resources.gpus_per_trial)
+    from fsg.driver.fusing import with_fusing
+
+    spec, resources = with_fusing(spec, fuse, storage, resources)
     if dry_run:
         from fsg.report.dry_run import describe_plan
 

@@ -136,7 +136,7 @@ def _train(
     else:
         source = PlanSearcher(folder, left, terms)
     try:
-        engine.run(Work(folder, source, recording, disk_space, judge))
+        engine.run(Work(folder, source, recording, disk_space, judge, spec.base.fused))
     except Exception:
         if disk_space.interrupted:
             raise PauseInterrupted from None

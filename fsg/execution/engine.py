@@ -1,26 +1,24 @@
 """What runs trials: the port that a driver hands its work to, and the engine that trains in this process.
 
 An engine takes assignments from a source, trains them, and gives every report first to the recording, then to whoever decides
-whether the trial goes on, then to the source. ``LocalEngine`` does so one trial at a time: in a notebook, under a debugger, in
-tests of rules. ``fsg.ray_engine`` does it on a machine's cores or a cluster. A study run on either has the same ledger, but for
-times and the order of trials. Proof: ``tests/execution/test_local_engine.py``.
+whether the trial goes on, then to the source. ``LocalEngine`` does so one pack of trials at a time: in a notebook, under a
+debugger, in tests of rules. ``fsg.ray_engine`` does it on a machine's cores or a cluster. A study run on either has the same
+ledger, but for times and the order of trials. Proof: ``tests/execution/test_local_engine.py``.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from fsg.execution.devices import OF_CLUSTER, device_name
 from fsg.execution.disk_space import DiskSpace
+from fsg.execution.packs import MOST, Member, PackQueue, PackRun
 from fsg.execution.recording import Recording
 from fsg.execution.reports import EpochReport, TrialAssignment, TrialEnd
-from fsg.execution.retry import end_of
-from fsg.execution.trial_run import TrialRun
 from fsg.record.folder import StudyFolder
 from fsg.study.inputs import data_of
 from fsg.study.layers import check_layers
@@ -37,6 +35,7 @@ class Resources:
     ``patience``: seconds that trials may wait for machines of the cluster while none runs. ``accelerator``: the kind of GPU, as
     Ray names it. ``memory_per_trial``: GiB that are set aside. ``arms``: what those of an arm have otherwise, as
     ``fsg.study.resources.TrialShare`` says it.
+    ``fuse``: at most so many trials are trained as one program, where they can be; they take together what one trial takes.
     """
 
     cpus_per_trial: float = 1
@@ -47,6 +46,7 @@ class Resources:
     accelerator: str | None = None
     memory_per_trial: float = 0
     arms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    fuse: int = MOST
 
     def share(self, arm: str | None = None) -> dict[str, float]:
         """What a trial has, by Ray's names in lower case: ``cpu``, ``gpu``, ``memory`` in bytes, the kind of GPU."""
@@ -74,6 +74,8 @@ class Source(Protocol):
 
     @property
     def waits(self) -> bool: ...  # noqa: D102
+    @property
+    def ahead(self) -> int: ...  # noqa: D102
     def take(self, name: str) -> TrialAssignment | None: ...  # noqa: D102
     def heard(self, name: str, report: EpochReport) -> None: ...  # noqa: D102
     def done(self, name: str, report: EpochReport | TrialEnd | None) -> None: ...  # noqa: D102
@@ -89,13 +91,17 @@ class Decides(Protocol):
 
 @dataclass(frozen=True)
 class Work:
-    """What an engine is to do: the trials of ``source``, written down by ``recording``, stopped early by ``judge``."""
+    """What an engine is to do: the trials of ``source``, written down by ``recording``, stopped early by ``judge``.
+
+    ``fused``: whether any of them can be trained as one program with others.
+    """
 
     folder: StudyFolder
     source: Source
     recording: Recording
     disk_space: DiskSpace
     judge: Decides | None = None
+    fused: bool = False
 
 
 class Engine(Protocol):
@@ -121,15 +127,16 @@ class Engine(Protocol):
 
 
 class LocalEngine:
-    """Trains in this process, one trial after the other. Needs no Ray.
+    """Trains in this process, one trial after the other, or several as one program where they can be. Needs no Ray.
 
     Args:
         cpus_per_trial: Threads that torch computes with. Sums are rounded otherwise with another number.
         gpus_per_trial: 1 trains on the first GPU, 0 on the processor.
+        fuse: At most so many trials are one program.
     """
 
-    def __init__(self, cpus_per_trial: int = 1, gpus_per_trial: int = 0) -> None:
-        self.resources = Resources(cpus_per_trial, gpus_per_trial)
+    def __init__(self, cpus_per_trial: int = 1, gpus_per_trial: int = 0, fuse: int = MOST) -> None:
+        self.resources = Resources(cpus_per_trial, gpus_per_trial, fuse=fuse)
 
     def ready(self, spec: AblationSpec | SweepSpec, storage: Path) -> AbstractContextManager[None]:
         """The packages of a search, optimizers that can train, and the data, which are loaded once to see."""
@@ -156,39 +163,21 @@ class LocalEngine:
         return device_of(self.resources)
 
     def run(self, work: Work) -> None:
-        """All trials of the source. Ctrl-C ends the run, and the trial under way goes on from its last epoch another time."""
-        with suppress(KeyboardInterrupt):  # which may come between two trials, too
-            for number in itertools.count():
-                work.disk_space.make_sure(0)
-                name = f"local{number}"
-                assignment = work.source.take(name)
-                if assignment is None:
-                    return
-                work.recording.started(assignment.key, "127.0.0.1")
-                trial = TrialRun(assignment, self.resources.cpus_per_trial, self.resources.gpus_per_trial)
-                try:
-                    work.source.done(name, _trained(work, name, trial))
-                finally:
-                    trial.close()
-
-
-def _trained(work: Work, name: str, trial: TrialRun) -> EpochReport | TrialEnd | None:
-    """The last report of a trial; None where there is none, because it raised."""
-    assignment, recording, judge = trial.assignment, work.recording, work.judge
-    while True:
+        """All trials of the source. Ctrl-C ends the run, and the trials under way go on from their last epoch another time."""
+        queue = PackQueue(work, self.resources.fuse, "local")
+        run = PackRun(cpus=self.resources.cpus_per_trial, gpus=self.resources.gpus_per_trial)
+        pack: list[Member] = []
         try:
-            report = trial.epoch()
-        except Exception as error:
-            recording.crashed(assignment.key, end_of(error))
-            return None
-        if isinstance(report, TrialEnd) or report.status != "running":
-            recording.ended(assignment, report)
-            return report
-        metrics = report.metrics
-
-        def decided(metrics: Mapping[str, Any] = metrics) -> str | None:
-            return judge.stop(assignment.key, metrics) if judge is not None and assignment.judged else None
-
-        if recording.heard(assignment, report, decided) == "stop":
-            return report
-        work.source.heard(name, report)
+            while True:
+                work.disk_space.make_sure(len(pack))
+                known, pack = pack, queue.filled(pack)
+                if not pack:
+                    return
+                for member in pack[len(known) :]:
+                    work.recording.started(member.assignment.key, "127.0.0.1")
+                outcomes = zip(pack, run.epoch(pack), strict=True)
+                pack = [member for member, outcome in outcomes if queue.hear(member, outcome)]
+        except KeyboardInterrupt:
+            return
+        finally:
+            run.close()

@@ -8,9 +8,10 @@ the step under way and hands itself back. Proof: ``tests/ray_engine/test_trainab
 from __future__ import annotations
 
 import errno
+import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fsg.errors import CheckpointCorrupt, TrialDiverged, TrialPreempted
 from fsg.execution.devices import device_name
@@ -18,7 +19,20 @@ from fsg.execution.process import Stacks
 from fsg.execution.reports import EpochReport, TrialAssignment, TrialEnd, finite_or_none
 from fsg.execution.software import refuse_other_software
 
+if TYPE_CHECKING:
+    from fsg.catalogue.data import DataSection
+    from fsg.data import DataSplits
+    from fsg.train.loop import EpochResult
+
 STACKS = "stacks.txt"  # beside the checkpoint: what the threads of a worker that hung were doing
+
+
+@functools.lru_cache(maxsize=1)
+def _data(config: DataSection) -> DataSplits:
+    """The images, once for all trials of a pack, and for the next one."""
+    from fsg.data import load_data
+
+    return load_data(config)
 
 
 def training_device(device: str, gpus: float) -> str:
@@ -40,6 +54,7 @@ class TrialRun:
     ) -> None:
         self.assignment, self.cpus, self.gpus, self.leaving = assignment, cpus, gpus, leaving
         self.trainer: Any = None
+        self.resumed = False
         self.stacks: Stacks | None = None
         self.device: str | None = None
 
@@ -49,13 +64,20 @@ class TrialRun:
         TrialPreempted where it was asked to leave; whatever else keeps it from training.
         """
         try:
-            if self.leaving():
-                raise TrialPreempted("asked to leave between two epochs.")
-            if self.trainer is None:
-                self._build()
-            return self._epoch()
+            known = self.begin()
+            return known or self.report(self.trainer.run_epoch(self.save, self.leaving))
         except TrialDiverged as error:
             return TrialEnd("diverged", str(error))
+
+    def begin(self) -> EpochReport | None:
+        """Make ready to train an epoch; the report of a resumed trial's checkpoint, if that is to be given first."""
+        if self.leaving():
+            raise TrialPreempted("asked to leave between two epochs.")
+        if self.trainer is None:
+            self._build()
+        result = self.trainer.last_result if self.resumed else None
+        self.resumed = False
+        return self._reported(result) if result is not None else None
 
     def _build(self) -> None:
         assignment = self.assignment
@@ -72,7 +94,7 @@ class TrialRun:
         trial = assignment.config
         device = training_device(trial.device, self.gpus)
         self.alone = self.gpus >= 1
-        trainer = Trainer(trial.model_copy(update={"device": device}))
+        trainer = Trainer(trial.model_copy(update={"device": device}), _data(trial.data))
         better = assignment.best[1] if assignment.best else None
         self.checkpoints = CheckpointStore(assignment.checkpoint, better)
         state = self.checkpoints.load()
@@ -92,15 +114,15 @@ class TrialRun:
         watch_memory(trainer.device)
         self.trainer = trainer
 
-    def _epoch(self) -> EpochReport:
+    def report(self, result: EpochResult) -> EpochReport:
+        """Save what was trained, then say so."""
+        best = self.assignment.best
+        self.save(self.trainer.state_dict(), result.metrics.get(best[0]) if best else None)
+        return self._reported(result)
+
+    def _reported(self, result: EpochResult) -> EpochReport:
         from fsg.train.memory import peak_memory
 
-        result = self.trainer.last_result if self.resumed else None
-        self.resumed = False
-        if result is None:
-            result = self.trainer.run_epoch(self._save, self.leaving)
-            best = self.assignment.best
-            self._save(self.trainer.state_dict(), result.metrics.get(best[0]) if best else None)
         if self.trainer.finished:
             self.checkpoints.prune()
         fingerprint, self.fingerprint = self.fingerprint, None  # with the first epoch only
@@ -118,7 +140,7 @@ class TrialRun:
             damaged,
         )
 
-    def _save(self, state: dict[str, Any], value: float | None = None) -> None:
+    def save(self, state: dict[str, Any], value: float | None = None) -> None:
         """Into the folder that was there when the trial began: one that is gone is not made again, as half a study."""
         folder = self.checkpoints.path.parent
         if not folder.is_dir():

@@ -85,3 +85,42 @@ def means(flat: Tensor, lengths: Tensor) -> Tensor:
 def unit(scale: Tensor) -> Tensor:
     """``scale`` with zeros replaced by one: a layer without signal is divided by nothing."""
     return torch.where(scale > 0, scale, torch.ones_like(scale))
+
+
+class RowSpans(Spans):
+    """Where each layer lies in every row of a (K, N) tensor: row k holds all layers of member k.
+
+    Answers have a row for each member, too: what is said of one hangs on its own row alone, to the bit (torch 2.15, CPU).
+    ``index``, ``lengths``, ``sizes`` and ``total`` are those of one row.
+    """
+
+    def expand(self, per_layer: Tensor) -> Tensor:
+        """(K, layers) -> (K, N)."""
+        parts = zip(per_layer.unbind(1), self.sizes, strict=True)
+        return torch.cat([value[:, None].expand(-1, n) for value, n in parts], dim=1)
+
+    def norm(self, flat: Tensor) -> Tensor:
+        """(K, layers); of a (K, m, N) tensor, over all m rows of a member."""
+        parts = self.split(flat)
+        return torch.stack([torch.linalg.vector_norm(part, dim=_all_but_first(part)) for part in parts], dim=1)
+
+    def rms(self, flat: Tensor) -> Tensor:
+        """(K, layers); of a (K, m, N) tensor, over all m rows of a member."""
+        counts = [part[0].numel() ** 0.5 for part in self.split(flat)]
+        return torch.stack([norm / n for norm, n in zip(self.norm(flat).unbind(1), counts, strict=True)], dim=1)
+
+    def largest(self, flat: Tensor) -> Tensor:
+        """(K, layers)."""
+        return torch.stack([part.amax(1) for part in self.split(flat)], dim=1)
+
+    def sum(self, flat: Tensor) -> Tensor:
+        """(K, layers)."""
+        return torch.stack([part.sum(1) for part in self.split(flat)], dim=1)
+
+    def mean(self, flat: Tensor) -> Tensor:
+        """(K, layers)."""
+        return torch.stack([part.mean(1) for part in self.split(flat)], dim=1)
+
+
+def _all_but_first(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(range(1, tensor.dim()))

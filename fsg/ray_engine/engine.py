@@ -57,6 +57,14 @@ class RayEngine:
 
     def run(self, work: Work) -> None:
         """All trials of the source, as many side by side as there are slots."""
+        if work.fused and self.resources.fuse > 1:
+            from fsg.ray_engine.packs import run_packs
+
+            with _quiet():
+                return run_packs(work, self.resources, _slots(self.resources))
+        self._run_alone(work)
+
+    def _run_alone(self, work: Work) -> None:
         from ray import tune
 
         from fsg.execution.reports import ASSIGNMENT

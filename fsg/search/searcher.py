@@ -69,6 +69,11 @@ class TrialSource:
         """Whether a trial that runs may be followed by another."""
         return bool(self._begun)
 
+    @property
+    def ahead(self) -> int:
+        """How many trials may be taken before it is their turn: none where the next one is chosen by what the last came to."""
+        return 0
+
     def assignment(self, trial: PlannedTrial) -> TrialAssignment:
         """What a worker is to do."""
         checkpoint = self.folder.checkpoints.resolve() / trial.key / "last.pt"
@@ -99,6 +104,11 @@ class PlanSearcher(TrialSource):
     def __init__(self, folder: StudyFolder, trials: Iterable[PlannedTrial], terms: Terms = Terms()) -> None:
         super().__init__(folder, terms)
         self._left = deque(trials)
+
+    @property
+    def ahead(self) -> int:
+        """All that are left."""
+        return len(self._left)
 
     def next_trial(self) -> PlannedTrial | None:
         """The next of the plan."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsg.config import DEFAULT_NAMES, TrialConfig, digest, merge
 from fsg.errors import ConfigError
+from fsg.fusing import settled
 from fsg.parts import has_part, names, part_of
 from fsg.study.designs import ARM_NAME, DesignBase
 from fsg.study.designs.base import leaves
@@ -151,7 +152,7 @@ def _resolve(spec: AblationSpec, base: TrialConfig, arm: _Arm, name: str) -> Tri
     if arm.estimator and config.gradient.name != arm.estimator:
         message = f'{subject}it is named by its estimator, but sets gradient.name to "{config.gradient.name}".'
         raise spec.refuse((*arm.place, "gradient"), message)
-    return config
+    return settled(config)
 
 
 def _budgeted(spec: AblationSpec, arms: Mapping[str, TrialConfig], names: list[str]) -> dict[str, TrialConfig]:

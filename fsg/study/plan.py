@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fsg.config import TrialConfig, digest
+from fsg.fusing import settled
 
 if TYPE_CHECKING:
     from fsg.study.spec import SweepSpec
@@ -85,4 +86,4 @@ def sweep_trial(spec: SweepSpec, values: Mapping[str, Any]) -> PlannedTrial:
 
     The same point gives the same key. ConfigError for values that make no valid trial.
     """
-    return planned(spec.name, SWEEP_ARM, spec.seed, spec.space.resolve(spec.base, values))
+    return planned(spec.name, SWEEP_ARM, spec.seed, settled(spec.space.resolve(spec.base, values)))

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from fsg.config import CHANGEABLE, TrialConfig, canonical_json, parse_trial
 from fsg.data import DataSplits, augment, class_balanced, epoch_order, load_data, normalise, upload
-from fsg.errors import CheckpointCorrupt, TrialPreempted
+from fsg.errors import CheckpointCorrupt, ConfigError, TrialDiverged, TrialPreempted
 from fsg.formats import FIRST, FORMAT, FORMAT_KEY
+from fsg.fusing import why_alone
 from fsg.gradients import make_estimator
 from fsg.layers import quantized_layers, using
 from fsg.metrics import guest_metrics
@@ -71,6 +72,8 @@ class Trainer:
 
     def __init__(self, config: TrialConfig, data: DataSplits | None = None) -> None:
         self.config = config
+        if config.fused and (reason := why_alone(config)) is not None:
+            raise ConfigError(f"fused is true, but {reason}. Leave fused out.")
         self.device = resolve_device(config.device)
         make_deterministic(self.device, config.deterministic)
         self.dtype = getattr(torch, config.dtype)
@@ -141,11 +144,57 @@ class Trainer:
         ``save`` is given the state after every ``checkpoint_every_steps`` steps. ``leaving`` is asked after every step:
         if it says so, the state is saved and TrialPreempted raised.
         """
+        if self.config.fused:
+            from fsg.train.fused import run_epoch
+
+            (outcome,) = run_epoch([self], [save], leaving)
+            if isinstance(outcome, TrialDiverged):
+                raise outcome
+            return outcome
+        self.begin_epoch()
+        self._train(save, leaving)
+        return self.end_epoch()
+
+    def begin_epoch(self) -> None:
+        """Rates of the epoch that is to be trained; order and tally, where it has not begun."""
         config = self.config
         factor = rate_factor(config.schedule, self.epoch, config.epochs)
         schedule = meta_schedule(config.schedule, getattr(config.gradient, "meta_schedule", "base"))
         self.step.set_rates(factor, rate_factor(schedule, self.epoch, config.epochs))
-        tally = self._train(save, leaving)
+        if self._permutation is None or self._tally is None:
+            self._permutation = epoch_order(len(self.data.train), self.order)
+            self._tally = EpochTally(len(self.spans), self.device)
+
+    @property
+    def permutation(self) -> Tensor:
+        """The order of the training images in the epoch that has begun: (n,) int64 on the CPU."""
+        assert self._permutation is not None
+        return self._permutation
+
+    @property
+    def tally(self) -> EpochTally:
+        """What the epoch that has begun adds up to."""
+        assert self._tally is not None
+        return self._tally
+
+    @property
+    def steps_done(self) -> int:
+        """Steps of the epoch under way; 0 between two."""
+        return self._tally.steps if self._tally is not None else 0
+
+    def progress(self, steps: int) -> float:
+        """The share of all training that is done after so many steps of this epoch."""
+        return (self.epoch * self.steps_per_epoch + steps) / (self.steps_per_epoch * self.config.epochs)
+
+    def end_epoch(
+        self, diagnosed: Mapping[str, Tensor] | None = None, scores: Mapping[str, Mapping[str, Score]] | None = None
+    ) -> EpochResult:
+        """Evaluate what was trained, and count it. TrialDiverged if a loss or weight is no longer finite.
+
+        ``diagnosed``, ``scores``: what the step and the evaluation say, where that is known already.
+        """
+        config, tally = self.config, self.tally
+        factor = rate_factor(config.schedule, self.epoch, config.epochs)
         tally.check(self.epoch + 1, dict(zip(self.layer_names, [x.weight for x in self.step.layers], strict=True)))
         tally.stop()
         self.epoch += 1
@@ -167,7 +216,8 @@ class Trainer:
         layers = {}
         if self.layer_names:
             sizes = torch.tensor(self.spans.sizes, dtype=torch.float64, device=self.device)
-            columns = {"flip_ratio": tally.sums["flips"] / (tally.steps * sizes)} | self.step.diagnose()
+            diagnosed = self.step.diagnose() if diagnosed is None else diagnosed
+            columns = {"flip_ratio": tally.sums["flips"] / (tally.steps * sizes), **diagnosed}
             if tally.generated:
                 generated = {name: sums[name] for name in ("gain", "cosine", "uphill")}
                 metrics |= {name: value.mean().item() for name, value in generated.items()}
@@ -178,7 +228,7 @@ class Trainer:
             metrics["bits"] = sum(map(mul, self.bits.values(), self.spans.sizes)) / self.spans.total
             layers = {layer: {**found, "bits": self.bits[layer]} for layer, found in layers.items()}
         with self.step.at_evaluation_point():
-            metrics |= self._evaluate()
+            metrics |= self._evaluate(scores)
             if (every := config.evaluate.curvature) and self.epoch % every == 0 and self.layer_names:
                 hessian = spectrum(self.model, self.probed_loss, PROBES, config.seed)
                 metrics |= {"hessian_trace": sum(hessian.traces.values())}
@@ -190,6 +240,10 @@ class Trainer:
     def inputs(self, images: Tensor) -> Tensor:
         """Normalised network inputs of uint8 images, in the trial's dtype."""
         return normalise(images, self._mean, self._std, self.dtype)
+
+    def augmented_images(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) uint8 as the next step sees them."""
+        return augment(images, self.augmentation) if self.augmented else images
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, whether between two epochs or within one."""
@@ -262,14 +316,10 @@ class Trainer:
         self.test_scores = list(state["test_scores"])
         self.last_result = EpochResult(self.epoch, *state["last_result"]) if state["last_result"] else None
 
-    def _train(self, save: Save | None, leaving: Leaving | None) -> EpochTally:
+    def _train(self, save: Save | None, leaving: Leaving | None) -> None:
         """The steps of an epoch that are left; on a GPU none of them is waited for."""
         batch, train, every = self.config.data.batch_size, self.data.train, self.config.checkpoint_every_steps
-        if self._permutation is None or self._tally is None:
-            self._permutation = epoch_order(len(train), self.order)
-            self._tally = EpochTally(len(self.spans), self.device)
-        tally, permutation = self._tally, upload(self._permutation, self.device)
-        total = self.steps_per_epoch * self.config.epochs
+        tally, permutation = self.tally, upload(self.permutation, self.device)
         autocast = (
             torch.autocast(self.device.type, torch.bfloat16) if self.config.autocast == "bfloat16" else nullcontext()
         )
@@ -277,10 +327,8 @@ class Trainer:
         tally.start()
         while tally.steps < self.steps_per_epoch:
             index = permutation[tally.steps * batch : (tally.steps + 1) * batch]
-            images = train.images[index]
-            if self.augmented:
-                images = augment(images, self.augmentation)
-            self.step.progress = (self.epoch * self.steps_per_epoch + tally.steps) / total
+            images = self.augmented_images(train.images[index])
+            self.step.progress = self.progress(tally.steps)
             with autocast:
                 result = self.step(self.inputs(images), train.labels[index])
             tally.add(result)
@@ -295,7 +343,6 @@ class Trainer:
                 tally.start()
             if asked:
                 raise TrialPreempted(f"asked to leave in epoch {self.epoch + 1}, after step {tally.steps}.")
-        return tally
 
     def _average(self) -> None:
         """Moving average of the latent weights, one decay per step."""
@@ -307,10 +354,11 @@ class Trainer:
         else:
             torch.lerp(self.step.latent, self.averaged, decay, out=self.averaged)
 
-    def _evaluate(self) -> dict[str, float]:
+    def _evaluate(self, scores: Mapping[str, Mapping[str, Score]] | None = None) -> dict[str, float]:
         """Validation every epoch; test in the last ones, shown only at the end, where no choice can be made by it."""
         left = self.config.epochs - self.epoch
-        plain = self._scores(with_test=left < LAST, metrics=self.guest_metrics)
+        scores = self._score_all() if scores is None else scores
+        plain, averaged = scores["plain"], scores.get("averaged")
         metrics = {"val_loss": plain["validation"].loss, "val_accuracy": plain["validation"].accuracy}
         metrics |= {f"val_{name}": value for name, value in plain["validation"].others.items()}
         if "test" in plain:
@@ -320,17 +368,24 @@ class Trainer:
             metrics["test_loss"] = plain["test"].loss
             metrics |= {f"test_{name}": value for name, value in plain["test"].others.items()}
             metrics["test_accuracy_last10"] = sum(self.test_scores) / len(self.test_scores)
+        if averaged is not None:
+            metrics["val_accuracy_ema"] = averaged["validation"].accuracy
+            if left == 0:
+                metrics["test_accuracy_ema"] = averaged["test"].accuracy
+        return metrics
+
+    def _score_all(self) -> dict[str, dict[str, Score]]:
+        """Of the weights as they are, and of their average where there is one: scores by the part of the data."""
+        left = self.config.epochs - self.epoch
+        scores = {"plain": self._scores(with_test=left < LAST, metrics=self.guest_metrics)}
         if self.averaged is not None:
             weights = [
                 layer.quantizer(part.view_as(layer.weight)).value  # type: ignore[misc]
                 for layer, part in zip(self.step.layers, self.spans.split(self.averaged), strict=True)
             ]
             with using(self.step.layers, weights):
-                averaged = self._scores(with_test=left == 0)
-            metrics["val_accuracy_ema"] = averaged["validation"].accuracy
-            if left == 0:
-                metrics["test_accuracy_ema"] = averaged["test"].accuracy
-        return metrics
+                scores["averaged"] = self._scores(with_test=left == 0)
+        return scores
 
     def _scores(self, with_test: bool, metrics: Mapping[str, Callable[..., float]] = NO_METRICS) -> dict[str, Score]:
         parts = {"validation": self.data.validation} | ({"test": self.data.test} if with_test else {})

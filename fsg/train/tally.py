@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,15 +27,17 @@ class EpochTally:
         self.good_steps = torch.zeros((), dtype=torch.int64, device=device)
         self.steps = self.generated = 0
         self.seconds = 0.0
-        self._since = 0.0
+        self._since: float | None = None
 
     def start(self) -> None:
         """The clock runs."""
         self._since = time.perf_counter()
 
     def stop(self) -> None:
-        """The clock stands."""
-        self.seconds += time.perf_counter() - self._since
+        """The clock stands, as it may already."""
+        if self._since is not None:
+            self.seconds += time.perf_counter() - self._since
+        self._since = None
 
     def add(self, result: StepResult) -> None:
         """One step."""
@@ -72,6 +75,28 @@ class EpochTally:
         )
         where = f"; not finite: {', '.join(bad)}" if bad else "; all latent weights are finite"
         raise TrialDiverged(f"epoch {epoch}: {what}; {last}{where}. Lower the learning rate, or bound the gain.")
+
+    @classmethod
+    def stacked(cls, tallies: Sequence[EpochTally]) -> EpochTally:
+        """Of several trials that are at the same step, what each has in a row of its own; what follows counts from here."""
+        first = tallies[0]
+        whole = cls(0, first.last_good.device)
+        whole.sums = {name: torch.stack([tally.sums[name] for tally in tallies]) for name in first.sums}
+        whole.last_good = torch.stack([tally.last_good for tally in tallies])
+        whole.good_steps = torch.stack([tally.good_steps for tally in tallies])
+        whole.steps = first.steps
+        return whole
+
+    def give(self, tallies: Sequence[EpochTally]) -> None:
+        """The clock stands; each of ``tallies`` gets its row of a ``stacked`` one, and its share of the time."""
+        self.stop()
+        for k, tally in enumerate(tallies):
+            tally.sums = {name: rows[k].clone() for name, rows in self.sums.items()}
+            tally.last_good, tally.good_steps = self.last_good[k].clone(), self.good_steps[k].clone()
+            tally.steps = self.steps
+            tally.generated += self.generated
+            tally.seconds += self.seconds / len(tallies)
+        self.generated, self.seconds = 0, 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """All of it."""

@@ -494,6 +494,85 @@ class _LastOutput(torch.autograd.Function):
         )
 
 
+class _LastOutputs(torch.autograd.Function):
+    """As ``_LastOutput`` for several blocks, each over sequences of its own: their chunks are shared out together."""
+
+    @staticmethod
+    def forward(ctx: Any, tokens_KLB: Tensor, packed: Tensor, sizes: Sizes) -> Tensor:
+        members, _, batch = tokens_KLB.shape
+        plan = _plan(batch, tokens_KLB.dtype)
+        tokens = tokens_KLB.contiguous()
+        out = tokens.new_empty(members, batch)
+        ctx.save_for_backward(tokens, packed)
+        ctx.sizes, ctx.plan = sizes, plan
+        flat, parameters, limits, results = _rows(tokens), _rows(packed), _rows(_each_limits(packed, sizes)), _rows(out)
+
+        def work(queue: Iterator[int]) -> None:
+            scratch = _scratch(sizes, False, tokens)
+            for number in queue:
+                k, chunk = divmod(number, plan.chunks)
+                bounds = plan.bounds(chunk)
+                _forward_chunk(
+                    parameters[k],
+                    limits[k],
+                    tuple(sizes),
+                    plan.lanes,
+                    *bounds,
+                    flat[k],
+                    (1, batch),
+                    results[k],
+                    scratch,
+                )
+
+        share(members * plan.chunks, work)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        tokens, packed = ctx.saved_tensors
+        sizes, plan = ctx.sizes, ctx.plan
+        members, _, batch = tokens.shape
+        partial = tokens.new_empty(members, plan.chunks, sizes.parameters)
+        wanted = ctx.needs_input_grad[0]
+        g_tokens = torch.empty_like(tokens) if wanted else tokens.new_empty(members, 0)
+        flat, parameters, limits = _rows(tokens), _rows(packed), _rows(_each_limits(packed, sizes))
+        upstream, g_flat, results = _rows(grad.contiguous()), _rows(g_tokens), partial.numpy()
+
+        def work(queue: Iterator[int]) -> None:
+            scratch = _scratch(sizes, True, tokens)
+            for number in queue:
+                k, chunk = divmod(number, plan.chunks)
+                bounds = plan.bounds(chunk)
+                _backward_chunk(
+                    parameters[k], limits[k], tuple(sizes), plan.lanes, *bounds, flat[k], (1, batch), upstream[k],
+                    results[k, chunk], g_flat[k], scratch,
+                )  # fmt: skip
+
+        share(members * plan.chunks, work)
+        return g_tokens if wanted else None, partial.sum(1) if ctx.needs_input_grad[1] else None, None
+
+
+def _rows(tensor: Tensor) -> np.ndarray:
+    """(K, ...) dense as K flat arrays that share its memory."""
+    rows: np.ndarray = tensor.detach().flatten(1).numpy()
+    return rows
+
+
+def _each_limits(packed: Tensor, sizes: Sizes) -> Tensor:
+    return torch.stack([_limits(row, sizes) for row in packed])
+
+
+def slow_scans(tokens_KLB: Tensor, weights: MambaWeights) -> Tensor:
+    """(K, L, B) tokens of K stacked blocks -> (K, B), each block's output at its newest tokens.
+
+    Of one block the same bits, whatever the others are.
+    """
+    sizes = sizes_of(weights, tokens_KLB.shape[1])
+    found: Tensor = _LastOutputs.apply(tokens_KLB, pack(weights), sizes)
+    return found
+
+
 def slow_scan(tokens_BL: Tensor, weights: MambaWeights, outputs: int) -> Tensor:
     """(B, L) scalar tokens -> (B, outputs). float32 or float64, on the CPU."""
     sizes = sizes_of(weights, tokens_BL.shape[1])

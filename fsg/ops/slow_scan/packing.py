@@ -37,26 +37,26 @@ class Sizes(NamedTuple):
 
 def sizes_of(weights: MambaWeights, length: int) -> Sizes:
     """The sizes of a block over L tokens."""
-    channels, states = weights.A_log.shape
+    channels, states = weights.A_log.shape[-2:]
     return Sizes(length, weights.conv_weight.shape[-1], channels, states)
 
 
 def pack(weights: MambaWeights) -> Tensor:
-    """The parameters as one vector, in the form and order the kernels read; differentiable.
+    """The parameters as one vector, in the form and order the kernels read; differentiable. Of stacked blocks a row each.
 
     Per channel: taps x in_proj (K), conv bias, x_proj (1 + 2S), dt weight, dt bias, A / ln 2 (S), D, z's in_proj, out_proj.
     """
-    channels = weights.A_log.shape[0]
-    x, z = weights.in_proj[:channels], weights.in_proj[channels:]
+    channels = weights.A_log.shape[-2]
+    x, z = weights.in_proj[..., :channels, :], weights.in_proj[..., channels:, :]
     columns = [
-        weights.conv_weight[:, 0] * x,
-        weights.conv_bias[:, None],
-        weights.x_proj.T,
+        weights.conv_weight[..., 0, :] * x,
+        weights.conv_bias[..., None],
+        weights.x_proj.mT,
         weights.dt_weight,
-        weights.dt_bias[:, None],
+        weights.dt_bias[..., None],
         weights.A_log.exp() * -LOG2E,
-        weights.D[:, None],
+        weights.D[..., None],
         z,
-        weights.out_proj.T,
+        weights.out_proj.mT,
     ]
-    return torch.cat(columns, dim=1).flatten()
+    return torch.cat(columns, dim=-1).flatten(-2)

@@ -1,0 +1,181 @@
+"""Which trials an engine trains together: those whose programs have equal shapes, as many as there may be in a pack.
+
+A pack is another at every epoch: who has ended leaves it, and the next trial of that shape takes the place. A trial is heard,
+judged and stopped by itself, as if it were alone. What fits nowhere is a pack of its own.
+Proof: ``tests/execution/test_packs.py``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fsg.errors import TrialDiverged
+from fsg.execution.reports import EpochReport, TrialAssignment, TrialEnd
+from fsg.execution.retry import end_of
+from fsg.execution.trial_run import TrialRun
+from fsg.fusing import shape_of
+
+if TYPE_CHECKING:
+    from fsg.execution.engine import Work
+
+MOST = 16  # trials in a pack: 32 take no less time for each than 16
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """An attempt that was ended by an exception, and why."""
+
+    end: TrialEnd
+
+
+Outcome = EpochReport | TrialEnd | Interrupted
+
+
+@dataclass(frozen=True)
+class Member:
+    """An attempt at a trial, by the engine's name for it. ``shape``: that of trials to train it with; None: it is alone."""
+
+    name: str
+    assignment: TrialAssignment
+    shape: str | None
+
+
+class PackQueue:
+    """Takes trials from the source of ``work`` and tells who trains next with whom; hears what comes of it.
+
+    ``most``: trials of a pack. ``slots``: packs side by side, among which the trials that are left are shared out.
+    """
+
+    def __init__(self, work: Work, most: int, prefix: str, slots: int = 1) -> None:
+        self._work, self._most, self._slots = work, most, slots
+        self._names = (f"{prefix}{number}" for number in itertools.count())
+        self._waiting: deque[Member] = deque()
+        self._alone: set[str] = set()
+        self._nothing = False
+
+    def filled(self, pack: Sequence[Member]) -> list[Member]:
+        """The pack with trials that fit beside it, as far as there are any and as many as there may be."""
+        pack = list(pack)
+        left = len(self._waiting) + self._work.source.ahead
+        most = min(self._most, max(1, math.ceil(left / self._slots))) if self._work.source.ahead else self._most
+        while len(pack) < most:
+            found = self._next(pack[0].shape if pack else None, first=not pack)
+            if found is None:
+                return pack
+            pack.append(found)
+            if found.shape is None:
+                return pack
+        return pack
+
+    def dissolve(self, pack: Sequence[Member]) -> None:
+        """Whatever ended these, each of them is alone from now on."""
+        self._alone |= {member.assignment.key for member in pack}
+
+    def hear(self, member: Member, outcome: Outcome) -> bool:
+        """Write and judge what came of an epoch; whether the trial goes on."""
+        work, assignment = self._work, member.assignment
+        recording, judge = work.recording, work.judge
+        if isinstance(outcome, Interrupted):
+            recording.crashed(assignment.key, outcome.end)
+            work.source.done(member.name, None)
+            return False
+        if isinstance(outcome, TrialEnd) or outcome.status != "running":
+            recording.ended(assignment, outcome)
+            work.source.done(member.name, outcome)
+            return False
+        metrics = outcome.metrics
+
+        def decided(metrics: Mapping[str, Any] = metrics) -> str | None:
+            return judge.stop(assignment.key, metrics) if judge is not None and assignment.judged else None
+
+        if recording.heard(assignment, outcome, decided) == "stop":
+            work.source.done(member.name, outcome)
+            return False
+        work.source.heard(member.name, outcome)
+        return True
+
+    def _next(self, shape: str | None, first: bool) -> Member | None:
+        """The trial that has waited longest of those that fit; else one that is taken from the source."""
+        for member in self._waiting:
+            if first or member.shape == shape is not None:
+                self._waiting.remove(member)
+                return member
+        while first or (shape is not None and len(self._waiting) < self._work.source.ahead + 1):
+            taken = self._take()
+            if taken is None or first or taken.shape == shape:
+                return taken
+            self._waiting.append(taken)
+        return None
+
+    def _take(self) -> Member | None:
+        name = next(self._names)
+        assignment = self._work.source.take(name)
+        if assignment is None:
+            return None
+        fits = assignment.config.fused and assignment.key not in self._alone and self._most > 1
+        return Member(name, assignment, shape_of(assignment.config) if fits else None)
+
+
+class PackRun:
+    """Trains packs in this process, an epoch at each request. ``options``: as of a ``TrialRun``."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+        self._runs: dict[str, TrialRun] = {}  # by the engine's name of an attempt
+
+    def epoch(self, members: Sequence[Member]) -> list[Outcome]:
+        """One epoch of each, in order; attempts of before that are not among them are over."""
+        for name in self._runs.keys() - {member.name for member in members}:
+            self._runs.pop(name).close()
+        outcomes: dict[str, Outcome] = {}
+        together: list[Member] = []
+        for member in members:
+            run = self._runs.setdefault(member.name, TrialRun(member.assignment, **self._options))
+            if member.shape is None:
+                outcomes[member.name] = _tried(run.epoch)
+                continue
+            begun = _tried(run.begin)
+            if begun is None:
+                together.append(member)
+            else:
+                outcomes[member.name] = begun
+        if together:
+            outcomes |= zip([m.name for m in together], self._together(together), strict=True)
+        return [outcomes[member.name] for member in members]
+
+    def _together(self, members: Sequence[Member]) -> list[Outcome]:
+        """Trained as one program. If that fails, each by itself from its last checkpoint: the fault may be one trial's."""
+        from fsg.train.fused import run_epoch
+
+        runs = [self._runs[member.name] for member in members]
+        try:
+            results = run_epoch([run.trainer for run in runs], [run.save for run in runs], runs[0].leaving)
+        except Exception as error:
+            if runs[0].leaving():
+                return [Interrupted(end_of(error))] * len(runs)
+            for member, run in zip(members, runs, strict=True):
+                run.close()
+                self._runs[member.name] = TrialRun(member.assignment, **self._options)
+            return [_tried(self._runs[member.name].epoch) for member in members]
+        return [
+            TrialEnd("diverged", str(result)) if isinstance(result, TrialDiverged) else _tried(run.report, result)
+            for run, result in zip(runs, results, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Leave nothing open."""
+        for run in self._runs.values():
+            run.close()
+        self._runs.clear()
+
+
+def _tried(what: Any, *args: Any) -> Any:
+    try:
+        return what(*args)
+    except Exception as error:
+        return Interrupted(end_of(error))

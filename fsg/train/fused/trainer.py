@@ -1,0 +1,148 @@
+"""An epoch of several trials, trained together where they stand at the same place.
+
+    pack = FusedTrainer(configs)
+    for results in pack: ...                      # an epoch of each: its result, or the TrialDiverged that ended it
+
+Trials of a pack may be in different epochs, but for what the first steps of a trial lack (its history fills): those are trained
+apart until it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from fsg.config import TrialConfig
+from fsg.data import DataSplits, load_data
+from fsg.errors import ConfigError, TrialDiverged, TrialPreempted
+from fsg.fusing import shape_of
+from fsg.parts import part_of
+from fsg.train.fused.step import FusedStep
+from fsg.train.loop import EpochResult, Leaving, Save, Trainer
+from fsg.train.tally import EpochTally
+
+SETTLED = 2  # steps beyond those that fill the memory, after which a step is as any other
+Outcome = EpochResult | TrialDiverged
+
+
+class FusedTrainer:
+    """Trains several trials side by side. Iterating runs the epochs that are left of each.
+
+    ``trainers``: one for each configuration, to save and load as any other; one that is taken out of the list is trained no more.
+    ConfigError for trials that do not fit together.
+    """
+
+    def __init__(self, configs: Sequence[TrialConfig], data: DataSplits | None = None) -> None:
+        data = data if data is not None else load_data(configs[0].data)
+        self.trainers = [Trainer(config, data) for config in configs]
+
+    def __iter__(self) -> Iterator[dict[int, Outcome]]:
+        while any(not trainer.finished for trainer in self.trainers):
+            yield self.run_epoch()
+
+    def run_epoch(
+        self, saves: Sequence[Save | None] | None = None, leaving: Leaving | None = None
+    ) -> dict[int, Outcome]:
+        """One epoch of each that has one left, by its place in ``trainers``; those that diverge are to be taken out."""
+        left = [k for k, trainer in enumerate(self.trainers) if not trainer.finished]
+        asked = [saves[k] for k in left] if saves is not None else None
+        outcomes = run_epoch([self.trainers[k] for k in left], asked, leaving)
+        return dict(zip(left, outcomes, strict=True))
+
+
+def run_epoch(
+    trainers: Sequence[Trainer], saves: Sequence[Save | None] | None = None, leaving: Leaving | None = None
+) -> list[Outcome]:
+    """Train an epoch of each, or what is left of it, and evaluate: its result, or why it diverged, in order.
+
+    ``saves``: each is given its trial's state after every ``checkpoint_every_steps`` steps. ``leaving`` is asked after every
+    step: if it says so, all states are saved and TrialPreempted raised. ConfigError for trials that do not fit together.
+    """
+    refuse_misfits([trainer.config for trainer in trainers])
+    saves = saves if saves is not None else [None] * len(trainers)
+    outcomes: dict[int, Outcome] = {}
+    for group in _same_place(trainers):
+        found = _epoch([trainers[k] for k in group], [saves[k] for k in group], leaving)
+        outcomes |= dict(zip(group, found, strict=True))
+    return [outcomes[k] for k in range(len(trainers))]
+
+
+def refuse_misfits(configs: Sequence[TrialConfig]) -> None:
+    """ConfigError where trials cannot be trained as one program."""
+    if len({shape_of(config) for config in configs}) > 1:
+        raise ConfigError("trials can be fused only if their networks, data, batches and estimators have equal shapes.")
+
+
+def place_of(trainer: Trainer) -> tuple[int, int]:
+    """Steps done of the epoch under way, and in all, up to where all memories are full. Equal: they can be trained together."""
+    done = trainer.steps_done
+    config = trainer.config
+    memory = part_of("gradient", config.gradient).fact("memory_steps", config.gradient)
+    return done, min(trainer.epoch * trainer.steps_per_epoch + done, memory + SETTLED)
+
+
+def _same_place(trainers: Sequence[Trainer]) -> list[list[int]]:
+    places: dict[tuple[int, int], list[int]] = {}
+    for k, trainer in enumerate(trainers):
+        places.setdefault(place_of(trainer), []).append(k)
+    return list(places.values())
+
+
+def _epoch(trainers: list[Trainer], saves: Sequence[Save | None], leaving: Leaving | None) -> list[Outcome]:
+    """Of trials that stand at the same place."""
+    for trainer in trainers:
+        trainer.begin_epoch()
+    count = len(trainers)
+    slots = trainers if count > 1 else [*trainers, *trainers]
+    step = FusedStep(slots)
+    step.gather()
+    tally = EpochTally.stacked([trainer.tally for trainer in slots])
+    first, config = trainers[0], trainers[0].config
+    batch, every, per_epoch = config.data.batch_size, config.checkpoint_every_steps, first.steps_per_epoch
+    orders = torch.stack([trainer.permutation for trainer in slots]).to(first.device)
+
+    def give() -> None:
+        tally.give([trainer.tally for trainer in trainers])
+        step.scatter(count)
+
+    tally.start()
+    while tally.steps < per_epoch:
+        index = orders[:, tally.steps * batch : (tally.steps + 1) * batch]
+        progress = [trainer.progress(tally.steps) for trainer in slots]
+        result = step(inputs_of(trainers, index), first.data.train.labels[index], progress)
+        tally.add(result)
+        if first.device.type == "cpu" and not torch.isfinite(result.loss).any():
+            break  # nobody is left
+        asked = leaving is not None and leaving()
+        due = bool(every) and tally.steps % every == 0 and tally.steps < per_epoch
+        if any(saves) and (asked or due):
+            give()
+            for trainer, save in zip(trainers, saves, strict=True):
+                if save is not None:
+                    save(trainer.state_dict())
+            tally.start()
+        if asked:
+            raise TrialPreempted(f"asked to leave in epoch {first.epoch + 1}, after step {tally.steps}.")
+    diagnosed = step.diagnose()
+    give()
+    outcomes: list[Outcome] = []
+    for k, trainer in enumerate(trainers):
+        try:
+            outcomes.append(trainer.end_epoch({name: rows[k] for name, rows in diagnosed.items()}))
+        except TrialDiverged as error:
+            outcomes.append(error)
+    return outcomes
+
+
+def inputs_of(trainers: Sequence[Trainer], index: Tensor) -> Tensor:
+    """The batch of each slot, (K, B) numbers of training images, as (B, K C, H, W) inputs."""
+    first = trainers[0]
+    images = first.data.train.images[index]
+    members, batch, *shape = images.shape
+    if first.augmented:
+        moved = [trainer.augmented_images(images[k]) for k, trainer in enumerate(trainers)]
+        images = torch.stack(moved if members == len(trainers) else moved * members)
+    inputs = first.inputs(images.flatten(0, 1)).view(members, batch, *shape)
+    return inputs.transpose(0, 1).flatten(1, 2)

@@ -1,0 +1,161 @@
+"""Trials that train together, as an engine sees them: each with its own ledger, checkpoint, end and decisions."""
+
+from types import SimpleNamespace
+
+import pytest
+from tiny_studies import BASE, ONE_SEED, TIMES, WILD, Study
+
+from fsg.driver.trials import run_study
+from fsg.execution.engine import LocalEngine
+from fsg.execution.packs import PackRun
+from fsg.execution.trial_run import TrialRun
+from fsg.record.ledger_header import begin
+
+FUSED = BASE | {"epochs": 3, "fused": True}
+RATES = {
+    "name": "rates",
+    "base": FUSED,
+    "seeds": [0, 1],
+    "metric": {"name": "val_accuracy", "mode": "max"},
+    "arms": {"slow": {"optimizer": {"lr": 0.003}}, "lstm": {"gradient": "lstm_fc"}, "ema": {"gradient": "ema"}},
+    "baselines": ["ste"],
+}
+SWEEP = {
+    "name": "search",
+    "base": FUSED | {"epochs": 4},
+    "metric": {"name": "val_accuracy", "mode": "max"},
+    "space": {"optimizer.lr": {"loguniform": [1e-4, 1e-1]}},
+    "search": {"sampler": "random", "trials": 6, "seed": 0},
+    "scheduler": {"name": "asha", "grace_epochs": 1, "reduction_factor": 2},
+}
+
+
+class Local(Study):
+    """A study that LocalEngine runs, in packs of ``fuse``."""
+
+    def run(self, fuse=4, listener=None):
+        ledger = self.folder.ledger()
+        if listener is not None:
+            ledger._listener = listener
+        if self.folder.state().header is None:
+            begin(ledger, self.spec)
+        return run_study(self.folder, self.spec, LocalEngine(fuse=fuse), ledger)
+
+    def trials(self):
+        """(arm, seed) -> status and epochs without times."""
+        found = {}
+        for record in self.folder.state().trials.values():
+            epochs = [{k: v for k, v in epoch.items() if k not in TIMES} for epoch in record.epochs]
+            found[record.arm, record.seed, record.config["optimizer"]["lr"]] = (record.status, epochs)
+        return found
+
+
+@pytest.fixture
+def packs(monkeypatch):
+    """How many trials each epoch trained together."""
+    seen = []
+    together = PackRun._together
+
+    def counted(self, members):
+        seen.append(len(members))
+        return together(self, members)
+
+    monkeypatch.setattr(PackRun, "_together", counted)
+    return seen
+
+
+def in_folder(path, name):
+    (path / name).mkdir()
+    return path / name
+
+
+def test_trials_of_equal_shape_train_together_and_end_as_each_by_itself(tmp_path, packs):
+    together, apart = Local(in_folder(tmp_path, "a"), RATES), Local(in_folder(tmp_path, "b"), RATES)
+    assert together.run()
+    assert sorted(packs) == [2, 2, 2, 4, 4, 4], "two of ema beside four of ste; lstm_fc is alone"
+    assert apart.run(fuse=1)
+    assert together.trials() == apart.trials()
+    configs = [record.config for record in together.folder.state().trials.values()]
+    assert {c["gradient"]["name"] for c in configs if not c["fused"]} == {"lstm_fc"}, "what has no twin is not fused"
+
+
+def test_each_trial_of_a_pack_is_judged_by_itself(tmp_path):
+    study = Local(tmp_path, SWEEP)
+    assert study.run()
+    trials = list(study.folder.state().trials.values())
+    assert len(trials) == 6 and {t.status for t in trials} == {"finished", "pruned"}
+    alone = Local(in_folder(tmp_path, "alone"), SWEEP)
+    assert alone.run(fuse=1)
+    for key, (_, epochs) in study.trials().items():
+        others = alone.trials()[key][1]
+        common = min(len(epochs), len(others))
+        assert epochs[:common] == others[:common], "who is judged with whom changes no epoch"
+
+
+def test_a_trial_that_diverges_leaves_its_pack(tmp_path, packs):
+    arms = {"calm": {"optimizer": {"lr": 0.001}}, "wild": {"optimizer": {"lr": 100.0}}}
+    data = RATES | ONE_SEED | {"base": FUSED | WILD, "arms": arms, "baselines": []}
+    study = Local(tmp_path, data)
+    assert study.run()
+    found = {record.arm: record for record in study.folder.state().trials.values()}
+    assert found["calm"].status == "finished" and found["wild"].status == "failed"
+    assert found["wild"].reason.startswith("diverged: ")
+    assert packs[0] == 2 and packs[-1] == 1
+
+
+def test_a_study_killed_in_the_middle_goes_on_to_the_bit_in_other_packs(tmp_path):
+    whole, stopped = Local(in_folder(tmp_path, "a"), RATES), Local(in_folder(tmp_path, "b"), RATES)
+    assert whole.run()
+
+    class Killed(BaseException):
+        pass
+
+    epochs = []
+
+    def kill(event):
+        epochs.extend([event] * (event["event"] == "epoch"))
+        if len(epochs) == 6:
+            raise Killed
+
+    with pytest.raises(Killed):
+        stopped.run(listener=kill)
+    again = Local.__new__(Local)
+    again.spec, again.folder = stopped.spec, stopped.folder
+    assert again.run(fuse=3)
+    assert again.trials() == whole.trials()
+
+
+def test_a_pack_that_fails_goes_on_trial_by_trial(tmp_path, monkeypatch):
+    import fsg.train.fused as fused
+
+    whole, faulty = Local(in_folder(tmp_path, "a"), RATES), Local(in_folder(tmp_path, "b"), RATES)
+    assert whole.run()
+    real, seen = fused.run_epoch, []
+
+    def failing(trainers, *rest):
+        seen.append(len(trainers))
+        if len(trainers) > 1:
+            raise MemoryError("no room for so many")
+        return real(trainers, *rest)
+
+    monkeypatch.setattr(fused, "run_epoch", failing)
+    assert faulty.run()
+    assert max(seen) == 4 and faulty.trials() == whole.trials()
+    assert all(record.attempts == 1 for record in faulty.folder.state().trials.values()), "nothing was a trial's fault"
+
+
+def test_a_trial_whose_checkpoint_cannot_be_written_ends_alone(tmp_path, monkeypatch):
+    """The others of its pack are reported as ever."""
+    study = Local(tmp_path, RATES | {"arms": {"slow": {"optimizer": {"lr": 0.003}}}})
+    real, hit = TrialRun.report, SimpleNamespace(key=None)
+
+    def report(self, result):
+        hit.key = hit.key or self.assignment.key
+        if self.assignment.key == hit.key:
+            raise RuntimeError("a fault of one trial")
+        return real(self, result)
+
+    monkeypatch.setattr(TrialRun, "report", report)
+    study.run()
+    statuses = {key: record.status for key, record in study.folder.state().trials.items()}
+    assert statuses.pop(hit.key) == "failed" and set(statuses.values()) == {"finished"}
