@@ -19,9 +19,9 @@ import yaml
 from small_disks import small_disk
 
 import fsg
-from fsg.cli.cluster_doctor import skew_problems
 from fsg.errors import BackendUnavailable
 from fsg.ray_engine.jobs import NOT_SHIPPED, job_server
+from fsg.ray_engine.nodes import skew_problems
 from fsg.study.folder import StudyFolder
 from fsg.study.lock import driver_of
 
