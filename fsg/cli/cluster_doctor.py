@@ -14,9 +14,17 @@ from pathlib import Path
 
 import typer
 
-from fsg.ray_engine.nodes import Ask, Found, ask_nodes, clock_skews, judge, server_problem, software
-
-MOST_SKEW = 5.0  # seconds: far more than NTP leaves, and where times of files and logs begin to mislead
+from fsg.ray_engine.nodes import (
+    MOST_SKEW,
+    Ask,
+    Found,
+    ask_nodes,
+    clock_skews,
+    judge,
+    server_problem,
+    skew_problems,
+    software,
+)
 
 
 def examine(address: str, storage: Path, tracking_uri: str | None, gpu_kind: str | None) -> int:
@@ -63,16 +71,6 @@ def _examine(address: str, storage: Path, tracking_uri: str | None, gpu_kind: st
     for problem in problems:
         _say(False, "", problem)
     return 1 if problems else 0
-
-
-def skew_problems(skews: dict[str, float]) -> list[str]:
-    """A sentence for each clock that is off by more than can be waved through; ``skews`` in seconds, by node."""
-    return [
-        f"{node}: its clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this machine's. Set up NTP there "
-        "(timedatectl set-ntp true)."
-        for node, skew in skews.items()
-        if abs(skew) > MOST_SKEW
-    ]
 
 
 def _with_token() -> bool:

@@ -66,6 +66,7 @@ def joined(address: str | None) -> Iterator[None]:
         with local_ray():
             yield
         return
+    refuse_open_token()
     reach(address)
     try:
         ray.init(address=meant(address), log_to_driver=False, logging_level=logging.ERROR)
@@ -105,6 +106,19 @@ def use_token() -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
+def refuse_open_token() -> None:
+    """BackendUnavailable where others may read the token that clusters are shown: it lets them run anything as its user."""
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return
+    place = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    mode = place.stat().st_mode & 0o777 if place.is_file() else 0
+    if mode & 0o077:
+        raise BackendUnavailable(
+            f"{place} holds the cluster's token, and others may read it (mode {mode:03o}). Whoever has it can run anything "
+            f"as the cluster's user: chmod 600 {place}"
+        )
+
+
 def reach(address: str) -> None:
     """Ask the cluster at ``address`` ("auto" or host:port) whether it is there and takes our token; changes nothing.
 
@@ -141,6 +155,8 @@ def grown(have: Mapping[str, float], launcher: Path = LAUNCHER_CONFIG) -> dict[s
     types = yaml.safe_load(launcher.read_text()) if launcher.is_file() else _of_kuberay()
     kinds = types.get("available_node_types", {}).values()
     kinds = [kind for kind in kinds if kind.get("max_workers", 0)]
+    if not kinds:
+        return total
     named = {name for kind in kinds for name in kind.get("resources", {})}
     for name in {"CPU", "GPU", *(name for name in named if name.startswith("accelerator_type:"))}:
         most = sum(kind["max_workers"] * kind.get("resources", {}).get(name, 0) for kind in kinds)

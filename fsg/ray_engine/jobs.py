@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from fsg.errors import BackendUnavailable, ConfigError, FsgError
 from fsg.files import as_size
-from fsg.ray_engine.cluster import RAY_ENVIRONMENT, TOKEN_HELP, use_token
+from fsg.ray_engine.cluster import RAY_ENVIRONMENT, TOKEN_HELP, refuse_open_token, use_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,6 +99,7 @@ class Jobs:
         self.server = server
         os.environ.update(RAY_ENVIRONMENT | SHIPPING)
         use_token()
+        refuse_open_token()
         from ray.job_submission import JobSubmissionClient
 
         for name in CHATTY:  # each package that is made, uploaded or there already

@@ -27,6 +27,7 @@ ANSWER_SECONDS = 120.0  # a worker process starts in 2 s, in 30 on a busy node; 
 PROBE_BYTES = 2**20  # enough to meet a full disk or quota
 FREE_BYTES = 2**30  # a study's checkpoints and ledger
 GIB = 2**30
+MOST_SKEW = 5.0  # seconds: far more than NTP leaves, and where times of files and logs begin to mislead
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,13 @@ class Ask:
     """What the nodes are to look at.
 
     ``data``: a trial for each data set, as only a trial brings its plug-ins along. ``probe``: the name of a file that the driver
-    has put into ``storage``.
+    has put into ``storage``. ``gpus``: how many Ray counts on the node.
     """
 
     storage: Path | None = None
     probe: str = ""
     server: str | None = None
+    gpus: float = 0
     data: tuple[TrialConfig, ...] = ()
 
 
@@ -97,7 +99,23 @@ def inspect(ask: Ask, node: str) -> Found:
             digests[f"{config.name} in {config.root}"] = load_data(config).digest()
         except FsgError as error:
             problems.append(str(error))
-    return Found(node, software(), tuple(gpu_models()), digests, tuple(problems))
+    models = tuple(gpu_models())
+    if ask.gpus and not models:
+        problems.append(_unusable(ask.gpus))
+    return Found(node, software(), models, digests, tuple(problems))
+
+
+def _unusable(gpus: float) -> str:
+    import torch
+
+    if torch.version.cuda is None:
+        return (
+            f"Ray counts {gpus:g} GPUs, and the torch that is installed there computes on none. Install one with CUDA."
+        )
+    return (
+        f"Ray counts {gpus:g} GPUs, and torch can use none. NVIDIA's driver is missing, or too old for torch's CUDA "
+        f"{torch.version.cuda}; nvidia-smi there shows it."
+    )
 
 
 def gpu_models() -> list[str]:
@@ -162,7 +180,8 @@ def ask_nodes(ask: Ask, seconds: float = ANSWER_SECONDS) -> list[Found]:
     without_data = replace(ask, data=())
 
     def question(node: Mapping[str, Any]) -> Ask:
-        return ask if {"CPU", "GPU"} & node["Resources"].keys() else without_data  # no trial is placed there
+        asked = ask if {"CPU", "GPU"} & node["Resources"].keys() else without_data  # no trial is placed there
+        return replace(asked, gpus=node["Resources"].get("GPU", 0))
 
     return [
         answer if isinstance(answer, Found) else Found(node, software(), problems=[answer])
@@ -197,6 +216,16 @@ def clock_skews(seconds: float = ANSWER_SECONDS) -> dict[str, float]:
     answers = on_every_node(_clock, lambda node: None, seconds)
     after = time.time()
     return {node: skew(before, clock, after) for node, clock in answers.items() if isinstance(clock, float)}
+
+
+def skew_problems(skews: Mapping[str, float]) -> list[str]:
+    """A sentence for each clock that is off by more than can be waved through; ``skews`` in seconds, by node."""
+    return [
+        f"{node}: its clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this machine's. Set up NTP there "
+        "(timedatectl set-ntp true)."
+        for node, skew in skews.items()
+        if abs(skew) > MOST_SKEW
+    ]
 
 
 def skew(before: float, clock: float, after: float) -> float:
@@ -236,6 +265,6 @@ def refuse_unfit_nodes(storage: Path, data: Sequence[TrialConfig]) -> None:
     finally:
         with suppress(OSError):
             probe.unlink()
-    problems = judge(software(), found)
+    problems = [*judge(software(), found), *skew_problems(clock_skews())]
     if problems:
         raise BackendUnavailable("The cluster is not fit for this study; nothing was started.\n" + "\n".join(problems))

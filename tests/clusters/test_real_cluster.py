@@ -20,11 +20,16 @@ from command_line import run_main
 from small_disks import small_disk
 
 import fsg
-from fsg.cli.cluster_doctor import skew_problems
 from fsg.errors import BackendUnavailable
 from fsg.ray_engine.jobs import NOT_SHIPPED, job_server
+<<<<<<< HEAD
 from fsg.record.driver_lock import driver_of
 from fsg.record.folder import StudyFolder
+=======
+from fsg.ray_engine.nodes import skew_problems
+from fsg.record.folder import StudyFolder
+from fsg.record.driver_lock import driver_of
+>>>>>>> slurm
 
 SOURCE = Path(fsg.__file__).parents[1]
 TOKEN, WRONG = "f" * 64, "0" * 64

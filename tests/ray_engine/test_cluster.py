@@ -8,7 +8,7 @@ import yaml
 
 from fsg.errors import BackendUnavailable
 from fsg.ray_engine import cluster
-from fsg.ray_engine.cluster import grown, reach, use_token
+from fsg.ray_engine.cluster import grown, reach, refuse_open_token, use_token
 
 
 @pytest.mark.parametrize("address", ["here", "host:", "host:port", ""])
@@ -57,6 +57,25 @@ def test_a_token_that_is_there_is_shown_unless_the_user_said_otherwise(monkeypat
     environment["RAY_AUTH_MODE"] = "disabled"
     use_token()
     assert environment["RAY_AUTH_MODE"] == "disabled"
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_token_that_others_may_read_is_refused_with_what_to_type(named, monkeypatch, tmp_path):
+    place = tmp_path / "mine" if named else tmp_path / ".ray" / "auth_token"
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("secret")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(place) if named else "")
+    place.chmod(0o600)
+    refuse_open_token()
+    for mode in (0o640, 0o604):
+        place.chmod(mode)
+        with pytest.raises(BackendUnavailable, match=rf"mode {mode:03o}.*chmod 600 {place}") as caught:
+            refuse_open_token()
+        assert caught.value.exit_code == 2 and "secret" not in str(caught.value)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "another")
+    refuse_open_token()
 
 
 def test_a_cluster_that_grows_has_room_for_what_it_may_become(tmp_path):

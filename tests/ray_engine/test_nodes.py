@@ -49,6 +49,18 @@ def test_a_process_with_other_software_refuses_the_trial():
         refuse_other_software(software() | {"torch": "1.0"})
 
 
+def test_gpus_that_ray_counts_and_torch_cannot_use_are_a_problem_of_the_node(monkeypatch):
+    """As a driver older than torch's CUDA makes them: Ray asks the driver, torch CUDA."""
+    monkeypatch.setattr(nodes, "gpu_models", lambda: [])
+    (problem,) = inspect(Ask(gpus=2), "a").problems
+    assert problem.startswith("Ray counts 2 GPUs, and ") and (
+        "nvidia-smi" in problem or "Install one with CUDA" in problem
+    )
+    assert inspect(Ask(), "a").problems == ()
+    monkeypatch.setattr(nodes, "gpu_models", lambda: ["NVIDIA A10G"])
+    assert inspect(Ask(gpus=2), "a").problems == ()
+
+
 def test_nodes_with_different_images_are_refused_and_the_driver_counts():
     one, other = Found("a", SAME, data={"cifar10 in /d": "11"}), Found("b", SAME, data={"cifar10 in /d": "22"})
     assert judge(SAME, [one, one]) == []
