@@ -22,14 +22,9 @@ from small_disks import small_disk
 import fsg
 from fsg.errors import BackendUnavailable
 from fsg.ray_engine.jobs import NOT_SHIPPED, job_server
-<<<<<<< HEAD
-from fsg.record.driver_lock import driver_of
-from fsg.record.folder import StudyFolder
-=======
 from fsg.ray_engine.nodes import skew_problems
-from fsg.record.folder import StudyFolder
 from fsg.record.driver_lock import driver_of
->>>>>>> slurm
+from fsg.record.folder import StudyFolder
 
 SOURCE = Path(fsg.__file__).parents[1]
 TOKEN, WRONG = "f" * 64, "0" * 64
