@@ -48,7 +48,7 @@ def test_an_epoch_reports_the_promised_metrics_and_the_last_one_the_test_scores(
     _, results = run(trial())
     every = {
         "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_accuracy_ema",
-        "lr", "flip_ratio", "gain", "cosine", "uphill", "step_ms", "images_per_s",
+        "lr", "flip_ratio", "gain", "cosine", "uphill", "step_ms", "images_per_s", "grad_norm", "grad_norm_l1",
     }  # fmt: skip
     test = {"test_accuracy", "test_loss", "test_accuracy_last10", "test_accuracy_ema"}
     assert [set(r.metrics) for r in results] == [every, every, every | test]
