@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,8 +35,7 @@ Curve = Callable[[Tensor, Tensor], Tensor]
 
 def curve_of(shape: Any) -> Curve:
     """F' of a shape's section: (x, p) -> F'(x), of x's shape and dtype; p is 0-dimensional."""
-    compute = _CURVES[shape.name]
-    return lambda x, progress: compute(shape, x, progress)
+    return partial(_CURVES[shape.name], shape)  # a network with it can be pickled
 
 
 def clipped(shape: Any, x: Tensor, progress: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """VGG-Small and ResNet-18 by their counts, float layers by role, and what a shortcut reads."""
 
+import pickle
+
 import pytest
 import torch
 
@@ -89,6 +91,8 @@ def test_every_sign_of_a_network_has_the_configured_curve_and_one_clock_each():
     signs = [module for module in model.modules() if isinstance(module, SurrogateSign)]
     assert len(signs) == len(clocks(model)) == 18
     assert not [name for name in model.state_dict() if "progress" in name]  # two-step training loads weights into it
+    images = torch.randn(2, 1, 8, 8)
+    assert torch.equal(pickle.loads(pickle.dumps(model.eval()))(images), model(images))
 
 
 @pytest.mark.parametrize(
