@@ -2,7 +2,8 @@
 # Makes a fresh Ubuntu machine a node of a cluster: shared storage, Python, this tree with its packages. Safe to run again.
 #   FSG_SHARE=SERVER:/PATH   the NFS export to mount at /mnt/fsg; left out where /mnt/fsg is there already
 #   FSG_EXTRAS="cuda"        what to install besides: cuda on GPU workers; server where MLflow runs; gcp on a head in Google Cloud,
-#                            whose autoscaler cannot ask for machines without
+#                            whose autoscaler cannot ask for machines without; mps where several trials share a GPU, so that
+#                            their kernels run side by side (one that makes the GPU fail takes the others with it: they are retried)
 set -euo pipefail
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$tree"
@@ -27,6 +28,7 @@ for extra in ${FSG_EXTRAS:-}; do
   case $extra in
     cuda) bash clusters/install_cuda.sh /mnt/fsg/wheels ;;
     gcp) uv pip install --quiet google-api-python-client ;;
+    mps) pgrep -f nvidia-cuda-mps-control >/dev/null || nvidia-cuda-mps-control -d ;;
     *) uv pip install --quiet --editable ".[$extra]" ;;
   esac
 done

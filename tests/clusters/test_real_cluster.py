@@ -306,6 +306,22 @@ def test_a_study_that_was_refused_there_exits_as_it_would_here(cluster, project)
     assert not (cluster.folder / "wrong").exists()
 
 
+@pytest.mark.parametrize("token", [True, False])
+def test_a_job_is_sent_by_the_commands_of_kuberays_submitter_with_the_token_alone(cluster, token):
+    """As its operator writes them for a RayJob (1.6: BuildJobSubmitCommand); ``authOptions`` gives the pod the two variables."""
+    server, job = cluster.jobs.removeprefix("job:"), f"fsg-{token}"
+    known = f"ray job status --address {server} {job} >/dev/null 2>&1"
+    send = f"ray job submit --address {server} --submission-id {job} --no-wait -- fsg --version"
+    follow = f"ray job logs --address {server} --follow {job}"
+    gone = () if token else ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
+    environment = {name: value for name, value in cluster.environment.items() if name not in gone}
+    words = ["bash", "-ce", f"if ! {known} ; then {send} ; fi ; {follow}"]
+    sent = subprocess.run(words, env=environment, cwd=cluster.folder, capture_output=True, text=True, timeout=400)
+    assert (sent.returncode == 0) == token, sent.stderr
+    assert ("succeeded" in sent.stdout) == token
+    assert ("Missing authentication token" in sent.stdout + sent.stderr) == (not token)
+
+
 def test_a_study_that_was_never_sent_cannot_be_attached(cluster):
     assert 'no job of a study "other" is known there' in one_message(
         cluster.fsg("attach", "other", "--address", cluster.jobs)
