@@ -1,4 +1,4 @@
-"""Whether a study that begins trains its trials in packs; one that has begun stays as it is. Proof: tests/driver/test_fusing.py."""
+"""Whether a study that begins trains its trials in packs; one that has begun stays as it is. Proof: test_fusing.py."""
 
 from __future__ import annotations
 
