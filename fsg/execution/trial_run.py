@@ -88,8 +88,9 @@ class TrialRun:
         from fsg.train import Trainer
         from fsg.train.checkpoint import CheckpointStore
         from fsg.train.fingerprint import fingerprint
-        from fsg.train.memory import watch_memory
+        from fsg.train.memory import keep_memory, watch_memory
 
+        keep_memory()
         torch.set_num_threads(max(1, math.floor(self.cpus)))
         trial = assignment.config
         device = training_device(trial.device, self.gpus)

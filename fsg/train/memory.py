@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
 import resource
 
 import torch
+
+# glibc's numbers for mallopt, and what we set: the largest block that is taken from the heap (more is not allowed), what may lie
+# free at its end, and by how much it grows.
+_MALLOPT = {-3: 32 * 2**20, -1: 512 * 2**20, -2: 64 * 2**20}
+
+
+@functools.cache
+def keep_memory() -> None:
+    """Have this process keep freed memory for the next step instead of giving it back to the system, where libc can be told so.
+
+    Left alone, glibc gives blocks of some megabytes back as soon as they are free, and each step has them cleared page by page: a
+    fused step of 12 digits_cnn took 25 ms so and 15 ms otherwise (torch 2.15, 2026-11-28). No number changes.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another libc
+        return
+    for parameter, value in _MALLOPT.items():
+        mallopt(parameter, value)
 
 
 def watch_memory(device: torch.device) -> None:

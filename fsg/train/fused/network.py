@@ -22,9 +22,8 @@ from fsg.layers import QuantConv2d, QuantLinear
 class _Twin(nn.Module):
     """Of K layers. What it computes with is put in place before each use: ``given`` has (K, *shape) tensors by name."""
 
-    def __init__(self, layer: nn.Module, members: int) -> None:
+    def __init__(self, layer: nn.Module) -> None:
         super().__init__()
-        self.members = members
         self.given: dict[str, Tensor] = {}
 
     def flat(self, name: str) -> Tensor | None:
@@ -52,8 +51,8 @@ class _AddBias(torch.autograd.Function):
 class ConvTwin(_Twin):
     """(B, K C, H, W) -> (B, K out, H', W')."""
 
-    def __init__(self, layer: nn.Conv2d, members: int) -> None:
-        super().__init__(layer, members)
+    def __init__(self, layer: nn.Conv2d) -> None:
+        super().__init__(layer)
         if layer.padding_mode != "zeros":
             raise ConfigError(f"a convolution with padding_mode {layer.padding_mode} cannot be fused.")
         self.stride, self.padding, self.dilation, self.groups = (
@@ -68,7 +67,7 @@ class ConvTwin(_Twin):
         if x.device.type == "cpu":
             x = x.contiguous(memory_format=torch.channels_last)
         y = F.conv2d(
-            x, self.flat("weight"), None, self.stride, self.padding, self.dilation, self.groups * self.members  # type: ignore[arg-type]
+            x, self.flat("weight"), None, self.stride, self.padding, self.dilation, self.groups * len(self.given["weight"])  # type: ignore[arg-type]
         )  # fmt: skip
         return self.biased(y)
 
@@ -94,8 +93,8 @@ def _filled(matrices: Tensor, rows: int = 0) -> Tensor:
 class NormTwin(_Twin):
     """BatchNorm of (B, K C, H, W) or (B, K C). ``running_mean``, ``running_var`` are given, too, and updated in place."""
 
-    def __init__(self, layer: nn.modules.batchnorm._BatchNorm, members: int) -> None:
-        super().__init__(layer, members)
+    def __init__(self, layer: nn.modules.batchnorm._BatchNorm) -> None:
+        super().__init__(layer)
         if layer.momentum is None or not layer.track_running_stats or not layer.affine:
             raise ConfigError(
                 "a BatchNorm that averages cumulatively, keeps no statistics or has no scale cannot be fused."
@@ -144,8 +143,8 @@ _TWINS: Mapping[type[nn.Module], type[_Twin]] = {
 }
 
 
-def side_by_side(network: nn.Module, members: int) -> nn.Module:
-    """A network of ``members`` times the channels whose layers are twins, under the names that ``network`` has them by.
+def side_by_side(network: nn.Module) -> nn.Module:
+    """A network whose layers are twins, under the names that ``network`` has them by, of as many members as it is given.
 
     (B, K C, H, W) images -> (B, K classes) logits. ConfigError for a layer with parameters that has no twin.
     """
@@ -153,7 +152,7 @@ def side_by_side(network: nn.Module, members: int) -> nn.Module:
     for name, layer in list(twin.named_modules()):
         if type(layer) in _TWINS:
             owner, _, last = name.rpartition(".")
-            setattr(twin.get_submodule(owner), last, _TWINS[type(layer)](layer, members))
+            setattr(twin.get_submodule(owner), last, _TWINS[type(layer)](layer))
         elif any(True for _ in layer.parameters(recurse=False)) or any(True for _ in layer.buffers(recurse=False)):
             raise ConfigError(
                 f"the network's {name or 'top'} ({type(layer).__name__}) has no twin, so it cannot be fused."
@@ -167,3 +166,8 @@ def put(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     for path, tensor in tensors.items():
         owner, _, last = path.rpartition(".")
         twins[owner].given[last] = tensor
+
+
+def norms_of(network: nn.Module) -> list[NormTwin]:
+    """Its BatchNorms."""
+    return [module for module in network.modules() if isinstance(module, NormTwin)]

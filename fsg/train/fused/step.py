@@ -5,7 +5,7 @@ Letters: K trials, N latent weights, M float parameters, B images.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -69,7 +69,7 @@ class FusedStep:
         self.spans = RowSpans(first.spans.sizes).to(self.device)
         self.scope = RowScope(self.spans, first.shapes)
         self.quantizer = first.quantizer
-        self.network = side_by_side(first.model, len(steps))
+        self.network = side_by_side(first.model)
         names = {id(p): name for name, p in first.model.named_parameters()}
         self.latent_names = [names[id(layer.weight)] for layer in first.layers]
         self.other_names = [name for name in names.values() if name not in self.latent_names]
@@ -175,8 +175,13 @@ class FusedStep:
         """The estimators', each (K, layers)."""
         return self.estimator.diagnose(self.signal) if self.signal is not None else {}
 
+    def put_rows(self, latent: Tensor, rows: Tensor, statistics: Mapping[str, Tensor]) -> None:
+        """The quantised ``latent`` weights, (R, N), into the network, with the float parameters of ``rows``, (R,)."""
+        self._put(self.quantizer(latent.flatten(), self.scope).value.view_as(latent), self.floats[rows])
+        put(self.network, statistics)
+
     def _put(self, weights: Tensor, floats: Tensor) -> None:
-        """Latent and float parameters into the network, with a graph to both."""
+        """Weights as the network reads them, and float parameters, with a graph to both."""
         shapes = [*self.scope.shapes, *(self.others[0][name].shape for name in self.other_names)]
         parts = list(self.spans.split(weights))
         if self.other_names:

@@ -19,8 +19,10 @@ from fsg.data import DataSplits, load_data
 from fsg.errors import ConfigError, TrialDiverged, TrialPreempted
 from fsg.fusing import shape_of
 from fsg.parts import part_of
+from fsg.train.fused.evaluate import scores_of
 from fsg.train.fused.step import FusedStep
 from fsg.train.loop import EpochResult, Leaving, Save, Trainer
+from fsg.train.memory import keep_memory
 from fsg.train.tally import EpochTally
 
 SETTLED = 2  # steps beyond those that fill the memory, after which a step is as any other
@@ -60,6 +62,7 @@ def run_epoch(
     ``saves``: each is given its trial's state after every ``checkpoint_every_steps`` steps. ``leaving`` is asked after every
     step: if it says so, all states are saved and TrialPreempted raised. ConfigError for trials that do not fit together.
     """
+    keep_memory()
     refuse_misfits([trainer.config for trainer in trainers])
     saves = saves if saves is not None else [None] * len(trainers)
     outcomes: dict[int, Outcome] = {}
@@ -126,11 +129,13 @@ def _epoch(trainers: list[Trainer], saves: Sequence[Save | None], leaving: Leavi
         if asked:
             raise TrialPreempted(f"asked to leave in epoch {first.epoch + 1}, after step {tally.steps}.")
     diagnosed = step.diagnose()
+    scores = scores_of(step, trainers)
     give()
     outcomes: list[Outcome] = []
     for k, trainer in enumerate(trainers):
         try:
-            outcomes.append(trainer.end_epoch({name: rows[k] for name, rows in diagnosed.items()}))
+            own = {name: rows[k] for name, rows in diagnosed.items()}
+            outcomes.append(trainer.end_epoch(own, scores[k] if scores is not None else None))
         except TrialDiverged as error:
             outcomes.append(error)
     return outcomes
