@@ -28,7 +28,7 @@ def test_a_study_whose_ray_is_killed_says_so_ends_and_resumes_to_the_same_bits(
         driver = start_driver(tmp_path, stderr=file)
     study, worker = Study(tmp_path, ABLATION), None
     for line in driver.stdout:
-        event, key = line.split()
+        event, _, key = line.strip().partition(" ")  # Ray may say something, too
         if event == "epoch" and (worker := worker_of(study.folder.checkpoints / key, driver.pid)):
             break
     assert worker is not None, "nobody was seen to train"

@@ -9,7 +9,7 @@ from tiny_studies import BASE, LocalStudy, Study
 from fsg.config import TrialConfig
 from fsg.train.checkpoint import load_checkpoint
 
-EPOCHS = 3  # one pause: after each every member is a new worker
+EPOCHS = 4  # one pause: after each every member is a new worker
 POPULATION = {
     "name": "members",
     "base": BASE | {"gradient": "multi_fc", "epochs": EPOCHS},

@@ -48,7 +48,7 @@ def test_a_killed_driver_loses_no_finished_trial_and_resumes_to_the_same_bits(tm
     driver = start_driver(tmp_path, "one by one")
     ended, epochs = [], Counter()
     for line in driver.stdout:
-        event, key = line.split()
+        event, _, key = line.strip().partition(" ")  # Ray may say something, too
         ended += [key] * (event == "finished")
         epochs[key] += event == "checkpoint"
         if ended and any(count >= 3 for other, count in epochs.items() if other not in ended):
