@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.long, pytest.mark.skipif(missing() is not None, reason
 
 ROOT = Path(__file__).parents[3]
 STUDY = {
-    "name": "scaled", "seeds": [0, 1], "metric": {"name": "val_accuracy", "mode": "max"}, "baselines": ["ste"],
+    "name": "scaled", "seeds": [0], "metric": {"name": "val_accuracy", "mode": "max"}, "baselines": ["ste", "ema"],
     "analysis": {"interval": None},
     "base": {"gradient": "ste", "epochs": 2, "device": "cpu", "data": {"name": "digits", "batch_size": 256}},
 }  # fmt: skip
