@@ -221,6 +221,6 @@ def _forbidden(spec: AblationSpec, bases: Mapping[str, TrialConfig]) -> dict[str
 
 def _effect(config: TrialConfig) -> str:
     """What tells two arms apart. What is switched off has no options, and a history of length 1 is none."""
-    identity = config.identity() | {"seed": 0}
+    identity = settled(config).identity() | {"seed": 0}
     identity["gradient"] |= part_of("gradient", config.gradient).fact("unused", config.gradient)
     return digest(identity, 64)

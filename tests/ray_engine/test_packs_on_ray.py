@@ -11,7 +11,7 @@ DATA = {
     "base": BASE | {"epochs": 4, "fused": True},
     "seeds": [0, 1],
     "metric": {"name": "val_accuracy", "mode": "max"},
-    "arms": {"slow": {"optimizer": {"lr": 0.003}}, "lstm": {"gradient": "lstm_fc"}},
+    "arms": {"slow": {"optimizer": {"lr": 0.003}}, "gate": {"gradient": "gate"}},
     "baselines": ["ste"],
 }
 TIMES = ("step_ms", "images_per_s")

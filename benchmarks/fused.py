@@ -1,0 +1,132 @@
+"""What does a fused step cost? One step of K trials as one program beside K steps of trials apart, and an epoch of each.
+
+Run: ``python -m benchmarks.fused`` (about 5 minutes on two cores). Prints a table and writes ``benchmarks/results/fused.json``.
+
+digits_cnn on the digits, batch 64, float32, one thread, K = 12 trials of different seeds. In a round every trial apart takes a
+step, then the pack takes one; a row gives the median of the rounds' ratios and their quartiles. An epoch has its 19 steps, the
+diagnosis and the evaluation, of plain and averaged weights. Time is the processor's, of this thread: what else the machine does
+counts less. The last row is one estimator's step beside another's, both by themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from statistics import median, quantiles
+from typing import Any
+
+import torch
+
+from benchmarks.record import table, write
+from fsg.config import TrialConfig
+from fsg.data import load_data
+from fsg.train import Trainer
+from fsg.train.fused import run_epoch
+from fsg.train.fused.step import FusedStep
+from fsg.train.fused.trainer import inputs_of
+from fsg.train.memory import keep_memory
+
+WARM_UP = 8
+TARGETS = {"ste": 0.4, "fsg": 0.5}
+STEP_TARGET = 1.7  # of a step of fsg to one of ste
+HEADER = ["what", "estimator", "apart ms", "fused ms", "ratio", "quartiles", "target"]
+
+
+def main() -> int:
+    """Measure, print, write; 1 where a target is missed."""
+    parser = argparse.ArgumentParser(description="A fused step beside the steps of trials apart.")
+    parser.add_argument("--members", type=int, default=12, help="trials of a pack (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=21, help="timed rounds (default: %(default)s)")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    keep_memory()
+    rows = []
+    for name in TARGETS:
+        rows += _pair(name, arguments.members, arguments.rounds)
+    rows.append(_estimators(arguments.rounds))
+    print(table(HEADER, [_cells(row) for row in rows]))
+    settings = {"batch": 64, "threads": 1, "members": arguments.members, "rounds": arguments.rounds}
+    print(f"written to {write('fused', settings, {'rows': rows}, ('numba',))}")
+    return 0 if all(row["holds"] is not False for row in rows) else 1
+
+
+def _pair(name: str, members: int, rounds: int) -> list[dict[str, Any]]:
+    apart, pack = ([_trainer(name, seed, fused) for seed in range(members)] for fused in (False, True))
+    images, labels = apart[0].data.train.images[:64], apart[0].data.train.labels[:64]
+    inputs = apart[0].inputs(images)
+    fused = FusedStep(pack)
+    fused.gather()
+    index = torch.arange(64).expand(members, -1)
+    side_by_side, all_labels, progress = inputs_of(pack, index), labels.expand(members, -1), [0.0] * members
+
+    def step_apart() -> None:
+        for trainer in apart:
+            trainer.step(inputs, labels)
+
+    steps = _ratios(step_apart, lambda: fused(side_by_side, all_labels, progress), rounds, WARM_UP)
+    fused.scatter(members)
+
+    def epoch_apart() -> None:
+        for trainer in apart:
+            trainer.run_epoch()
+
+    epochs = _ratios(epoch_apart, lambda: run_epoch(pack), max(3, rounds // 5), 1)
+    return [
+        {"what": "step", "estimator": name, "target": TARGETS[name], "holds": steps["ratio"] <= TARGETS[name], **steps},
+        {"what": "epoch", "estimator": name, "target": None, "holds": None, **epochs},
+    ]
+
+
+def _estimators(rounds: int) -> dict[str, Any]:
+    """A step of fsg beside one of ste."""
+    trainers = {name: _trainer(name, 0, False) for name in TARGETS}
+    inputs = trainers["ste"].inputs(trainers["ste"].data.train.images[:64])
+    labels = trainers["ste"].data.train.labels[:64]
+    found = _ratios(
+        lambda: trainers["ste"].step(inputs, labels),
+        lambda: trainers["fsg"].step(inputs, labels),
+        5 * rounds,
+        WARM_UP,
+    )
+    holds = found["ratio"] <= STEP_TARGET
+    return {"what": "step of one trial", "estimator": "fsg / ste", "target": STEP_TARGET, "holds": holds, **found}
+
+
+def _trainer(name: str, seed: int, fused: bool) -> Trainer:
+    data = {"gradient": name, "seed": seed, "fused": fused, "epochs": 100, "data": {"augment": False}}
+    config = TrialConfig.model_validate(data)
+    return Trainer(config, load_data(config.data))
+
+
+def _ratios(first: Callable[[], Any], second: Callable[[], Any], rounds: int, warm_up: int) -> dict[str, Any]:
+    """Milliseconds of both, and the second as a share of the first, round by round."""
+    for _ in range(warm_up):
+        first()
+        second()
+    times = []
+    for _ in range(rounds):
+        start = time.thread_time()
+        first()
+        middle = time.thread_time()
+        second()
+        times.append((middle - start, time.thread_time() - middle))
+    shares = [b / a for a, b in times]
+    low, _, high = quantiles(shares, n=4)
+    return {
+        "apart_ms": round(1000 * median(a for a, _ in times), 2),
+        "fused_ms": round(1000 * median(b for _, b in times), 2),
+        "ratio": round(median(shares), 3),
+        "ratio_quartiles": [round(low, 3), round(high, 3)],
+    }
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    low, high = row["ratio_quartiles"]
+    target = "" if row["target"] is None else f"<= {row['target']} {'met' if row['holds'] else 'MISSED'}"
+    numbers = [f"{row['apart_ms']:.1f}", f"{row['fused_ms']:.1f}", f"{row['ratio']:.2f}", f"{low:.2f} .. {high:.2f}"]
+    return [row["what"], row["estimator"], *numbers, target]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
