@@ -50,9 +50,9 @@ def _without_password(address: str) -> str:
 
 
 def _as_written(sampler: Section) -> Any:
-    """A sampler without options is its name."""
-    data = sampler.model_dump(mode="json")
-    return data["name"] if data.keys() == {"name"} else data
+    """A sampler with its defaults is its name, also once it has more options."""
+    name = sampler.model_dump()["name"]
+    return name if sampler == type(sampler).model_validate({"name": name}) else sampler.model_dump(mode="json")
 
 
 class SearchSpec(Section):

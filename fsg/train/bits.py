@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import Tensor, nn
 
 from fsg.catalogue.quantizers import Dorefa, HawqRule
@@ -142,6 +141,8 @@ def least(costs: Sequence[Sequence[float]], sizes: Sequence[int], allowed: Seque
 
     Exact, by integer programming.
     """
+    from scipy.optimize import Bounds, LinearConstraint, milp  # 0.5 s that few trials need
+
     cost, size = np.array(costs, dtype=float), np.outer(sizes, allowed).astype(float)
     one_each = np.kron(np.eye(len(sizes)), np.ones(len(allowed)))
     found = milp(

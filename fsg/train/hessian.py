@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 
 from fsg.layers import QuantLayer, quantized_layers, using
@@ -88,6 +87,8 @@ class Products:
 
         def product(v: np.ndarray) -> np.ndarray:
             return self.flat(torch.as_tensor(v.ravel())).numpy()
+
+        from scipy.sparse.linalg import LinearOperator, eigsh  # 0.3 s that few trials need
 
         operator = LinearOperator((total, total), matvec=product, dtype=np.float64)
         return eigsh(operator, k=count, which=which, v0=start, tol=TOLERANCE, return_eigenvectors=vectors)

@@ -16,7 +16,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import median_filter
 
 from fsg.errors import ConfigError
 
@@ -56,5 +55,7 @@ def smoothed(norms: np.ndarray, share: float) -> np.ndarray:
     width = 2 * (int(share * len(norms)) // 2) + 1
     behind = min(2 * width, len(norms) - 1)
     padded = np.pad(norms, (0, behind), mode="reflect")
+    from scipy.ndimage import median_filter  # which checking a study does not need
+
     found: np.ndarray = median_filter(padded, size=width, mode="nearest")[: len(norms)]
     return found

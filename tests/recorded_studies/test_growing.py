@@ -126,7 +126,7 @@ print(len({digest(parse_trial(tree).identity()) for tree in trees}))
 
 def test_one_more_field_in_every_event_damages_no_line(later, release, request, tmp_path):
     copy, run = later
-    path = copy / "study" / "ledger.py"
+    path = copy / "record" / "ledger.py"
     text = path.read_text()
     more = '{name: {"added_later": "as before"} | ADDED.get(name, {}) for name in FIELDS}\n'
     path.write_text(re.sub(r"\n(ENDED: )", f"\nADDED = {more}\\1", text, count=1))
