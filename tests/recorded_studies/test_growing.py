@@ -25,7 +25,7 @@ READ = """
 import sys
 from pathlib import Path
 from fsg.record.folder import StudyFolder
-from fsg.record.repair import mend
+from fsg.record.repair import repair
 from fsg.study.spec import AblationSpec
 from fsg.search.configurations import recalled
 from fsg.train.checkpoint import CheckpointStore
@@ -34,7 +34,7 @@ import fsg
 print(fsg.__file__)
 for path in sorted(Path(sys.argv[1]).glob("*/spec.yaml")):
     folder = StudyFolder(path.parent)
-    assert mend(folder, folder.spec()) == [], path
+    assert repair(folder, folder.spec()) == [], path
     spec, state = folder.spec(), folder.state()
     if isinstance(spec, AblationSpec) and spec.retune is None:
         keys = {trial.key for trial in spec.plan.trials(range(4) if path.parent.name == "sequential" else None)}
