@@ -54,7 +54,10 @@ def scaling(head, provider):
     path.write_text(yaml.safe_dump(config))
     path.chmod(0o644)
     head.environment |= {"RAY_FAKE_CLUSTER": "1", "RAY_enable_autoscaler_v2": "1"}
-    head.pod("head", "--head", "--port=6379", f"--autoscaling-config={path}", "--include-dashboard=false", cpus=0)
+    where = f"--node-ip-address={head.made.address('head')}"
+    head.pod(
+        "head", "--head", "--port=6379", where, f"--autoscaling-config={path}", "--include-dashboard=false", cpus=0
+    )
 
 
 def study(head, *options):

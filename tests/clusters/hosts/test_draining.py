@@ -57,4 +57,7 @@ def test_a_trial_on_a_machine_that_is_drained_saves_and_goes_on_on_another(pods)
     of_it = [event for event in events("started") if event["key"] == retried["key"]]
     assert [event["node"] for event in of_it] == [pods.made.address("first"), pods.made.address("second")]
     epochs = [event["metrics"]["epoch"] for event in events("epoch") if event["key"] == retried["key"]]
-    assert epochs == list(range(1, STUDY["base"]["epochs"] + 1)), "an epoch was lost, or trained twice"
+    assert list(dict.fromkeys(epochs)) == list(range(1, STUDY["base"]["epochs"] + 1)), "an epoch was lost"
+    assert len(epochs) <= STUDY["base"]["epochs"] + 1, (
+        "more was trained anew than the checkpoint's epoch, which is reported again"
+    )
