@@ -1,4 +1,7 @@
-"""Whether a study that begins trains its trials in packs; one that has begun stays as it is. Proof: test_fusing.py."""
+"""Whether a study that begins trains its trials in packs: one that has begun stays as it is.
+
+Proof: ``tests/driver/test_fuse_option.py``.
+"""
 
 from __future__ import annotations
 
