@@ -57,6 +57,7 @@ def run(
         StudyInterrupted: Ctrl-C; everything is recorded.
     """
     from fsg.driver.arm_costs import with_costs
+    from fsg.driver.fusing import with_fusing
     from fsg.driver.locate import begin_study, fetched, local
     from fsg.driver.run import run_and_report
     from fsg.driver.session import driving
@@ -79,6 +80,7 @@ def run(
     if isinstance(spec, AblationSpec):
         has = engine.resources
         spec = with_costs(spec, str(storage), has.cpus_per_trial, has.gpus_per_trial)
+    spec, _ = with_fusing(spec, "off", str(storage), engine.resources)  # its file says it, or the run that began it
     StudyFolder(place / spec.name).refuse_newer()
     uri = tracking_of(tracking_uri, study=place / spec.name)
     console = plain_console(quiet=output == "json")

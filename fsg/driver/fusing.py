@@ -1,6 +1,6 @@
-"""Whether a study that begins trains its trials in packs; one that has begun stays as it is.
+"""Whether a study that begins trains its trials in packs: one that has begun stays as it is.
 
-Proof: ``tests/driver/test_fusing.py``.
+Proof: ``tests/driver/test_fuse_option.py``.
 """
 
 from __future__ import annotations

@@ -122,11 +122,15 @@ class PackQueue:
 
 
 class PackRun:
-    """Trains packs in this process, an epoch at each request. ``options``: as of a ``TrialRun``."""
+    """Trains packs in this process, an epoch at each request; apart, for good, those whose pack has failed.
+
+    ``options``: as of a ``TrialRun``.
+    """
 
     def __init__(self, **options: Any) -> None:
         self._options = options
         self._runs: dict[str, TrialRun] = {}  # by the engine's name of an attempt
+        self._apart: set[str] = set()  # whose pack has failed
 
     def epoch(self, members: Sequence[Member]) -> list[Outcome]:
         """One epoch of each, in order; attempts of before that are not among them are over."""
@@ -136,7 +140,7 @@ class PackRun:
         together: list[Member] = []
         for member in members:
             run = self._runs.setdefault(member.name, TrialRun(member.assignment, **self._options))
-            if member.shape is None:
+            if member.shape is None or member.name in self._apart:
                 outcomes[member.name] = _tried(run.epoch)
                 continue
             begun = _tried(run.begin)
@@ -158,14 +162,19 @@ class PackRun:
         except Exception as error:
             if runs[0].leaving():
                 return [Interrupted(end_of(error))] * len(runs)
-            for member, run in zip(members, runs, strict=True):
-                run.close()
-                self._runs[member.name] = TrialRun(member.assignment, **self._options)
-            return [_tried(self._runs[member.name].epoch) for member in members]
+            self._apart |= {member.name for member in members}
+            return [_tried(self._anew, member) for member in members]
         return [
             TrialEnd("diverged", str(result)) if isinstance(result, TrialDiverged) else _tried(run.report, result)
             for run, result in zip(runs, results, strict=True)
         ]
+
+    def _anew(self, member: Member) -> EpochReport | TrialEnd:
+        """The epoch after the last checkpoint, which has been reported."""
+        self._runs[member.name].close()
+        run = self._runs[member.name] = TrialRun(member.assignment, **self._options)
+        run.begin()
+        return run.epoch()
 
     def close(self) -> None:
         """Leave nothing open."""
