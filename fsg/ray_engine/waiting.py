@@ -141,13 +141,16 @@ def doing_of_v1(report: Mapping[str, Any]) -> str:
 
 
 def last_words(logs: Path | None) -> str:
-    """How the autoscaler's own log ends, where it lies on this machine; with the error in it, if there is one."""
-    try:
-        lines = (logs / "monitor.log").read_text(errors="replace").splitlines() if logs else []
-    except OSError:
-        return ""
-    told = [line.strip() for line in lines if "Error" in line and not line.startswith((" ", "\t"))] or lines[-1:]
-    return f" {logs}/monitor.log: {told[-1][-300:]}" if told else ""
+    """How the autoscaler ended, by its own logs where they lie on this machine: the last error, if there is one."""
+    for name in ("monitor.err", "monitor.log"):
+        try:
+            lines = (logs / name).read_text(errors="replace").splitlines() if logs else []
+        except OSError:
+            continue
+        told = [line.strip() for line in lines if "Error" in line and not line.startswith((" ", "\t"))]
+        if told:
+            return f" {logs}/{name}: {told[-1][-300:]}"
+    return ""
 
 
 def _reported() -> tuple[Any, dict[str, Any] | None]:

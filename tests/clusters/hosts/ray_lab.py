@@ -36,9 +36,17 @@ class Lab:
     def log(self, name):
         return self.work / f"log-{name}"
 
-    def pod(self, name, *role, cpus=1):
-        """It is up."""
-        self.run(name, "ray", "start", "--block", *role, f"--num-cpus={cpus}", "--include-log-monitor=false")
+    def pod(self, name, *role, cpus=1, block=True):
+        """Ray is up there. ``block``: as a pod starts it, and not `ray up`: a part of it that ends takes the rest along."""
+        self.run(
+            name,
+            "ray",
+            "start",
+            *(["--block"] if block else []),
+            *role,
+            f"--num-cpus={cpus}",
+            "--include-log-monitor=false",
+        )
         self.until(lambda: "Ray runtime started" in self.log(name).read_text(), f"{name} did not start")
 
     def until(self, condition, what):
