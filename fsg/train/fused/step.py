@@ -102,10 +102,8 @@ class FusedStep:
         self.signal = Signal(*map(_stacked, zip(*known, strict=True))) if known else None  # type: ignore[arg-type]
         signs = [step.flips.signs for step in self.steps]
         self.signs = torch.stack([each for each in signs if each is not None]) if known else None
-        averaged = [trainer.averaged for trainer in self.trainers]
-        self.averaged = torch.stack([each for each in averaged if each is not None]) if known else None
-        if averaged[0] is None:
-            self.averaged = None
+        averaged = [trainer.averaged for trainer in self.trainers if trainer.averaged is not None]
+        self.averaged = torch.stack(averaged) if averaged else None
         self.estimator.gather()
         for rows in self._optimizers():
             rows.gather()
