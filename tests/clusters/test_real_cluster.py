@@ -156,6 +156,7 @@ def refused(tmp_path, monkeypatch):
     """What ``fsg ablate`` says in this process, and that nothing was begun."""
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
     monkeypatch.setattr("ray.is_initialized", lambda: False)  # whatever other tests have
+    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)  # whoever may read the one in ~/.ray, which Ray itself leaves open
 
     def refused(**options):
         words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
