@@ -26,11 +26,17 @@ with joined(None):
 """
 
 
-def test_a_local_ray_starts_whatever_ray_address_and_tmpdir_say(tmp_path):
+@pytest.mark.ray
+@pytest.mark.parametrize("before", ["", "import ray\n"], ids=["", "ray was imported before"])
+def test_a_local_ray_starts_whatever_ray_address_and_tmpdir_say_and_the_user_s_token(tmp_path, before):
+    """Ray reads whether there is a token when it is imported: a Ray that asks for one would refuse such a program."""
     long = tmp_path / ("x" * 80)
     long.mkdir()
-    environment = os.environ | {"RAY_ADDRESS": "http://127.0.0.1:1", "TMPDIR": str(long)}
-    done = subprocess.run([sys.executable, "-c", START], env=environment, capture_output=True, text=True)
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("f" * 64)
+    environment = os.environ | {"RAY_ADDRESS": "http://127.0.0.1:1", "TMPDIR": str(long), "HOME": str(tmp_path)}
+    environment.pop("RAY_AUTH_MODE", None)
+    done = subprocess.run([sys.executable, "-c", before + START], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()[-2:]
     assert first == "works" and not second.startswith("127.0.0.1:1 ")
