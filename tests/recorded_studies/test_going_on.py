@@ -28,6 +28,11 @@ def uninterrupted(record):
     return [numbers(result.metrics) for result in trainer]
 
 
+def known_to_0_1(metrics):
+    """Less the gradient's norms: of an epoch that 0.1.0 began, only the steps since then are measured."""
+    return {name: value for name, value in numbers(metrics).items() if not name.startswith("grad_norm")}
+
+
 def same_machine(state):
     """Whether bits may be held against those of the recording."""
     here = (torch.__version__.partition("+")[0], device_name("cpu"))
@@ -56,10 +61,10 @@ def test_a_moved_trial_goes_on_from_the_middle_of_its_epoch(study_of):
         within += checkpoint["tally"] is not None
         trainer = Trainer(parse_trial(record.config | {"device": "cpu"}))
         trainer.load_state_dict(checkpoint)
-        results = [numbers(result.metrics) for result in trainer]
+        results = [known_to_0_1(result.metrics) for result in trainer]
         assert len(results) == record.config["epochs"] - checkpoint["epoch"]
         if same_machine(state):
-            assert results == uninterrupted(record)[checkpoint["epoch"] :]
+            assert results == [known_to_0_1(metrics) for metrics in uninterrupted(record)[checkpoint["epoch"] :]]
     assert within, "none was in the middle of an epoch"
 
 
