@@ -11,7 +11,8 @@ from support.closed.sitecustomize import VARIABLE
 
 TIERS = ("hosts", "ray", "server", "unit", "long")  # pyproject.toml says what each has; in the order in which they run
 OF_FIXTURES = {
-    "shared_ray": "ray", "server": "server", "postgres": "server", "s3": "server", "bucket": "server", "cluster": "hosts", "slurm": "hosts",
+    "shared_ray": "ray", "server": "server", "postgres": "server", "s3": "server", "bucket": "server",
+    "cluster": "hosts", "slurm": "hosts",
 }  # fmt: skip
 CLOSED = Path(__file__).parent / "support" / "closed"
 
