@@ -20,7 +20,9 @@ def numbers(metrics):
 
 
 def trained(metrics):
-    return {name: value for name, value in numbers(metrics).items() if not name.startswith(("val_", "test_"))}
+    return {
+        name: value for name, value in numbers(metrics).items() if not name.startswith(("val_", "test_", "grad_norm"))
+    }
 
 
 def uninterrupted(record):
