@@ -47,18 +47,18 @@ class ModelConfig(Section):
         return value
 
 
-def _of_float_activations(config: ModelConfig) -> bool:
-    """Whether it can stand beside others of its kind in one program."""
-    return config.activations == "float" and not config.float_layers
+def _alike_in_all_channels(config: ModelConfig) -> bool:
+    """Whether it can stand beside others of its kind in one program: a curve that is annealed has a clock of its own trial."""
+    return config.activations in ("float", "sign") and not config.float_layers
 
 
-register("model", ModelConfig, "fsg.models.small:digits_cnn", names=["digits_cnn"], fusable=_of_float_activations)
+register("model", ModelConfig, "fsg.models.small:digits_cnn", names=["digits_cnn"], fusable=_alike_in_all_channels)
 register(
     "model",
     ModelConfig,
     "fsg.models.resnet_cifar:resnet",
     names=[f"resnet{n}" for n in (20, 32, 44, 56, 110)],
-    fusable=_of_float_activations,
+    fusable=_alike_in_all_channels,
 )
 register("model", ModelConfig, "fsg.models.resnet_cifar:resnet18", names=["resnet18"])
 register("model", ModelConfig, "fsg.models.vgg_small:vgg_small", names=["vgg_small"])
