@@ -115,7 +115,10 @@ import sys
 from pathlib import Path
 from tiny_studies import ABLATION, ONE_SEED, Study
 study = Study(Path(sys.argv[1]), ABLATION | (ONE_SEED if sys.argv[2:] else {}))
-study.run(lambda event: print(event["event"], event.get("key"), flush=True), cpus_per_trial=1 + len(sys.argv[2:]))
+if sys.argv[2:]:  # one after the other, with one thread each, which decides their bits
+    from fsg.ray_engine import local_ray
+    local_ray.usable_cores = lambda: 1
+study.run(lambda event: print(event["event"], event.get("key"), flush=True))
 """
 
 
