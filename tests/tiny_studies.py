@@ -97,8 +97,8 @@ class Study:
 class LocalStudy(Study):
     """A study that runs in this process."""
 
-    def run(self, listener=None, limits=None):
-        return self.run_on(LocalEngine(), listener, limits)
+    def run(self, listener=None, limits=None, **resources):
+        return self.run_on(LocalEngine(**resources), listener, limits)
 
 
 def numbers(metrics):

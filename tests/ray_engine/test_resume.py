@@ -70,7 +70,11 @@ def test_a_killed_driver_loses_no_finished_trial_and_resumes_to_the_same_bits(tm
             assert total <= EPOCHS + 1, f"trained anew from the start, not from epoch {len(record.epochs)}"
 
 
-def test_ctrl_c_leaves_a_study_to_go_on_with(study, finished):
+def test_ctrl_c_leaves_a_study_to_go_on_with(study, tmp_path):
+    """One trial at a time has both cores, and threads decide bits: so has what it is held against."""
+    (tmp_path / "whole").mkdir()
+    whole = LocalStudy(tmp_path / "whole", ABLATION | ONE_SEED)
+    assert whole.run(cpus_per_trial=2)
     interrupted = study(ABLATION | ONE_SEED)
     before = signal.getsignal(signal.SIGINT)
 
@@ -83,7 +87,7 @@ def test_ctrl_c_leaves_a_study_to_go_on_with(study, finished):
     statuses = [t.status for t in interrupted.trials.values()]
     assert statuses.count("finished") == 1 and "failed" not in statuses
     assert interrupted.run(cpus_per_trial=2)
-    assert outcomes(interrupted) == of_one_seed(finished)
+    assert outcomes(interrupted) == outcomes(whole)
 
 
 def test_a_ledger_that_cannot_be_written_stops_the_run_with_its_own_message(study, monkeypatch):
