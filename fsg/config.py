@@ -31,7 +31,7 @@ from fsg.optimizer_names import unfit
 from fsg.parts import Source, find_part, has_part, held_by, names, part_of
 from fsg.plugins import PluginRef, activate, load_installed, load_plugin, load_texts, text_of
 from fsg.scalars import Spelt, read_as, untyped
-from fsg.section import ByName, Section
+from fsg.section import ByName, Section, as_tuple
 from fsg.yaml_source import Location, YamlSource, parse_value, read_yaml, refusal
 
 
@@ -47,11 +47,6 @@ class EvaluateConfig(Section):
     batchnorm: Literal["reestimated", "running"] = "reestimated"
     ema_weights: Annotated[float, Field(ge=0, lt=1)] = 0.9
     curvature: Annotated[int, Field(ge=0, le=100_000)] = 0
-
-
-def as_tuple(value: Any) -> Any:
-    """A YAML list as the tuple that a frozen model holds."""
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _optimizer(value: Any) -> Any:
@@ -125,12 +120,9 @@ class TrialConfig(Section):
         own = find_part("optimizer", self.optimizer.name) if has_part("optimizer", self.optimizer.name) else None
         if own is not None and (why := own.fact("unfit", self.optimizer, self)):
             raise ValueError(why)
-        if (
-            self.optimizer.float is not None
-            and part_of("quantizer", self.quantizer).fact("bits", self.quantizer) is None
-        ):
+        if self.optimizer.float is not None and bits is None:
             raise ValueError(
-                f"optimizer.float is given beside the optimizer of latent weights, and quantizer {self.quantizer.name} leaves "
+                f"optimizer.float is given beside the optimizer of latent weights, and quantizer {quantizer.name} leaves "
                 "none; leave it out or use a quantizer."
             )
         return self

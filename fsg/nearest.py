@@ -38,7 +38,8 @@ def nearest_path(path: str, known: Sequence[str]) -> str | None:
     """What ``path`` stands for among the dotted paths ``known``, the most common first; None where nothing is close.
 
     A path that ends in the same name: below the section of ``path`` before others, then the shortest, then the first. Else
-    the path whose last name is spelt alike: of the same section before others. Else, where the section is none, any alike.
+    the path whose last name is spelt alike: of the same section before others, then the shortest. Else, where the section
+    is none, any alike.
     """
     section, _, leaf = path.rpartition(".")
     others = [o for o in known if o != path and (_leaf(o) not in _EVERYWHERE or o.rpartition(".")[0] == section)]
@@ -49,8 +50,8 @@ def nearest_path(path: str, known: Sequence[str]) -> str | None:
         return min(below or same, key=lambda other: other.count("."))
     if same:
         return max(same, key=lambda other: _likeness(section, other.rpartition(".")[0]))
-    scored = [(likeness(path, other), other) for other in others]
-    score, best = max(scored, key=lambda pair: pair[0], default=(0.0, ""))
+    best = max(others, key=lambda other: (likeness(path, other), -other.count(".")), default="")
+    score = likeness(path, best)
     return best if score >= _LEAST else None if exists else nearest(path, known)
 
 

@@ -92,6 +92,7 @@ FACTS: Mapping[str, Mapping[str, Any]] = {
     "backend": {
         "missing": lambda device: None,  # why it cannot run on a device type, with what to do; None: it can
         "flat": None,  # the place of its slow_scan_flat, for sequences of different lengths in one call
+        "stacked": None,  # the place of its slow_scans, for several blocks in one call
     },
 }
 DIGITS = 16  # of a guest's digest
@@ -102,9 +103,8 @@ REQUIRED: Mapping[str, tuple[tuple[str, ...], str]] = {
     "population": (("perturb_epochs", "quantile"), "fsg.catalogue.schedulers.PopulationSection"),
     "design": (("kind",), "fsg.DesignBase"),
 }
-TAGS: Mapping[str, str] = {
-    "design": "kind"
-}  # kind -> the field that says which part it is; ``name`` where none stands here
+# kind -> the field that says which part it is; ``name`` where none stands here
+TAGS: Mapping[str, str] = {"design": "kind"}
 Kind = Literal[
     "model",
     "quantizer",

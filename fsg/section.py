@@ -23,6 +23,11 @@ class Section(BaseModel):
         return super().model_dump(**{"warnings": False} | options)
 
 
+def as_tuple(value: Any) -> Any:
+    """A YAML list as the tuple that a frozen model holds."""
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _by_name(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 

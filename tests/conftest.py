@@ -79,15 +79,6 @@ def signals_are_given_back() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@pytest.fixture(autouse=True)
-def ray_s_token_mode_is_given_back() -> Iterator[None]:
-    """Joining a cluster sets it for this process, which imported ray before: a Ray started here later would ask it in vain."""
-    mode = os.environ.get("RAY_AUTH_MODE")
-    yield
-    if mode is None:
-        os.environ.pop("RAY_AUTH_MODE", None)
-
-
 @pytest.fixture(scope="session")
 def shared_ray() -> Iterator[None]:
     """One Ray with two cores for the whole session; ``run_study`` and the command line take what is already connected."""

@@ -15,9 +15,8 @@ def smooth(shape, x, p):
     """F(x) at the share p of training."""
     match shape:
         case Clipped():
-            return torch.where(
-                x.abs() <= shape.clip, x, shape.clip * torch.sign(x)
-            )  # open at its ends; torch.clamp is not
+            # torch.clamp has no gradient at its ends, and this curve has.
+            return torch.where(x.abs() <= shape.clip, x, shape.clip * torch.sign(x))
         case BiReal():
             inner = torch.where(x < 0, 2 * x + x * x, 2 * x - x * x)
             return torch.where(x.abs() < 1, inner, torch.sign(x))

@@ -11,6 +11,7 @@ from support.closed.sitecustomize import PROGRAMS
 from tiers import TIERS, mark, processes, tiers_of
 
 LISTEN = "import socket; socket.create_server(('127.0.0.1', 0))"
+RAY = "import ray; ray.init(num_cpus=1, include_dashboard=False)"  # not here, where a test before may have left it running
 
 
 def test_every_test_has_one_tier(request):
@@ -69,17 +70,10 @@ def test_a_unit_test_starts_no_server(program, tmp_path):
         subprocess.Popen([str(tmp_path / program)])
 
 
-def test_a_unit_test_cannot_start_ray():
-    import ray
-
-    with pytest.raises(RuntimeError, match="a test of the tier unit"):
-        ray.init(num_cpus=1, include_dashboard=False)
-    assert not ray.is_initialized()
-
-
-def test_a_process_of_a_unit_test_is_held_to_it():
-    done = subprocess.run([sys.executable, "-c", LISTEN], env=python_environment(), capture_output=True, text=True)
-    assert done.returncode == 1 and "a test of the tier unit listens at" in done.stderr
+@pytest.mark.parametrize(("code", "refused"), [(LISTEN, "listens at"), (RAY, "")], ids=["a port", "ray"])
+def test_a_process_of_a_unit_test_is_held_to_it(code, refused):
+    done = subprocess.run([sys.executable, "-c", code], env=python_environment(), capture_output=True, text=True)
+    assert done.returncode == 1 and f"RuntimeError: a test of the tier unit {refused}" in done.stderr
 
 
 @pytest.mark.server

@@ -153,7 +153,7 @@ def test_a_mistake_in_what_is_merged_is_reported_where_it_is_written(tmp_path):
     text = "quantizer: &q\n  name: dorefa\n  bitts: 1\n"
     with pytest.raises(ConfigError, match=r"study.yaml:3: unknown key .*bitts"):
         load_trial(written(tmp_path, text))
-    text = "optimizer: &o\n  name: adam\n  rate: 1\nschedule:\n  <<: *o\n"
+    text = "optimizer: &o\n  name: adam\n  rate: 1\nschedule:\n  <<: *o\n  name: cosine\n"
     with pytest.raises(ConfigError) as caught:
         load_trial(written(tmp_path, text))
     assert [line for line in str(caught.value).splitlines() if ':3: unknown key "schedule.rate"' in line]

@@ -42,6 +42,13 @@ def _needs_cuda(device: str) -> str:
 
 _HOME = "fsg.ops.slow_scan"
 register("backend", "reference", f"{_HOME}.reference:slow_scan")
-register("backend", "cpu", f"{_HOME}.cpu:slow_scan", missing=_cpu, flat=f"{_HOME}.cpu_flat:slow_scan_flat")
+register(
+    "backend",
+    "cpu",
+    f"{_HOME}.cpu:slow_scan",
+    missing=_cpu,
+    flat=f"{_HOME}.cpu_flat:slow_scan_flat",
+    stacked=f"{_HOME}.cpu:slow_scans",
+)
 register("backend", "triton", f"{_HOME}.triton:slow_scan", missing=_triton, flat=f"{_HOME}.triton_flat:slow_scan_flat")
 register("backend", "mamba_ssm", f"{_HOME}.mamba:slow_scan", missing=_mamba_ssm)

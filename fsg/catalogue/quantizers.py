@@ -8,13 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from fsg.parts import register
-from fsg.section import Section
+from fsg.section import Section, as_tuple
 
 Bits = Annotated[int, Field(ge=1, le=8)]
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 class HawqRule(Section):
@@ -26,7 +22,7 @@ class HawqRule(Section):
 
     rule: Literal["hawq"] = "hawq"
     average: Annotated[float, Field(ge=1, le=8)]
-    allowed: Annotated[tuple[Bits, ...], BeforeValidator(_as_tuple), Field(min_length=1)] = (1, 2, 4, 8)
+    allowed: Annotated[tuple[Bits, ...], BeforeValidator(as_tuple), Field(min_length=1)] = (1, 2, 4, 8)
     probes: Annotated[int, Field(ge=1, le=10_000)] = 32
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, create_model
 
 from fsg.parts import register
-from fsg.section import Section
+from fsg.section import Section, as_tuple
 
 
 class ScheduleConfig(Section):
@@ -17,10 +17,6 @@ class ScheduleConfig(Section):
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
     step_epochs: Annotated[int, Field(ge=1)] = 30
     step_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 class RefinedBase(Section):
@@ -34,7 +30,7 @@ class RefinedBase(Section):
     name: Literal["refined"] = "refined"
     norm: Literal["l2", "l1"] = "l2"
     smoothing: Annotated[float, Field(ge=0, le=0.5)] = 0.1
-    norms: Annotated[tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(_as_tuple)] = ()
+    norms: Annotated[tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(as_tuple)] = ()
 
 
 # ``from`` is a word of Python, which no class body can have as a field.

@@ -155,7 +155,7 @@ class _GuardedLedger(Ledger):
 
     def __init__(self, ledger: Ledger, disk_space: DiskSpace, storage: StudyStorage) -> None:
         super().__init__(ledger.path)
-        self._ledger, self._room, self._storage = ledger, disk_space, storage
+        self._ledger, self._disk_space, self._storage = ledger, disk_space, storage
         self.error: Exception | None = None
 
     def append_all(self, events: Iterable[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
@@ -168,7 +168,7 @@ class _GuardedLedger(Ledger):
                 self._storage.recorded()
                 return written
             except DiskFull:
-                self._room.refused_driver()
+                self._disk_space.refused_driver()
             except FsgError as error:
                 self.error = self.error or self._storage.explained(error)
                 raise self.error from None

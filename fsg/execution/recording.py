@@ -23,9 +23,9 @@ from fsg.record.ledger import Ledger, TrialRecord
 class Recording:
     """The one door to the ledger for what trials do.
 
-    ``records`` are the trials as the ledger has them; ``packing`` learns from measured memory, ``room`` of checkpoints and of
-    workers that found the disk full; ``device`` is what the ledger says that trials compute on, which one that knows better
-    corrects. ``error`` is why the study cannot go on, if a user must mend something.
+    ``records`` are the trials as the ledger has them; ``packing`` learns from measured memory, ``disk_space`` of checkpoints
+    and of workers that found the disk full; ``device`` is what the ledger says that trials compute on, which one that knows
+    better corrects. ``error`` is why the study cannot go on, if a user must mend something.
     """
 
     def __init__(

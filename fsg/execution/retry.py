@@ -72,7 +72,7 @@ def decide(cause: Cause, epoch: int, earlier: Iterable[Mapping[str, Any]], limit
     """
     if cause in ("user", "unwritable"):  # nothing gets better by trying again, until somebody has mended it
         return "stop"
-    if cause == "disk":  # the study pauses until there is room (room.py)
+    if cause == "disk":  # the study pauses until there is room (disk_space.py)
         return "retry"
     allowed = (limits or Limits()).retries.get(cause, 0)
     same = [one for one in earlier if one["cause"] == cause and (cause == "memory" or one["epoch"] == epoch)]

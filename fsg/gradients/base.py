@@ -59,9 +59,8 @@ class GradientEstimator(nn.Module, ABC):
 
     gain: Gain = "free"
     gates = False  # whether ``gate`` rescales the base optimizer's step
-    reads_sign = (
-        False  # whether it needs ``Signal.at``, ``scale`` and ``calibration``: only quantisers of a sign have them
-    )
+    # whether it needs ``Signal.at``, ``scale`` and ``calibration``: only quantisers of a sign have them
+    reads_sign = False
 
     def __init__(self, spans: Spans) -> None:
         super().__init__()

@@ -56,10 +56,7 @@ def joined(address: str | None) -> Iterator[None]:
     refuses the token, and where Ray does not start.
     """
     os.environ.update(RAY_ENVIRONMENT if address else RAY_ENVIRONMENT | ONE_MACHINE)
-    if (
-        address or "ray" not in sys.modules
-    ):  # imported before, it would show no token to a Ray of its own that asks for one
-        use_token()
+    use_token()
     import ray
 
     if ray.is_initialized():

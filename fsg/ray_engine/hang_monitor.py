@@ -40,7 +40,7 @@ class Blames(Protocol):
 
 
 class HangMonitor(NotInSnapshots, Callback):
-    """Hears every result, and looks at the clock, and for ``room``, once in every step of Ray's loop."""
+    """Hears every result, and looks at the clock, and at ``disk_space``, once in every step of Ray's loop."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class HangMonitor(NotInSnapshots, Callback):
         clock: Callable[[], float] = time.monotonic,
         end: Callable[[Trial], None] | None = None,
     ) -> None:
-        self._recorder, self._limits, self._room = recorder, limits, disk_space
+        self._recorder, self._limits, self._disk_space = recorder, limits, disk_space
         self._clock, self._end = clock, end or end_worker
         self._heard: dict[str, float] = {}  # by Ray's name: when something last came from it
         self._begun: set[str] = set()
@@ -82,8 +82,8 @@ class HangMonitor(NotInSnapshots, Callback):
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Before work is given out, there is room for it; nobody is blamed for the wait."""
-        if self._room is not None:
-            self.excuse(self._room.make_sure(sum(trial.status == Trial.RUNNING for trial in trials)))
+        if self._disk_space is not None:
+            self.excuse(self._disk_space.make_sure(sum(trial.status == Trial.RUNNING for trial in trials)))
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """End whoever was silent too long."""

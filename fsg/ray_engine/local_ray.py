@@ -48,7 +48,8 @@ def local_ray() -> Iterator[None]:
 
     short = short_folder()
     try:
-        _start(short)
+        with _asking_for_what_is_shown():
+            _start(short)
         yield
     finally:
         ray.shutdown()
@@ -69,6 +70,25 @@ def short_folder() -> str | None:
             f"{usual}: Ray's sockets there would have names of more than the {SOCKET_BYTES} bytes that the system takes, and "
             f"/tmp cannot be used instead ({error.strerror}). Set RAY_TMPDIR to a folder of at most {longest} characters."
         ) from None
+
+
+@contextmanager
+def _asking_for_what_is_shown() -> Iterator[None]:
+    """A Ray that is started meanwhile asks for a token if this process shows one, which Ray settles when it is imported.
+
+    RAY_AUTH_MODE may be set since then, by whoever joined a cluster; it is given back.
+    """
+    from ray._private.authentication.authentication_utils import get_authentication_mode_name
+    from ray._raylet import get_authentication_mode  # type: ignore[attr-defined]
+
+    before = os.environ.get("RAY_AUTH_MODE")
+    os.environ["RAY_AUTH_MODE"] = get_authentication_mode_name(get_authentication_mode())
+    try:
+        yield
+    finally:
+        os.environ.pop("RAY_AUTH_MODE")
+        if before is not None:
+            os.environ["RAY_AUTH_MODE"] = before
 
 
 def _usual_folder() -> str:

@@ -1,7 +1,7 @@
 """Notices that Ray is no more: Tune would wait for ever for a place for its trials, or Ray end the process in its own words.
 
 That is so on one machine whose raylet or GCS was killed, by hand or by a system short of memory (seen with Ray 2.60), and on a
-cluster that lost its last host. None of them comes back. Proof: ``tests/faults/test_pulse.py`` and ``test_ray_killed.py``.
+cluster that lost its last host. None of them comes back. Proof: ``tests/faults/test_ray_liveness.py`` and ``test_ray_killed.py``.
 """
 
 from __future__ import annotations

@@ -15,12 +15,12 @@ _MARK = b"# sha256 of what follows: "
 
 
 def with_checksum(text: bytes, table: bytes = b"") -> bytes:
-    """The specification ``text`` with its seal, which also covers the published table that it reads."""
+    """The specification ``text`` under the line with its digest, which also covers the published table that it reads."""
     return _MARK + _digest(text, table) + b"\n" + text
 
 
-def check_checksum(path: Path, table: bytes = b"") -> None:
-    """ConfigError if the specification at ``path``, or its table, is not what was sealed."""
+def refuse_changed(path: Path, table: bytes = b"") -> None:
+    """ConfigError if the specification at ``path``, or its table, is not what fsg wrote."""
     try:
         first, _, text = path.read_bytes().partition(b"\n")
     except OSError as error:
@@ -33,8 +33,8 @@ def check_checksum(path: Path, table: bytes = b"") -> None:
         )
 
 
-def is_sealed(path: Path) -> bool:
-    """Whether fsg wrote the specification, as its first line says."""
+def has_checksum(path: Path) -> bool:
+    """Whether the specification has a digest: fsg wrote it, and no earlier one than 0.2."""
     return path.read_bytes().startswith(_MARK)
 
 

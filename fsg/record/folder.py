@@ -19,7 +19,7 @@ from fsg.errors import ConfigError, StudyError, UnknownName
 from fsg.files import user_path, write_atomically
 from fsg.formats import newer
 from fsg.plugins import FOLDER, activate, text_of
-from fsg.record.checksum import check_checksum, is_sealed, with_checksum
+from fsg.record.checksum import has_checksum, refuse_changed, with_checksum
 from fsg.record.driver_lock import driver_of, ledger_bytes
 from fsg.record.ledger import Event, Ledger, StudyState, TrialRecord, fold, refuse_newer, whole_bytes
 from fsg.study.extension import extends
@@ -130,11 +130,11 @@ class StudyFolder:
 
         NewerFormat where fsg wrote it, and it is whole, but names what this version does not know.
         """
-        check_checksum(self.spec_path, self._own_table())
+        refuse_changed(self.spec_path, self._own_table())
         try:
             return load_study(self.spec_path, recorded=True)
         except UnknownName as error:
-            if is_sealed(self.spec_path):
+            if has_checksum(self.spec_path):
                 raise newer(str(self.spec_path), str(error).removeprefix(f"{self.spec_path}:")) from None
             raise
 

@@ -1,7 +1,7 @@
 """A ledger that grows, read piece by piece: for all that follows a study beside its driver, or looks again from time to time.
 
 A last line without its newline is being written, or was cut off: it is left for the next look. A damaged line is passed over
-and named; the driver's ``mend`` sets it aside. Proof: ``tests/record/test_follow.py``.
+and named; ``repair.py`` sets it aside. Proof: ``tests/record/test_follow.py``.
 """
 
 from __future__ import annotations

@@ -207,10 +207,10 @@ class Ledger:
         if problem:
             raise StudyError(f"{self.path}: cannot record this event: {problem}.")
         try:
-            with_checksum = with_crc(record)
+            sealed = with_crc(record)
         except (TypeError, ValueError) as error:
             raise StudyError(f'{self.path}: cannot record "{record["event"]}": {error}.') from None
-        return with_checksum, canonical_json(with_checksum).encode() + b"\n"
+        return sealed, canonical_json(sealed).encode() + b"\n"
 
     def read(self) -> list[Event]:
         """Every event, in order; none where there is no file. Changes nothing.

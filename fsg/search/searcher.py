@@ -119,7 +119,7 @@ class SweepSearcher(TrialSource):
     """Optuna's proposals for a sweep; every new trial is planned in the ledger before Ray hears of it.
 
     A configuration runs its seeds one after another, so that the rest can be spared; configurations run side by side.
-    ``cpus`` and ``gpus`` are what one trial takes, for the budget; ``room`` is waited for where the journal's disk is full.
+    ``cpus`` and ``gpus`` are what one trial takes, for the budget; ``disk_space`` is waited for where the journal's disk is full.
     """
 
     def __init__(
@@ -265,8 +265,8 @@ def _proposals(folder: StudyFolder, spec: SweepSpec, begun: int, disk_space: Dis
     search = spec.search
     require(search)
     header = folder.state().header
-    name_of, part = sampler_of(spec), part_of("sampler", search.sampler)
-    sampler = search.sampler if name_of == search.sampler.name else name_of
+    chosen, part = sampler_of(spec), part_of("sampler", search.sampler)
+    sampler = search.sampler if chosen == search.sampler.name else chosen
     # A sampler that is made again must not repeat its first points; a Sobol sequence remembers where it stood, by its seed.
     seed = search.seed if part.fact("resumable") else search.seed + begun
     name = "fsg" if search.storage is None else f"fsg-{spec.name}-{header['study_id'] if header else spec.digest()}"

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, PrivateAttr, ValidationError
 
 from fsg.catalogue.schedulers import NoScheduler, SchedulerConfig
-from fsg.config import PLUGINS, Overrides, TrialConfig, as_tuple, digest, overlaid, with_plugins
+from fsg.config import PLUGINS, Overrides, TrialConfig, digest, overlaid, with_plugins
 from fsg.errors import ConfigError
 from fsg.files import user_path
 from fsg.formats import FIRST, FORMAT, FORMAT_KEY, format_of
@@ -24,7 +24,7 @@ from fsg.metrics import AnyMetric, EpochMetric, epoch_metrics
 from fsg.parts import embedded_in, held_by
 from fsg.plugins import PluginRef, load_kept
 from fsg.scalars import Plain, core
-from fsg.section import ByName, Section
+from fsg.section import ByName, Section, as_tuple
 from fsg.study.design import left_out, resolve
 from fsg.study.designs import Design
 from fsg.study.fairness import Fairness

@@ -45,10 +45,8 @@ EVALUATION_BATCH = 500
 REESTIMATION_IMAGES, REESTIMATION_PIXELS = 4000, 4000 * 32 * 32
 PROBED_IMAGES = 256  # that curvature is measured on
 PROBES = 16  # vectors of signs that traces are estimated with
-NORMS = (
-    "grad_norm",
-    "grad_norm_l1",
-)  # of the whole gradient, mean over an epoch's steps: what ``refined`` schedules are made of
+# of the whole gradient, mean over an epoch's steps: what ``refined`` schedules are made of
+NORMS = ("grad_norm", "grad_norm_l1")
 LAST = 10  # epochs whose mean test accuracy is reported beside the final one
 
 Save = Callable[[dict[str, Any]], None]

@@ -3,13 +3,10 @@
 from types import SimpleNamespace
 
 import pytest
-from tiny_studies import BASE, ONE_SEED, TIMES, WILD, Study
+from tiny_studies import BASE, ONE_SEED, WILD, LocalStudy, numbers
 
-from fsg.driver.trials import run_study
-from fsg.execution.engine import LocalEngine
 from fsg.execution.packs import PackRun
 from fsg.execution.trial_run import TrialRun
-from fsg.record.ledger_header import begin
 
 FUSED = BASE | {"epochs": 3, "fused": True}
 RATES = {
@@ -30,24 +27,21 @@ SWEEP = {
 }
 
 
-class Local(Study):
-    """A study that LocalEngine runs, in packs of ``fuse``."""
+class Packed(LocalStudy):
+    """A study that LocalEngine runs, in packs of four unless said otherwise."""
 
-    def run(self, fuse=4, listener=None):
-        ledger = self.folder.ledger()
-        if listener is not None:
-            ledger._listener = listener
-        if self.folder.state().header is None:
-            begin(ledger, self.spec)
-        return run_study(self.folder, self.spec, LocalEngine(fuse=fuse), ledger)
+    def run(self, listener=None, fuse=4):
+        return super().run(listener, fuse=fuse)
 
-    def trials(self):
-        """(arm, seed) -> status and epochs without times."""
-        found = {}
-        for record in self.folder.state().trials.values():
-            epochs = [{k: v for k, v in epoch.items() if k not in TIMES} for epoch in record.epochs]
-            found[record.arm, record.seed, record.config["optimizer"]["lr"]] = (record.status, epochs)
-        return found
+    def results(self):
+        """(arm, seed, rate) -> status and epochs without times."""
+        return {
+            (record.arm, record.seed, record.config["optimizer"]["lr"]): (
+                record.status,
+                list(map(numbers, record.epochs)),
+            )
+            for record in self.folder.state().trials.values()
+        }
 
 
 @pytest.fixture
@@ -70,24 +64,24 @@ def in_folder(path, name):
 
 
 def test_trials_of_equal_shape_train_together_and_end_as_each_by_itself(tmp_path, packs):
-    together, apart = Local(in_folder(tmp_path, "a"), RATES), Local(in_folder(tmp_path, "b"), RATES)
+    together, apart = Packed(in_folder(tmp_path, "a"), RATES), Packed(in_folder(tmp_path, "b"), RATES)
     assert together.run()
     assert packs == [4, 4, 4], "both arms of ste with both seeds; gate has no twin"
     assert apart.run(fuse=1)
-    assert together.trials() == apart.trials()
+    assert together.results() == apart.results()
     configs = [record.config for record in together.folder.state().trials.values()]
     assert {c["gradient"]["name"] for c in configs if not c["fused"]} == {"gate"}
 
 
 def test_each_trial_of_a_pack_is_judged_by_itself(tmp_path):
-    study = Local(tmp_path, SWEEP)
+    study = Packed(tmp_path, SWEEP)
     assert study.run()
     trials = list(study.folder.state().trials.values())
     assert len(trials) == 6 and {t.status for t in trials} == {"finished", "pruned"}
-    alone = Local(in_folder(tmp_path, "alone"), SWEEP)
+    alone = Packed(in_folder(tmp_path, "alone"), SWEEP)
     assert alone.run(fuse=1)
-    for key, (_, epochs) in study.trials().items():
-        others = alone.trials()[key][1]
+    for key, (_, epochs) in study.results().items():
+        others = alone.results()[key][1]
         common = min(len(epochs), len(others))
         assert epochs[:common] == others[:common], "who is judged with whom changes no epoch"
 
@@ -95,7 +89,7 @@ def test_each_trial_of_a_pack_is_judged_by_itself(tmp_path):
 def test_a_trial_that_diverges_leaves_its_pack(tmp_path, packs):
     arms = {"calm": {"optimizer": {"lr": 0.001}}, "wild": {"optimizer": {"lr": 90.0}}}
     data = RATES | ONE_SEED | {"base": FUSED | WILD, "arms": arms, "baselines": []}
-    study = Local(tmp_path, data)
+    study = Packed(tmp_path, data)
     assert study.run()
     found = {record.arm: record for record in study.folder.state().trials.values()}
     assert found["calm"].status == "finished" and found["wild"].status == "failed"
@@ -104,7 +98,7 @@ def test_a_trial_that_diverges_leaves_its_pack(tmp_path, packs):
 
 
 def test_a_study_killed_in_the_middle_goes_on_to_the_bit_in_other_packs(tmp_path):
-    whole, stopped = Local(in_folder(tmp_path, "a"), RATES), Local(in_folder(tmp_path, "b"), RATES)
+    whole, stopped = Packed(in_folder(tmp_path, "a"), RATES), Packed(in_folder(tmp_path, "b"), RATES)
     assert whole.run()
 
     class Killed(BaseException):
@@ -119,16 +113,16 @@ def test_a_study_killed_in_the_middle_goes_on_to_the_bit_in_other_packs(tmp_path
 
     with pytest.raises(Killed):
         stopped.run(listener=kill)
-    again = Local.__new__(Local)
+    again = Packed.__new__(Packed)
     again.spec, again.folder = stopped.spec, stopped.folder
     assert again.run(fuse=3)
-    assert again.trials() == whole.trials()
+    assert again.results() == whole.results()
 
 
 def test_a_pack_that_fails_goes_on_trial_by_trial(tmp_path, monkeypatch):
     import fsg.train.fused as fused
 
-    whole, faulty = Local(in_folder(tmp_path, "a"), RATES), Local(in_folder(tmp_path, "b"), RATES)
+    whole, faulty = Packed(in_folder(tmp_path, "a"), RATES), Packed(in_folder(tmp_path, "b"), RATES)
     assert whole.run()
     real, seen = fused.run_epoch, []
 
@@ -140,13 +134,13 @@ def test_a_pack_that_fails_goes_on_trial_by_trial(tmp_path, monkeypatch):
 
     monkeypatch.setattr(fused, "run_epoch", failing)
     assert faulty.run()
-    assert seen.count(4) == 1 and faulty.trials() == whole.trials()
+    assert seen.count(4) == 1 and faulty.results() == whole.results()
     assert all(record.attempts == 1 for record in faulty.folder.state().trials.values()), "nothing was a trial's fault"
 
 
 def test_a_trial_whose_checkpoint_cannot_be_written_ends_alone(tmp_path, monkeypatch):
     """The others of its pack are reported as ever."""
-    study = Local(tmp_path, RATES | {"arms": {"slow": {"optimizer": {"lr": 0.003}}}})
+    study = Packed(tmp_path, RATES | {"arms": {"slow": {"optimizer": {"lr": 0.003}}}})
     real, hit = TrialRun.report, SimpleNamespace(key=None)
 
     def report(self, result):

@@ -22,7 +22,7 @@ class Scene:
     def __init__(self):
         self.now = 1000.0
         self.blamed, self.ended = [], []
-        self.watch = HangMonitor(
+        self.monitor = HangMonitor(
             SimpleNamespace(blame=lambda *about: self.blamed.append(about)),
             Limits(hang_factor=10, hang_least=5, hang_first=100),
             clock=lambda: self.now,
@@ -34,7 +34,7 @@ class Scene:
             for path in [Path(f"/study/checkpoints/{name}/last.pt")]
         ]
         for trial in self.trials:
-            self.watch.on_trial_start(0, self.trials, trial)
+            self.monitor.on_trial_start(0, self.trials, trial)
 
     def wait(self, seconds, *epochs_of):
         """Ray's loop, which looks every second; each of the named trials has an epoch every second."""
@@ -42,8 +42,8 @@ class Scene:
             self.now += 1
             for trial in self.trials:
                 if trial.trial_id in epochs_of:
-                    self.watch.on_trial_result(0, self.trials, trial, {})
-            self.watch.on_step_end(0, self.trials)
+                    self.monitor.on_trial_result(0, self.trials, trial, {})
+            self.monitor.on_step_end(0, self.trials)
 
 
 @pytest.fixture
@@ -73,8 +73,8 @@ def test_the_first_epoch_has_more_time(scene):
 
 def test_a_trial_that_ended_is_not_watched(scene):
     scene.wait(20, "a", "b")
-    scene.watch.on_trial_complete(0, scene.trials, scene.trials[0])
-    scene.watch.on_trial_error(0, scene.trials, scene.trials[1])
+    scene.monitor.on_trial_complete(0, scene.trials, scene.trials[0])
+    scene.monitor.on_trial_error(0, scene.trials, scene.trials[1])
     scene.wait(500)
     assert scene.ended == []
 
@@ -82,7 +82,7 @@ def test_a_trial_that_ended_is_not_watched(scene):
 def test_a_driver_that_stood_still_blames_nobody(scene):
     scene.wait(20, "a", "b")
     scene.now += 3600
-    scene.watch.on_step_end(0, scene.trials)
+    scene.monitor.on_step_end(0, scene.trials)
     scene.wait(9)
     assert scene.ended == []
     scene.wait(2)

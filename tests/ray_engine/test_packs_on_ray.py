@@ -4,7 +4,7 @@ import os
 import signal
 
 import psutil
-from tiny_studies import BASE
+from tiny_studies import BASE, numbers
 
 DATA = {
     "name": "packed",
@@ -14,15 +14,11 @@ DATA = {
     "arms": {"slow": {"optimizer": {"lr": 0.003}}, "gate": {"gradient": "gate"}},
     "baselines": ["ste"],
 }
-TIMES = ("step_ms", "images_per_s")
 
 
 def trials(study):
-    found = {}
-    for record in study.folder.state().trials.values():
-        epochs = [{k: v for k, v in epoch.items() if k not in TIMES} for epoch in record.epochs]
-        found[record.arm, record.seed] = record.status, epochs
-    return found
+    records = study.folder.state().trials.values()
+    return {(record.arm, record.seed): (record.status, list(map(numbers, record.epochs))) for record in records}
 
 
 def test_packs_on_ray_train_as_packs_in_one_process_and_survive_a_killed_worker(study, tmp_path):

@@ -14,11 +14,11 @@ class FakeTrial(SimpleNamespace):
 def chosen(slots, statuses):
     """The number of the trial chosen among trials that came in order, each PENDING, RUNNING or TERMINATED."""
     trials = [FakeTrial(number=n, trial_id=str(n), status=status) for n, status in enumerate(statuses)]
-    turns = WorkerReuse(slots)
+    reuse = WorkerReuse(slots)
     for trial in trials:
-        turns.on_trial_add(None, trial)
+        reuse.on_trial_add(None, trial)
     live = {t for t in trials if t.status != "TERMINATED"}
-    found = turns.choose_trial_to_run(SimpleNamespace(get_live_trials=lambda: live))
+    found = reuse.choose_trial_to_run(SimpleNamespace(get_live_trials=lambda: live))
     return found and found.number
 
 

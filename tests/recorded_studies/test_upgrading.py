@@ -3,7 +3,7 @@
 import json
 
 from fsg.formats import FIRST, FORMAT
-from fsg.record.checksum import check_checksum
+from fsg.record.checksum import refuse_changed
 from fsg.record.folder import StudyFolder
 from fsg.record.upgrade import apply, upgrade_of
 from fsg.report.study_report import make_report
@@ -34,7 +34,7 @@ def test_an_upgraded_study_is_the_same_study_and_the_original_stands_beside_it(s
     kept = tmp_path / "studies" / f"{name}.format-1"
     assert {k: v for k, v in contents(kept).items() if k.name != "driver.json"} == before
     spec, state = folder.spec(), folder.state()
-    check_checksum(folder.spec_path)
+    refuse_changed(folder.spec_path)
     assert spec.format == state.format == FORMAT and upgrade_of(folder) is None
     assert make_report(spec, state).rows == report.rows
     assert make_report(spec, state).texts == report.texts

@@ -485,7 +485,7 @@ def test_any_value_anywhere_gives_a_study_or_a_refusal(tmp_path, ablation_text, 
 
 def test_a_study_is_checked_without_torch_or_anything_as_heavy():
     code = (
-        "import sys; from fsg.study import spec, design, space, ledger, folder\n"
+        "import sys; from fsg.study import spec, design, space; from fsg.record import ledger, folder\n"
         "from fsg.study.spec import load_study; load_study('ablations/components.yaml')\n"
         "print([m for m in ('torch', 'ray', 'mlflow', 'optuna', 'pandas', 'numpy', 'scipy') if m in sys.modules])"
     )

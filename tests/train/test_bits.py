@@ -90,9 +90,8 @@ def test_the_choice_is_the_best_of_all_that_keep_the_budget():
 def test_a_layer_whose_rounding_costs_more_gets_more_bits():
     model = tiny()
     with torch.no_grad():
-        model[2].weight.mul_(0.01).add_(
-            torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).double()
-        )  # rounds to one bit for nothing
+        # Nearly signs, which round to one bit for nothing.
+        model[2].weight.mul_(0.01).add_(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).double())
     config = Dorefa(bits=HawqRule(average=2.0, allowed=(1, 2, 4, 8), probes=64))
     found = assign(config, model, loss_of, seed=0)
     assert found["0"] > found["2"] == 1

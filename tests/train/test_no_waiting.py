@@ -53,9 +53,10 @@ def name(case):
 def test_no_step_asks_the_device_for_a_number(case):
     trainer = Trainer(trial(**case).model_copy(update={"device": "meta"}))
     trainer.augmented = True
+    trainer.begin_epoch()
     with Uploads(), Copies():
-        tally = trainer._train(None, lambda: False)
-    assert tally.steps == trainer.steps_per_epoch == 7
+        trainer._train(None, lambda: False)
+    assert trainer.tally.steps == trainer.steps_per_epoch == 7
 
 
 QUESTIONS = {
@@ -72,6 +73,7 @@ QUESTIONS = {
 def test_a_step_that_asks_is_caught(question):
     trainer = Trainer(trial(gradient="ste").model_copy(update={"device": "meta"}))
     trainer.model.register_forward_pre_hook(lambda module, args: QUESTIONS[question](args[0]) and None)
+    trainer.begin_epoch()
     with pytest.raises((RuntimeError, NotImplementedError, AssertionError)), Uploads(), Copies():
         trainer._train(None, lambda: False)
 
@@ -81,8 +83,8 @@ def test_a_step_that_asks_is_caught(question):
 def test_cuda_sees_no_wait_inside_an_epoch(case):
     trainer = Trainer(trial(**case).model_copy(update={"device": "cuda"}))
     trainer.augmented = True
-    trainer._train(None, lambda: False)  # compiles, allocates, fills the history
-    trainer._permutation = None
+    trainer.run_epoch()  # compiles, allocates, fills the history
+    trainer.begin_epoch()
     torch.cuda.set_sync_debug_mode("error")
     try:
         trainer._train(None, lambda: False)

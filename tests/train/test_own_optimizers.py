@@ -81,7 +81,7 @@ def test_bop_changes_signs_alone_and_the_float_parameters_are_stepped_by_their_o
 )
 def test_bop_is_refused_where_it_makes_no_sense(over, said):
     with pytest.raises(ConfigError, match=said):
-        trial("bop") if over is None else parse_trial({**SMALL, "optimizer": "bop", **over})
+        trial(**{"optimizer": "bop"} | over)
 
 
 # LCAM -----------------------------------------------------------------------------------------------------------------

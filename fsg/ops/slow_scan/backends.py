@@ -60,15 +60,14 @@ def slow_scan_flat(
 def slow_scans(tokens_KLB: Tensor, weights: MambaWeights, backend: str = "auto") -> Tensor:
     """K blocks, whose parameters are stacked, over (K, L, B) tokens: each one's output at its newest tokens, (K, B).
 
-    What a block answers hangs on its own row alone, to the bit. The twin ``cpu`` computes all in one call.
+    What a block answers hangs on its own row alone, to the bit. A backend with a ``stacked`` twin computes all in one call.
     """
     members = [MambaWeights(*each) for each in zip(*(weight.unbind() for weight in weights), strict=True)]
     check(tokens_KLB[0].T, members[0], 1)
     chosen = choose(backend, tokens_KLB.device.type)
-    if chosen == "cpu":
-        from fsg.ops.slow_scan import cpu
-
-        return cpu.slow_scans(tokens_KLB, weights)
+    stacked = find_part("backend", chosen).facts.get("stacked")
+    if stacked is not None:
+        return cast(Tensor, resolved(stacked)(tokens_KLB, weights))
     run = implementation(chosen)
     return torch.stack([run(tokens.T, each, 1)[:, 0] for tokens, each in zip(tokens_KLB, members, strict=True)])
 

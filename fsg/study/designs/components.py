@@ -13,16 +13,10 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from fsg.config import Overrides, TrialConfig, merge
-from fsg.section import Section
+from fsg.section import Section, as_tuple
 from fsg.study.designs.base import ARM_NAME, DesignArm, DesignBase, Problem, leaves
 from fsg.study.designs.fractions import MOST_FACTORS
 from fsg.yaml_source import Location, did_you_mean
-
-
-def as_tuple(value: Any) -> Any:
-    """A YAML list as the tuple that a frozen model holds."""
-    return tuple(value) if isinstance(value, list) else value
-
 
 Names = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 

@@ -21,15 +21,8 @@ from fsg.train.curvature import BY_KERNEL, HELD, by_kernel
 from fsg.train.optimizers.plain import from_plain, is_plain, to_plain
 from fsg.train.seeds import all_seeded
 
-GIVEN = {
-    "params",
-    "model",
-    "lr",
-    "weight_decay",
-    "num_iterations",
-    "epoch_iterations",
-    "optimizer",
-}  # that ``build`` knows
+# What ``build`` gives to a class that asks for it.
+GIVEN = {"params", "model", "lr", "weight_decay", "num_iterations", "epoch_iterations", "optimizer"}
 
 
 class Unfit(Exception):

@@ -18,10 +18,8 @@ from fsg.catalogue.rivals import Bop, Lcam, VsgdSchaul
 from fsg.train.optimizers.guest import GuestKind
 
 _EPSILON = 1e-9  # of the authors' vSGD
-_SAMPLES, _SLOW = (
-    10,
-    2.0,
-)  # the first gradients, from which its averages start, and how much larger they start: its slow start
+_SAMPLES = 10  # the first gradients, from which its averages start
+_SLOW = 2.0  # and how much larger they start: its slow start
 
 
 class BopOptimizer(Optimizer):

@@ -180,9 +180,8 @@ class Story:
 def story(slurm):
     tale = Story(slurm)
     job = tale.begin("cancelled")
-    guest, log = submit(
-        slurm, "bob", "doctor", "--cluster", options=["--nodes=1", "--nodelist=n1"]
-    )  # beside alice's Ray
+    # Beside alice's Ray.
+    guest, log = submit(slurm, "bob", "doctor", "--cluster", options=["--nodes=1", "--nodelist=n1"])
     until(lambda: tale.finished() >= 1, "no trial finished", tale.logs["cancelled"])
     slurm.on("n1", "alice", "scancel", str(job))
     tale.over("cancelled", job, {"CANCELLED"})
