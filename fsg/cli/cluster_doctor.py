@@ -53,6 +53,7 @@ def _examine(address: str, storage: Path, tracking_uri: str | None, gpu_kind: st
             probe.unlink()
     problems = [*judge(software(), found), *(_login_problem(server) if server else [])]
     problems += skew_problems(clock_skews())
+    problems += _machines_problem(len(found))
     if gpu_kind is not None and not any(gpu_kind.lower() in gpu.lower() for node in found for gpu in node.gpus):
         problems.append(f"no node has a GPU of the kind {gpu_kind}; there are: {_kinds(found) or 'none'}.")
     for node in found:
@@ -98,6 +99,19 @@ def _login_problem(server: str) -> list[str]:
             "MLFLOW_TRACKING_PASSWORD, or ~/.mlflow/credentials."
         ]
     return []
+
+
+def _machines_problem(nodes: int) -> list[str]:
+    """That machines which are always to be there have not joined; and what the autoscaler, whose work it is, says."""
+    from fsg.ray_engine.cluster import not_joined
+    from fsg.ray_engine.waiting import Autoscaler
+
+    if not (lacking := not_joined(nodes)):
+        return []
+    return [
+        f"{lacking} of {nodes - 1 + lacking} machines have not joined. {Autoscaler()()} `ray monitor FILE` shows how their "
+        "set-up goes."
+    ]
 
 
 def _say(fine: bool, name: str, text: str) -> None:

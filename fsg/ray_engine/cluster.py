@@ -152,9 +152,7 @@ def grown(have: Mapping[str, float], launcher: Path = LAUNCHER_CONFIG) -> dict[s
     the cluster is what it is.
     """
     total = dict(have)
-    types = yaml.safe_load(launcher.read_text()) if launcher.is_file() else _of_kuberay()
-    kinds = types.get("available_node_types", {}).values()
-    kinds = [kind for kind in kinds if kind.get("max_workers", 0)]
+    kinds = [kind for kind in _kinds(launcher) if kind.get("max_workers", 0)]
     if not kinds:
         return total
     named = {name for kind in kinds for name in kind.get("resources", {})}
@@ -162,6 +160,17 @@ def grown(have: Mapping[str, float], launcher: Path = LAUNCHER_CONFIG) -> dict[s
         most = sum(kind["max_workers"] * kind.get("resources", {}).get(name, 0) for kind in kinds)
         total[name] = max(total.get(name, 0), most)
     return total
+
+
+def not_joined(nodes: int, launcher: Path = LAUNCHER_CONFIG) -> int:
+    """How many machines, which are to be there whether trials wait or not, a cluster of ``nodes`` lacks (min_workers)."""
+    return max(0, 1 + sum(kind.get("min_workers", 0) for kind in _kinds(launcher)) - nodes)
+
+
+def _kinds(launcher: Path) -> list[dict[str, Any]]:
+    """The types of machines of the cluster on whose head this runs; [] where it cannot grow."""
+    types = yaml.safe_load(launcher.read_text()) if launcher.is_file() else _of_kuberay()
+    return list(types.get("available_node_types", {}).values())
 
 
 def _of_kuberay() -> dict[str, Any]:

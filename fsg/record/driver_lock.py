@@ -116,7 +116,7 @@ class StudyLock:
         theirs, ours = str(before.get("machine")), str(self._me["machine"])
         if locked and theirs.partition(" ")[0] == ours.partition(" ")[0]:
             return True  # one kernel keeps the locks of all its containers
-        return not _lives(before) if theirs == ours else self._silence() > self._silent
+        return not _lives(before) if theirs == ours else _silence(self.path, self._file) > self._silent
 
     def _write(self, released: bool = False) -> None:
         content = self._me | {"released": released, "beat": time.time()} | self.notes()
@@ -131,15 +131,6 @@ class StudyLock:
                     _thread.interrupt_main()  # we stood still for so long that another took over
                     return
                 self._write()
-
-    def _silence(self) -> float:
-        """Seconds since the file was last written, both times being the file system's."""
-        probe = self.path.with_name(f".{FILE}.{self._me['token']}")
-        probe.write_bytes(b"")
-        try:
-            return probe.stat().st_mtime - os.fstat(self._file).st_mtime
-        finally:
-            probe.unlink()
 
     def _refusal(self, holder: dict[str, Any]) -> StudyError:
         who = _who(holder) if holder else "somebody who has not said who"
@@ -166,7 +157,7 @@ def driver_of(folder: str | Path) -> dict[str, Any] | None:
         elif said.get("machine") == machine_id():
             alive = _lives(said)
         else:
-            alive = time.time() - os.fstat(file).st_mtime < SILENT
+            alive = _silence(path, file) < SILENT
         return said | {"alive": alive}
     finally:
         os.close(file)
@@ -193,6 +184,17 @@ def machine_id() -> str:
     except OSError:
         return socket.gethostname()
     return boot if processes == _MACHINES_OWN else f"{boot} {processes}"
+
+
+def _silence(path: Path, file: int) -> float:
+    """Seconds since ``file``, open at ``path``, was last written: by the file system's clock, by ours where we cannot write there."""
+    probe = path.with_name(f".{FILE}.{secrets.token_hex(8)}")
+    now = time.time()
+    with suppress(OSError):
+        probe.write_bytes(b"")
+        now = probe.stat().st_mtime
+        probe.unlink()
+    return now - os.fstat(file).st_mtime
 
 
 def _lives(said: Mapping[str, Any]) -> bool:

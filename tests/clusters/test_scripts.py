@@ -100,3 +100,65 @@ def test_ray_is_started_again_where_it_did_not_start_and_cleared_in_between(tmp_
     log = (tmp_path / "log").read_text().splitlines()
     assert done.returncode == code
     assert log.count("start --head") == starts and log.count("stop --force") == starts - (code == 0)
+
+
+# setup_node.sh ----------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def machine(tmp_path):
+    """A machine with a /mnt/fsg of its own and stand-ins for what installs; each notes what it was asked."""
+    space = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if subprocess.run([*space, "true"], capture_output=True).returncode:
+        pytest.skip("no space of mounts can be made here")
+    shutil.copytree(ROOT / "clusters", tmp_path / "tree/clusters")
+    commands = tmp_path / "bin"
+    commands.mkdir()
+
+    def stand_in(name, body="true"):
+        (commands / name).write_text(f'#!/usr/bin/env bash\necho {name} "$@" >> {tmp_path}/asked\n{body}\n')
+        (commands / name).chmod(0o755)
+
+    def set_up(extras=""):
+        (tmp_path / "asked").unlink(missing_ok=True)
+        known = {"HOME": str(tmp_path), "USER": "root", "PATH": f"{commands}:/usr/bin:/bin:/usr/sbin:/sbin"}
+        script = f"mount -t tmpfs none /mnt && mkdir /mnt/fsg && bash {tmp_path}/tree/clusters/setup_node.sh"
+        command = [*space, "bash", "-c", script]
+        done = subprocess.run(command, env=known | {"FSG_EXTRAS": extras}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return (tmp_path / "asked").read_text().splitlines()
+
+    stand_in("sudo", '"$@"')
+    stand_in("apt-get")
+    return stand_in, set_up, commands
+
+
+def test_a_node_whose_pip_may_install_nothing_gets_uv_by_pipx_once_dpkg_is_free(machine):
+    """Ubuntu from 23.04 on (PEP 668), which updates itself in its first minutes."""
+    stand_in, set_up, commands = machine
+    stand_in("pip", "echo 'error: externally-managed-environment' >&2; exit 1")
+    stand_in("pipx", f"cp /usr/bin/true {commands}/uv")
+    asked = set_up()
+    installs = [line for line in asked if line.startswith("apt-get ")]
+    assert installs == [
+        "apt-get -qq -o DPkg::Lock::Timeout=600 update",
+        "apt-get -qq -o DPkg::Lock::Timeout=600 install -y pipx",
+    ]
+    assert asked.index("pipx install --quiet uv") > asked.index("pip install --user --quiet uv")
+
+
+def test_a_node_that_has_uv_is_asked_for_nothing_and_told_its_path_once(machine):
+    stand_in, set_up, commands = machine
+    stand_in("uv")
+    for _ in range(2):
+        assert set_up("server") == [
+            "uv sync --quiet --inexact --no-dev --python 3.12",
+            "uv pip install --quiet --editable .[server]",
+        ]
+    assert (commands.parent / ".bashrc").read_text().count("/tree/.venv/bin:") == 1
+
+
+def test_mps_is_started_once_on_a_node_whose_trials_share_a_gpu(machine):
+    """NVIDIA's daemon is a stand-in: no GPU is here."""
+    stand_in, set_up, _ = machine
+    stand_in("uv")
+    stand_in("nvidia-cuda-mps-control")
+    assert set_up("mps").count("nvidia-cuda-mps-control -d") == 1

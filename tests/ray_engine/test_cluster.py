@@ -8,7 +8,7 @@ import yaml
 
 from fsg.errors import BackendUnavailable
 from fsg.ray_engine import cluster
-from fsg.ray_engine.cluster import grown, reach, refuse_open_token, use_token
+from fsg.ray_engine.cluster import grown, not_joined, reach, refuse_open_token, use_token
 
 
 @pytest.mark.parametrize("address", ["here", "host:", "host:port", ""])
@@ -86,3 +86,11 @@ def test_a_cluster_that_grows_has_room_for_what_it_may_become(tmp_path):
     launcher.write_text(yaml.safe_dump({"available_node_types": {"head": {"resources": {"CPU": 0}}, "gpu": workers}}))
     assert grown(have, launcher) == {"CPU": 32, "GPU": 4, "memory": 8.0}
     assert grown({"CPU": 64.0}, launcher)["CPU"] == 64, "machines that are there count, whatever the launcher says"
+
+
+def test_machines_that_are_always_to_be_there_are_missed(tmp_path):
+    launcher = tmp_path / "ray_bootstrap_config.yaml"
+    assert not_joined(1, launcher) == 0
+    types = {"head": {}, "always": {"min_workers": 2}, "when asked": {"min_workers": 0, "max_workers": 4}}
+    launcher.write_text(yaml.safe_dump({"available_node_types": types}))
+    assert [not_joined(nodes, launcher) for nodes in (1, 2, 3, 5)] == [2, 1, 0, 0]

@@ -146,6 +146,21 @@ def test_a_driver_on_another_machine_counts_until_it_has_been_silent_long_enough
         assert "process 7 on far" in lock.taken_over
 
 
+@pytest.mark.parametrize("hours", [1, -1])
+def test_whether_a_driver_on_another_machine_lives_is_asked_by_the_shares_clock(tmp_path, monkeypatch, hours):
+    """Ours may be off: `fsg ui` would close the runs of a study that is being driven."""
+    with StudyLock(tmp_path):
+        pass
+    rewrite(tmp_path, machine="another", released=False)
+    kernel = time.time
+    monkeypatch.setattr("time.time", lambda: kernel() + 3600 * hours)
+    assert driver_of(tmp_path)["alive"]
+    old = kernel() - 40
+    os.utime(tmp_path / FILE, (old, old))
+    assert not driver_of(tmp_path)["alive"]
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
 # Containers: one kernel and boot, process numbers of their own -----------------------------------------------------------
 CONTAINER = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 ASKER = "import sys; from fsg.record.driver_lock import driver_of; print(driver_of(sys.argv[1])['alive'])"

@@ -47,11 +47,12 @@ class Machines:
     """Machines of these names; ``work`` is a folder that all of them have, as a cluster has shared storage.
 
     Use as a context manager. Users alice and bob are known on the machines alone; their homes are ``work/home/NAME``, the same
-    folder on all machines or, with ``own_homes``, each machine's own.
+    folder on all machines or, with ``own_homes``, each machine's own. ``as_debian``: every machine knows its own name as
+    127.0.1.1, as Debian and Ubuntu write it into /etc/hosts.
     """
 
-    def __init__(self, names: list[str], work: Path, own_homes: bool = False) -> None:
-        self.names, self.work, self._own_homes = names, work, own_homes
+    def __init__(self, names: list[str], work: Path, own_homes: bool = False, as_debian: bool = False) -> None:
+        self.names, self.work, self._own_homes, self._as_debian = names, work, own_homes, as_debian
         self._pids: dict[str, int] = {}
         self._undo = ExitStack()
 
@@ -150,9 +151,10 @@ class Machines:
 
     def _write_files(self) -> None:
         self.work.chmod(0o755)
-        (self.work / "hosts").write_text(
-            "".join(f"{a} {n}\n" for a, n in [("127.0.0.1", "localhost"), *((self.address(n), n) for n in self.names)])
-        )
+        for name in self.names:
+            own = "127.0.1.1" if self._as_debian else self.address(name)
+            known = {"localhost": "127.0.0.1"} | {other: self.address(other) for other in self.names} | {name: own}
+            (self.work / f"hosts-{name}").write_text("".join(f"{at} {of}\n" for of, at in known.items()))
         for file, line in (("passwd", "{0}:x:{1}:{1}:{0}:{2}:/bin/bash\n"), ("group", "{0}:x:{1}:\n")):
             lines = [line.format(user, uid, self.work / "home" / user) for user, uid in USERS.items()]
             (self.work / file).write_text(Path(f"/etc/{file}").read_text() + "".join(lines))
@@ -165,7 +167,8 @@ class Machines:
     def _init(self, name: str) -> Path:
         """The first process of a machine: it mounts what is the machine's own, and waits for its end."""
         lines = ["set -e", f"hostname {name}", "mount --make-rprivate /"]
-        lines += [f"mount --bind {self.work / file} /etc/{file}" for file in ("hosts", "passwd", "group")]
+        files = {"hosts": f"hosts-{name}", "passwd": "passwd", "group": "group"}
+        lines += [f"mount --bind {self.work / file} /etc/{place}" for place, file in files.items()]
         if self._own_homes:
             homes = self.work / f"home-{name}"
             homes.mkdir()

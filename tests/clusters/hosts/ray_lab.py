@@ -28,15 +28,19 @@ class Lab:
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "120",
         }  # fmt: skip
 
-    def run(self, name, *words):
-        command = self.made.command(name, "alice", *words, cwd=self.work / "shared", **self.environment)
+    def run(self, name, *words, **environment):
+        known = self.environment | environment
+        command = self.made.command(name, "alice", *words, cwd=self.work / "shared", **known)
         log = self.log(name).open("a")
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
 
     def log(self, name):
         return self.work / f"log-{name}"
 
-    def pod(self, name, *role, cpus=1, block=True):
+    def address(self, name):
+        return self.made.address(name)
+
+    def pod(self, name, *role, cpus=1, block=True, **environment):
         """Ray is up there. ``block``: as a pod starts it, and not `ray up`: a part of it that ends takes the rest along."""
         self.run(
             name,
@@ -46,6 +50,7 @@ class Lab:
             *role,
             f"--num-cpus={cpus}",
             "--include-log-monitor=false",
+            **environment,
         )
         self.until(lambda: "Ray runtime started" in self.log(name).read_text(), f"{name} did not start")
 

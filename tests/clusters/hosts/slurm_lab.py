@@ -84,7 +84,7 @@ class Slurm:
         self.nodes = [f"n{number + 1}" for number in range(nodes)]
         self.work = Path(tempfile.mkdtemp(prefix="fsg-slurm-", dir="/var/tmp"))
         self._settings = {"grace": grace, "kill_wait": kill_wait, "parameters": f",{parameters}" if parameters else ""}
-        self._hosts = Machines([CONTROL, *self.nodes], self.work)
+        self._hosts = Machines([CONTROL, *self.nodes], self.work, as_debian=True)
         self._by_cgroup = FREEZER.is_dir() and os.access(FREEZER, os.W_OK)
 
     def __enter__(self) -> "Slurm":

@@ -21,11 +21,14 @@ STUDY = {
     "analysis": {"interval": None},
     "base": {"gradient": "ste", "epochs": 2, "device": "cpu", "data": {"name": "digits", "batch_size": 256}},
 }  # fmt: skip
-# By its module: as "fake_multinode" it needs a file that Ray 2.60's wheel has not.
+# By its module: as "fake_multinode" it needs a file that Ray 2.60's wheel has not, and this is what stands in it. A head
+# must say by its environment that it is the provider's.
+HEAD = "f" * 51 + "00000"
 FAKE = {
     "type": "external", "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
-    "launch_multiple": True, "head_node_id": "f" * 51 + "00000",
+    "launch_multiple": True, "head_node_id": HEAD, "disable_node_updaters": True, "disable_launch_config_check": True,
 }  # fmt: skip
+AS_HEAD = {"RAY_FAKE_CLUSTER": "1", "RAY_CLOUD_INSTANCE_ID": HEAD, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD}
 
 
 @pytest.fixture
@@ -57,35 +60,14 @@ def scaling(head, provider):
     path = head.made.work / "home/alice/ray_bootstrap_config.yaml"
     path.write_text(yaml.safe_dump(config))
     path.chmod(0o644)
-    head.environment["RAY_enable_autoscaler_v2"] = "1"
-    if provider is FAKE:
-        head.environment["RAY_FAKE_CLUSTER"] = "1"
-    where = f"--node-ip-address={head.made.address('head')}"
-    head.pod(
-        "head",
-        "--head",
-        "--port=6379",
-        where,
-        f"--autoscaling-config={path}",
-        "--include-dashboard=false",
-        cpus=0,
-        block=False,
-    )
+    role = ["--head", "--port=6379", f"--node-ip-address={head.address('head')}", f"--autoscaling-config={path}"]
+    known = {"RAY_enable_autoscaler_v2": "1"} | (AS_HEAD if provider is FAKE else {})
+    head.pod("head", *role, "--include-dashboard=false", cpus=0, block=False, **known)
 
 
 def study(head, *options):
-    address = f"{head.made.address('head')}:6379"
-    words = [
-        "fsg",
-        "ablate",
-        "study.yaml",
-        "--address",
-        address,
-        "--storage",
-        str(head.work / "shared/studies"),
-        *options,
-    ]
-    return head.run("head", *words)
+    where = ["--address", f"{head.address('head')}:6379", "--storage", str(head.work / "shared/studies")]
+    return head.run("head", "fsg", "ablate", "study.yaml", *where, *options)
 
 
 def raylets(head):

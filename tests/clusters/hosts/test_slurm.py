@@ -135,7 +135,8 @@ def test_a_job_in_which_ray_does_not_start_is_failed_and_says_so(slurm):
 
 
 def test_a_job_of_two_nodes_has_both_and_leaves_nothing_behind(slurm):
-    """The doctor stands for a study: it asks every node, and takes ten seconds."""
+    """The doctor stands for a study: it asks every node, and takes ten seconds. A node knows its own name as 127.0.1.1."""
+    assert slurm.on("n1", "alice", "getent", "ahostsv4", "n1").split()[0] == "127.0.1.1"
     job, log = submit(slurm, "alice", "doctor", "--cluster")
     token = project(slurm, "alice") / f".ray-token-{job}"
     until(lambda: token.exists() and token.stat().st_size == 64, "no token was made", log)
@@ -180,12 +181,12 @@ class Story:
 def story(slurm):
     tale = Story(slurm)
     job = tale.begin("cancelled")
-    # Beside alice's Ray.
-    guest, log = submit(slurm, "bob", "doctor", "--cluster", options=["--nodes=1", "--nodelist=n1"])
+    # Beside alice's Ray, and beside each other.
+    guests = [submit(slurm, "bob", "doctor", "--cluster", options=["--nodes=1", "--nodelist=n1"]) for _ in range(2)]
     until(lambda: tale.finished() >= 1, "no trial finished", tale.logs["cancelled"])
     slurm.on("n1", "alice", "scancel", str(job))
     tale.over("cancelled", job, {"CANCELLED"})
-    tale.logs["guest"], tale.ends["guest"] = log, slurm.wait(guest, seconds=PATIENCE)
+    tale.guests = [(slurm.wait(guest, seconds=PATIENCE), said(log)) for guest, log in guests]
 
     job = tale.begin("out of time", "--signal=TERM@60")
     minutes = int(slurm.job(job)["RunTime"].split(":")[1]) + 2
@@ -208,8 +209,9 @@ def test_a_cancelled_job_stops_its_study_cleanly(story):
 
 
 @pytest.mark.long
-def test_another_users_job_on_the_same_node_is_no_hindrance(story):
-    assert story.ends["guest"]["JobState"] == "COMPLETED", said(story.logs["guest"])
+def test_another_users_jobs_on_the_same_node_are_no_hindrance(story):
+    for ended, log in story.guests:
+        assert ended["JobState"] == "COMPLETED", log
 
 
 @pytest.mark.long
@@ -237,5 +239,8 @@ def test_four_jobs_have_the_results_of_none_that_was_interrupted(story):
         twins = dict(zip(configs, pool.map(promises.uninterrupted, configs.values()), strict=True))
     broken = promises.of_the_ledger(story.events(), lambda config: twins[canonical_json(config)], planned=TRIALS)
     assert broken == []
+    assert stat.S_IMODE(story.folder.ledger_path.stat().st_mode) & 0o444 == 0o444, (
+        "the token's umask was left to the study"
+    )
     nodes = {event["node"] for event in story.events() if event["event"] == "started"}
     assert nodes == {story.slurm.address(node) for node in story.slurm.nodes}
