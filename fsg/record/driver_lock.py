@@ -187,7 +187,7 @@ def machine_id() -> str:
 
 
 def _silence(path: Path, file: int) -> float:
-    """Seconds since ``file``, open at ``path``, was last written: by the file system's clock, by ours where we cannot write there."""
+    """Seconds since ``file``, open at ``path``, was last written: by the file system's clock, by ours where we cannot write."""
     probe = path.with_name(f".{FILE}.{secrets.token_hex(8)}")
     now = time.time()
     with suppress(OSError):
