@@ -38,14 +38,14 @@ def head():
         yield made
 
 
-def scaling(head, provider):
+def scaling(head, provider, at_least=0):
     """The head runs, with that provider and the types of ray_cluster.yaml, as `ray up` would have left it."""
     shipped = yaml.safe_load((ROOT / "ray_cluster.yaml").read_text())["available_node_types"]
     types = {
         name: {
             "resources": {"CPU": 1},
             "node_config": {},
-            "min_workers": 0,
+            "min_workers": at_least,
             "max_workers": 2,
             "priority": kind["priority"],
         }
@@ -78,7 +78,7 @@ def test_machines_come_for_trials_and_go_when_idle_the_cheap_ones_first(head):
     scaling(head, FAKE)
     assert raylets(head) == 1
     driver = study(head)
-    assert driver.wait(900) == 0, head.log("head").read_text()[-3000:]
+    assert driver.wait(400) == 0, head.log("head").read_text()[-3000:]
     state = StudyFolder(head.work / "shared/studies/scaled").state()
     assert [trial.status for trial in state.trials.values()] == ["finished"] * 2
     logs = head.made.call("head", "alice", "bash", "-c", "cat /tmp/ray/session_latest/logs/monitor*")
@@ -88,7 +88,13 @@ def test_machines_come_for_trials_and_go_when_idle_the_cheap_ones_first(head):
 
 def test_an_autoscaler_that_died_is_named_and_the_wait_for_it_ends(head):
     """As Google Cloud's head did without google-api-python-client."""
-    scaling(head, {"type": "gcp", "project_id": "none", "region": "us-central1", "availability_zone": "us-central1-a"})
+    provider = {"type": "gcp", "project_id": "none", "region": "us-central1", "availability_zone": "us-central1-a"}
+    scaling(head, provider, at_least=1)
+    where = ["--address", f"{head.address('head')}:6379", "--storage", str(head.work / "shared/studies")]
+    assert head.run("head", "fsg", "doctor", "--cluster", *where).wait(300) == 1
+    assert re.search(
+        r"BAD +2 of 2 machines have not joined. Its autoscaler has not reported", head.log("head").read_text()
+    )
     driver = study(head, "--wait-for-cluster", "100", "--quiet")
     assert driver.wait(600) == 1
     said = head.log("head").read_text()

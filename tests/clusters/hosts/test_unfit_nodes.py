@@ -5,6 +5,7 @@ Seen on two busy cores: two minutes.
 
 import os
 import shutil
+import subprocess
 import time
 
 import pytest
@@ -30,14 +31,24 @@ def two():
         (made.work / "late").mkdir()
         (made.work / "late/sitecustomize.py").write_text(LATE)
         made.pod("head", "--head", f"--node-ip-address={made.address('head')}", "--include-dashboard=false")
-        made.pod("second", f"--address={made.address('head')}:6379", PYTHONPATH=f"{made.work / 'late'}:{ROOT}")
+        role = [f"--address={made.address('head')}:6379", '--resources={"accelerator_type:A10G": 1}']
+        made.pod("second", *role, PYTHONPATH=f"{made.work / 'late'}:{ROOT}")
         yield made
 
 
-def refused(two, storage="studies", **environment):
+def refused(two, *options, storage="studies", address=None, **environment):
     """What `fsg ablate` on the head says where it refuses: its complaint, within a minute, and nothing that it left."""
     here = two.work / "shared" / storage
-    words = ["fsg", "ablate", "study.yaml", "--address", f"{two.address('head')}:6379", "--storage", str(here)]
+    words = [
+        "fsg",
+        "ablate",
+        "study.yaml",
+        "--address",
+        address or f"{two.address('head')}:6379",
+        "--storage",
+        str(here),
+        *options,
+    ]
     began, before = time.monotonic(), two.log("head").stat().st_size
     code = two.run("head", *words, **environment).wait(180)
     seconds, said = time.monotonic() - began, two.log("head").read_bytes()[before:].decode()
@@ -61,7 +72,7 @@ def folder(two, name):
 def test_a_storage_that_one_node_does_not_see(two):
     place = folder(two, "local")
     two.made.call("second", "root", "mount", "-t", "tmpfs", "-o", "mode=777", "none", str(place))
-    said = refused(two, "local")
+    said = refused(two, storage="local")
     assert UNFIT in said
     (line,) = [line for line in said.splitlines() if line.startswith("node 2 (second, ")]
     assert line.endswith(f"{place} is another folder than the driver's. Mount the same storage at the same path.")
@@ -106,5 +117,39 @@ def test_the_ray_of_somebody_else_at_that_address(two):
     assert "a Ray cluster is there, but it refuses our token." in said
 
 
+def test_a_kind_of_machine_that_no_node_is(two):
+    said = refused(two, "--accelerator", "L4")
+    assert "trials ask for the accelerator L4, but the cluster has A10G." in said
+
+
 def test_something_other_than_ray_at_that_address(two):
-    """It listens and says nothing that Ray understands."""
+    """It listens, and answers in another language."""
+    two.made.call(
+        "second",
+        "alice",
+        "bash",
+        "-c",
+        "cd /tmp && nohup python -m http.server 7000 > /dev/null 2>&1 &",
+        **two.environment,
+    )
+    two.until(lambda: any("http.server" in line for line in two.made.processes("second").values()), "no server")
+    said = refused(two, address=f"{two.address('second')}:7000")
+    assert "no Ray cluster answers there" in said
+
+
+def test_a_head_whose_port_is_anothers(two):
+    """As a launcher file starts it, by another user of the machine."""
+    start = [
+        "bash",
+        str(ROOT / "clusters/tries.sh"),
+        "ray",
+        "start",
+        "--head",
+        "--port=6379",
+        f"--node-ip-address={two.address('head')}",
+    ]
+    command = two.made.command("head", "bob", *start, "--include-dashboard=false", **two.environment)
+    began = time.monotonic()
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=400)
+    print(done.stdout[-3000:], done.stderr[-3000:], time.monotonic() - began)
+    assert done.returncode == 2 and time.monotonic() - began < 60
