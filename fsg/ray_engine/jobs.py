@@ -42,7 +42,7 @@ STOPPING = {"RAY_JOB_STOP_WAIT_TIME_S": "120"}
 POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 120.0  # of a network that is away, before following is given up; the job does not notice
 AGENT_PORT = 52365  # of every Ray, and only one on a machine has it: the others' heads run, and start no job
-AGENT_SECONDS = 120.0  # a head answers before the agent that starts jobs on it does
+AGENT_SECONDS = 50.0  # a head answers before the agent that starts jobs on it does
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 

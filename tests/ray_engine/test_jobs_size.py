@@ -1,8 +1,11 @@
 """What is sent to a cluster as a job is counted first. Sent for real: tests/clusters/test_real_cluster.py."""
 
+import itertools
+
 import pytest
 
-from fsg.ray_engine.jobs import LARGEST, NOT_SHIPPED, shipped, size_problem
+from fsg.errors import BackendUnavailable
+from fsg.ray_engine.jobs import LARGEST, NOT_SHIPPED, Jobs, shipped, size_problem
 
 MIB = 2**20
 
@@ -43,3 +46,23 @@ def test_the_limit_is_that_of_rays_dashboard():
 
     assert LARGEST == DASHBOARD_CLIENT_MAX_SIZE
     assert size_problem({"a": LARGEST - 1}) is None and size_problem({"a": LARGEST}) is not None
+
+
+def test_a_head_on_which_another_ray_has_the_jobs_port_is_told_within_a_minute(tmp_path, monkeypatch):
+    """The client, which would speak to the head, is a stand-in that says what Ray's says there."""
+
+    class Client:
+        def list_jobs(self):
+            return []
+
+        def submit_job(self, **options):
+            raise RuntimeError("Request failed with status code 500: No available agent to submit job.")
+
+    now = itertools.count(step=10)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    sender = Jobs.__new__(Jobs)
+    sender.server, sender._client = "http://127.0.0.1:8265", Client()
+    with pytest.raises(BackendUnavailable, match=r"starts jobs\. Another Ray .* may have port 52365") as said:
+        sender.submit("study", ["ablate"], tmp_path)
+    assert said.value.exit_code == 2 and next(now) < 80

@@ -1,6 +1,7 @@
 """``clusters/slurm.sbatch`` on a real Slurm of two nodes: what a user types, and what the job and its log then are.
 
-Where there can be no Slurm the tests are skipped and say why. Seen on two busy cores: two minutes for the short ones.
+Where there can be no Slurm the tests are skipped and say why. Seen on two busy cores: seven
+seconds for the short ones, 13 minutes for the long ones.
 """
 
 import os
@@ -134,6 +135,8 @@ def test_a_job_in_which_ray_does_not_start_is_failed_and_says_so(slurm):
     assert list(tree.glob(".ray-token*")) == []
 
 
+# Long: both nodes; a study that is cancelled, runs out of time and is preempted ----------------------------------------
+@pytest.mark.long
 def test_a_job_of_two_nodes_has_both_and_leaves_nothing_behind(slurm):
     """The doctor stands for a study: it asks every node, and takes ten seconds. A node knows its own name as 127.0.1.1."""
     assert slurm.on("n1", "alice", "getent", "ahostsv4", "n1").split()[0] == "127.0.1.1"
@@ -148,7 +151,6 @@ def test_a_job_of_two_nodes_has_both_and_leaves_nothing_behind(slurm):
     assert left(slurm, job, "alice") == []
 
 
-# Long: a study that is cancelled, runs out of time and is preempted -----------------------------------------------------
 class Story:
     """One study, of which each job does a part; what was seen after each."""
 
