@@ -133,4 +133,7 @@ def test_nothing_is_opened_to_the_world_and_nothing_secret_is_in_it(path):
     text = path.read_text()
     assert "0.0.0.0" not in text
     assert "--dashboard-host=127.0.0.1" in text
+    assert "ray get-auth-token --generate > /dev/null; chmod 600 ~/.ray/auth_token" in text, (
+        "as Ray leaves it fsg refuses it"
+    )
     assert not re.search(r"(?i)(password|secret|token)\s*[:=]\s*[\w+/]{12,}", text)

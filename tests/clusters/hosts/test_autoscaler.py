@@ -56,6 +56,7 @@ def scaling(head, provider, at_least=0):
     config = {
         "cluster_name": "lab", "max_workers": 2, "idle_timeout_minutes": 0.3, "upscaling_speed": 1.0, "provider": provider,
         "available_node_types": types, "head_node_type": "ray.head.default", "auth": {}, "file_mounts": {},
+        "setup_commands": [], "head_setup_commands": [], "worker_setup_commands": [],  # `ray up` would have filled them in
     }  # fmt: skip
     path = head.made.work / "home/alice/ray_bootstrap_config.yaml"
     path.write_text(yaml.safe_dump(config))
