@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -100,6 +101,24 @@ def test_ray_is_started_again_where_it_did_not_start_and_cleared_in_between(tmp_
     log = (tmp_path / "log").read_text().splitlines()
     assert done.returncode == code
     assert log.count("start --head") == starts and log.count("stop --force") == starts - (code == 0)
+
+
+@pytest.mark.server
+def test_a_head_whose_port_is_taken_is_told_at_once_and_not_tried(tmp_path):
+    (tmp_path / "ray").write_text("#!/bin/sh\ntouch tried\n")
+    (tmp_path / "ray").chmod(0o755)
+    with socket.create_server(("127.0.0.1", 0)) as another:
+        port = another.getsockname()[1]
+        words = ["bash", ROOT / "clusters/tries.sh", "./ray", "start", "--head", "--num-cpus=0", f"--port={port}"]
+        words += ["--object-manager-port=8076"]
+        done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 2 and f"port {port} of this machine is taken" in done.stderr
+        worker = subprocess.run(
+            [*words[:4], f"--address=127.0.0.1:{port}"], capture_output=True, text=True, cwd=tmp_path
+        )
+    assert worker.returncode == 0 and (tmp_path / "tried").exists()
+    (tmp_path / "tried").unlink()
+    assert subprocess.run(words, cwd=tmp_path).returncode == 0 and (tmp_path / "tried").exists()
 
 
 # setup_node.sh ----------------------------------------------------------------------------------------------------------

@@ -40,23 +40,17 @@ def head():
 
 def scaling(head, provider, at_least=0):
     """The head runs, with that provider and the types of ray_cluster.yaml, as `ray up` would have left it."""
-    shipped = yaml.safe_load((ROOT / "ray_cluster.yaml").read_text())["available_node_types"]
+    shipped = yaml.safe_load((ROOT / "ray_cluster.yaml").read_text())
+    common = {"resources": {"CPU": 1}, "node_config": {}, "min_workers": at_least, "max_workers": 2}
     types = {
-        name: {
-            "resources": {"CPU": 1},
-            "node_config": {},
-            "min_workers": at_least,
-            "max_workers": 2,
-            "priority": kind["priority"],
-        }
-        for name, kind in shipped.items()
+        name: common | {"priority": kind["priority"]}
+        for name, kind in shipped["available_node_types"].items()
         if name != "head"
     }
     types["ray.head.default"] = {"resources": {}, "node_config": {}, "min_workers": 0, "max_workers": 0}
-    config = {
-        "cluster_name": "lab", "max_workers": 2, "idle_timeout_minutes": 0.3, "upscaling_speed": 1.0, "provider": provider,
-        "available_node_types": types, "head_node_type": "ray.head.default", "auth": {}, "file_mounts": {},
-        "setup_commands": [], "head_setup_commands": [], "worker_setup_commands": [],  # `ray up` would have filled them in
+    config = shipped | {
+        "max_workers": 2, "idle_timeout_minutes": 0.3, "provider": provider, "available_node_types": types,
+        "head_node_type": "ray.head.default", "auth": {}, "file_mounts": {},
     }  # fmt: skip
     path = head.made.work / "home/alice/ray_bootstrap_config.yaml"
     path.write_text(yaml.safe_dump(config))
