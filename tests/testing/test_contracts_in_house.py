@@ -50,8 +50,8 @@ PROTOCOLS = [
     {"name": "digits_cnn", "activations": EDE, "float_layers": ["first", "last"]},
     {"name": "resnet20", "activations": EDE, "float_layers": ["first", "last", "shortcuts"]},
 ]
-# Their code is that of resnet20, at up to ten times the cost: they are not trained here.
-DEEP = {"resnet32", "resnet44", "resnet56", "resnet110", "resnet18"}
+# Their code is that of resnet20 or digits_cnn, at up to ten times the cost: they are not trained here.
+DEEP = {"resnet32", "resnet44", "resnet56", "resnet110", "resnet18", "vgg_small"}
 
 
 def inherits(contract, configs, **attributes):

@@ -81,7 +81,7 @@ def test_an_older_store_is_refused_with_what_to_do_and_stays_as_it_is(store, use
     assert [path.name for path in store.parent.iterdir()] == ["team.db"]
 
 
-@OLD
+@pytest.mark.parametrize("old", RECORDED[1:], ids=lambda path: path.stem)  # cli/test_older_store.py: 2.22.0
 def test_an_older_store_is_converted_when_told_to_beside_its_backup(store):
     uri, before, said = f"sqlite:///{store}", dump(store), []
     make_ready(uri, True, said.append)
