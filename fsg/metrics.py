@@ -27,6 +27,8 @@ EPOCH_METRICS = (
     "images_per_s",
 )
 FINAL_METRICS = ("test_accuracy", "test_accuracy_last10", "test_accuracy_ema", "test_loss")
+# What an estimator changes in the direction, looked at a few times a trial: no objective (fsg/train/influence.py).
+MOVED, MOVED_BY, FLIPS_OTHER = "moved", "moved_by_", "flips_other"
 _GENERATED = ("gain", "cosine", "uphill")  # of the generated direction, beside the straight-through one
 _AVERAGED = ("val_accuracy_ema", "test_accuracy_ema")
 

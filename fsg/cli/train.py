@@ -11,6 +11,7 @@ from fsg.cli.options import FILE, FOLDER, Plugin
 from fsg.cli.studies import complete_reference
 from fsg.errors import ConfigError
 from fsg.files import user_path
+from fsg.metrics import MOVED_BY
 
 if TYPE_CHECKING:
     from fsg.config import TrialConfig
@@ -92,6 +93,12 @@ def train(
             else "."
         )
     )
+    if moved := [f"{last.metrics[name]:.2%} without {name.removeprefix(MOVED_BY)}" for name in _parts(last)]:
+        typer.echo(f"The direction of the next step would change by {', '.join(moved)}.")
+
+
+def _parts(result: EpochResult) -> list[str]:
+    return [name for name in result.metrics if name.startswith(MOVED_BY)]
 
 
 def _trial(

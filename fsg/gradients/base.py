@@ -94,10 +94,22 @@ class GradientEstimator(nn.Module, ABC):
         """What explains a result, each (layers,); looked at once an epoch, changes nothing."""
         return {}
 
+    @torch.no_grad()
+    def without(self, signal: Signal) -> dict[str, Tensor]:
+        """m, (N,), with one component held at its neutral value, by the option that switches it.
+
+        Asked once ``generate`` has seen this signal; changes nothing. Empty where there is nothing to tell apart.
+        """
+        return {}
+
     def forward(self, signal: Signal) -> Direction:
         """The direction along which this step moves the latent weights."""
+        return self.direction(signal, self.generate(signal))
+
+    def direction(self, signal: Signal, generated: Tensor) -> Direction:
+        """d of ``generated``, which is m: calibrated, its gain kept."""
         plain = signal.slope * signal.grad
-        value = self.slope(signal) * self.generate(signal)
+        value = self.slope(signal) * generated
         plain_norm = self.spans.norm(plain)
         value_norm = self.spans.norm(value)
         if self.gain != "free":

@@ -47,10 +47,7 @@ class FastSlowEstimator(GradientEstimator):
 
     def generate(self, signal: Signal) -> Tensor:
         """m, after this gradient has joined the history."""
-        slow = self._slow(self.history.append(signal.grad))
-        if self.fast is None:
-            return slow
-        return torch.lerp(self._fast(signal), slow, self.config.beta)
+        return self._mixed(signal, self._slow(self.history.append(signal.grad)))
 
     def meta_groups(self) -> list[dict[str, Any]]:
         """Slow-net and layer embedding at the slow rate, fast-net at the fast one."""
@@ -74,9 +71,8 @@ class FastSlowEstimator(GradientEstimator):
             return {}
         slow = self._slow(window)
         norm = self.spans.norm(slow)
-        forgotten = torch.cat([torch.zeros_like(window[:-1]), window[-1:]])
         # The scale is kept: a past of zeros would otherwise change the unit that the newest gradient is read in.
-        past = self.spans.norm(slow - self._slow(forgotten, self._scale(window)))
+        past = self.spans.norm(slow - self._slow(_forgotten(window), self._scale(window)))
         found = {"history_share": past / unit(norm), "slow_share": torch.ones_like(norm)}
         if self.fast is not None:
             beta = self.config.beta
@@ -86,6 +82,21 @@ class FastSlowEstimator(GradientEstimator):
             distances = torch.cdist(self.embedding(), self.embedding())
             found["lre_distance"] = distances.sum(1) / max(1, len(self.spans) - 1)
         return found
+
+    @torch.no_grad()
+    def without(self, signal: Signal) -> dict[str, Tensor]:
+        """m with an empty past (hgs), of the slow gradient alone (fsg), and with an embedding of zeros (lre)."""
+        window, found = self.history.window, {}
+        if self.config.hgs:
+            found["hgs"] = self._mixed(signal, self._slow(_forgotten(window), self._scale(window)))
+        if self.config.fsg:
+            found["fsg"] = self._slow(window)
+        if self.config.lre:
+            found["lre"] = self._mixed(signal, self._slow(window, recognised=False))
+        return found
+
+    def _mixed(self, signal: Signal, slow: Tensor) -> Tensor:
+        return slow if self.fast is None else torch.lerp(self._fast(signal), slow, self.config.beta)
 
     def _fast(self, signal: Signal) -> Tensor:
         assert self.fast is not None
@@ -97,28 +108,37 @@ class FastSlowEstimator(GradientEstimator):
             return torch.ones_like(window[-1])
         return self.spans.expand(unit(self.spans.rms(window)))
 
-    def _slow(self, window: Tensor, scale: Tensor | None = None) -> Tensor:
-        """The slow gradient of a (m, N) window, newest last."""
+    def _slow(self, window: Tensor, scale: Tensor | None = None, recognised: bool = True) -> Tensor:
+        """The slow gradient of a (m, N) window, newest last; not ``recognised``: all layer embeddings are zeros."""
         scale = self._scale(window) if scale is None else scale
         rows = window / scale
-        answer = self._per_weight(rows) if self.config.layout == "per_weight" else self._flattened(rows)
+        layers = self.embedding() if self.embedding is not None else None
+        if layers is not None and not recognised:
+            layers = torch.zeros_like(layers)
+        per_weight = self.config.layout == "per_weight"
+        answer = self._per_weight(rows, layers) if per_weight else self._flattened(rows, layers)
         return window[-1] + scale * answer
 
-    def _per_weight(self, rows: Tensor) -> Tensor:
+    def _per_weight(self, rows: Tensor, layers: Tensor | None) -> Tensor:
         tokens = rows.T
-        if self.embedding is not None:
-            tokens = torch.cat([self.spans.expand(self.embedding()), tokens], dim=1)
+        if layers is not None:
+            tokens = torch.cat([self.spans.expand(layers), tokens], dim=1)
         if isinstance(self.slow, FirSlowNet):
             return self.slow(tokens, self.spans.index)[:, 0]
         return self.slow(tokens)[:, 0]
 
-    def _flattened(self, rows: Tensor) -> Tensor:
+    def _flattened(self, rows: Tensor, layers: Tensor | None) -> Tensor:
         sequences = [part.flatten() for part in self.spans.split(rows)]
-        if self.embedding is not None:
-            sequences = [torch.cat(pair) for pair in zip(self.embedding(), sequences, strict=True)]
+        if layers is not None:
+            sequences = [torch.cat(pair) for pair in zip(layers, sequences, strict=True)]
         if isinstance(self.slow, MambaSlowNet):
             return self.slow.flat(torch.cat(sequences), [len(s) for s in sequences], self.spans.sizes)
         return torch.cat([self.slow(s[None], n)[0] for s, n in zip(sequences, self.spans.sizes, strict=True)])
+
+
+def _forgotten(window: Tensor) -> Tensor:
+    """A window whose older gradients are zeros."""
+    return torch.cat([torch.zeros_like(window[:-1]), window[-1:]])
 
 
 def _slow_net(config: Fsg, layers: int) -> nn.Module:

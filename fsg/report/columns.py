@@ -26,6 +26,7 @@ from fsg.report.cells import (
     short,
 )
 from fsg.report.comparison import ArmRow, Comparison, Measure, Provenance
+from fsg.report.exercised import REFUSED
 from fsg.report.top import TopConfiguration, TopConfigurations
 from fsg.stats.paired import Interval
 
@@ -101,12 +102,14 @@ def comparison_columns(comparison: Comparison) -> tuple[Column[ArmRow], ...]:
     )
 
     def against_reference(row: ArmRow) -> Cell:
-        found = difference_cell(row.vs_reference, row.verdict_reference, digits, measure.mode)
-        return Cell("reference") if row.arm == reference else found
+        if row.arm == reference or row.refused_reference:
+            return Cell("reference" if row.arm == reference else REFUSED)
+        return difference_cell(row.vs_reference, row.verdict_reference, digits, measure.mode)
 
     def against_baseline(row: ArmRow) -> Cell:
-        found = difference_cell(row.vs_baseline, row.verdict_baseline, digits, measure.mode)
-        return Cell("baseline") if row.arm == baseline else found
+        if row.arm == baseline or row.refused_baseline:
+            return Cell("baseline" if row.arm == baseline else REFUSED)
+        return difference_cell(row.vs_baseline, row.verdict_baseline, digits, measure.mode)
 
     return (
         Column("arm", lambda row: row.arm, lambda row: Cell(row.arm, best=row.best), csv=("arm",), keep=True),
@@ -158,6 +161,8 @@ def comparison_columns(comparison: Comparison) -> tuple[Column[ArmRow], ...]:
         _same("confidence", comparison.confidence),
         _same("interval_kind", "t"),
         *_origin(comparison.provenance),
+        Column("", lambda row: row.refused_reference, csv=("vs_reference_not_exercised",)),
+        Column("", lambda row: row.refused_baseline, csv=("vs_baseline_not_exercised",)),
     )
 
 

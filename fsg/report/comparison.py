@@ -10,12 +10,13 @@ import datetime
 import difflib
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fsg.errors import StudyError
 from fsg.record.ledger import finite
+from fsg.report.exercised import ArmExercise, exercises, refusal, sentences
 from fsg.report.notes import interruptions
 from fsg.stats.curves import area
 from fsg.stats.leader import leader, stands_out
@@ -96,7 +97,8 @@ class ArmRow:
     """One arm. A field is None where it does not apply (an arm against itself) or nothing could be paired.
 
     ``areas``: by seed, the area under the metric's learning curve per epoch, which is the curve's mean height; none for a
-    metric that is measured at the end alone. ``best``: tests tell it as better than every other arm.
+    metric that is measured at the end alone. ``best``: tests tell it as better than every other arm. ``refused_reference``,
+    ``refused_baseline``: the part that is all the two differ in and that did not act; no difference is taken then.
     """
 
     arm: str
@@ -113,6 +115,8 @@ class ArmRow:
     missing: tuple[MissingTrial, ...]
     areas: Mapping[int, float]
     best: bool = False
+    refused_reference: str | None = None
+    refused_baseline: str | None = None
 
     @property
     def n(self) -> int:
@@ -137,7 +141,10 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The comparison table of an ablation, before any rendering. ``leader``: the arm with the best mean, by chance or not."""
+    """The comparison table of an ablation, before any rendering.
+
+    ``leader``: the arm with the best mean, by chance or not. ``exercised``: what each arm's components did, where recorded.
+    """
 
     measure: Measure
     reference: str | None
@@ -148,6 +155,7 @@ class Comparison:
     notes: tuple[str, ...]
     provenance: Provenance
     leader: str | None = None
+    exercised: Mapping[str, ArmExercise] = field(default_factory=dict)
 
 
 def compare(
@@ -185,10 +193,17 @@ def compare(
     }
     seeds = sorted({record.seed for records in arms.values() for record in records})
 
+    acted = exercises(state.trials.values())
+
+    def refused(other: str | None) -> dict[str, str]:
+        found = {arm: refusal(acted.get(arm), acted.get(other)) for arm in arms if other is not None and arm != other}
+        return {arm: part for arm, part in found.items() if part is not None}
+
     def against(other: str | None) -> tuple[dict[str, Interval], dict[str, Verdict]]:
         if other is None:
             return {}, {}
-        pairs = {arm: matched(values[arm], values[other])[1:] for arm in arms if arm != other and arm not in apart}
+        out = {other, *apart, *refused(other)}
+        pairs = {arm: matched(values[arm], values[other])[1:] for arm in arms if arm not in out}
         pairs = {arm: (a, b) for arm, (a, b) in pairs.items() if len(a)}
         if looks is not None:
             return {arm: _looked(a - b, looks) for arm, (a, b) in pairs.items() if len(a) >= looks.first}, {}
@@ -197,6 +212,7 @@ def compare(
 
     vs_reference, verdict_reference = against(reference)
     vs_baseline, verdict_baseline = against(baseline)
+    refused_reference, refused_baseline = refused(reference), refused(baseline)
     comparable = {arm: of_seed for arm, of_seed in values.items() if arm not in apart}
     first = leader(comparable, measure.mode)
     shown = [column[first] for column in (verdict_reference, verdict_baseline) if first in column]
@@ -218,6 +234,8 @@ def compare(
             missing=_missing(arms[arm], finished[arm], planned[arm] if planned else seeds, measure),
             areas=_areas(finished[arm], measure),
             best=arm == best,
+            refused_reference=refused_reference.get(arm),
+            refused_baseline=refused_baseline.get(arm),
         )
         for arm in arms
     )
@@ -228,11 +246,13 @@ def compare(
         confidence=interval,
         smallest_effect=smallest_effect,
         rows=rows,
-        notes=tuple([_SEQUENTIAL.format(looks.first, looks.last)] if looks else [])
+        notes=tuple(sentences(acted))
+        + tuple([_SEQUENTIAL.format(looks.first, looks.last)] if looks else [])
         + tuple(_notes(rows, measure, reference, baseline, interval, smallest_effect))
         + interruptions(state.trials.values()),
         provenance=provenance(state, (r for of_seed in finished.values() for r in of_seed.values()), device, equal),
         leader=first,
+        exercised=acted,
     )
 
 

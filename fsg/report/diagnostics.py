@@ -23,6 +23,10 @@ MEANING = {
     "bits": "bits of a quantised weight",
     "slow_share": "share of the slow gradient in the mix",
     "history_share": "share of the slow gradient that the past made",
+    "moved": "relative change of the direction against STE",
+    "moved_by_hgs": "relative change of the direction by the past",
+    "moved_by_fsg": "relative change of the direction by the fast gradient",
+    "moved_by_lre": "relative change of the direction by the embedding",
     "lre_distance": "mean distance of a layer's embedding to the others",
 }
 

@@ -13,8 +13,10 @@ from fsg.config import TrialConfig
 from fsg.cores import usable_cores
 from fsg.execution.devices import OF_CLUSTER
 from fsg.files import as_size
+from fsg.report.exercised import percent
 from fsg.report.plain import add_row
 from fsg.report.progress import clock
+from fsg.stats.exercised import LEAST
 from fsg.study.design import aliases, left_out
 from fsg.study.layers import check_layers
 from fsg.study.optimizers import check_optimizers
@@ -93,6 +95,7 @@ def describe_plan(spec: AblationSpec | SweepSpec, resources: Resources) -> Rende
         lines.append(f"Seeds {', '.join(map(str, spec.first_seeds))}, the same in every arm.")
         lines += [f"Aliased in this fraction: {', '.join(found)}." for found in [aliases(spec.design)] if found]
         lines += [f"Left out, its rules forbid it: {why}." for why in left_out(spec)]
+        lines += _idle(spec)
         if spec.retune is not None:
             lines.append(f"Before that, {spec.retune.trials_per_arm} trials of search for each arm, not counted here.")
     return Group(
@@ -116,6 +119,23 @@ def _probes(groups: Iterable[list[TrialConfig]]) -> Iterator[list[Probe]]:
     load = functools.cache(stand_in)
     for configs in groups:
         yield [probe(config, load(config.data.model_copy(update={"batch_size": 1}))) for config in configs]
+
+
+def _idle(spec: AblationSpec) -> Iterator[str]:
+    """What hardly acts in the reference arms, by some hundred steps of their first seed; images must be there for it."""
+    from fsg.data import load_data, to_download
+    from fsg.train.probe import tried
+
+    for arm in dict.fromkeys(block.reference for block in spec.plan.blocks if block.reference is not None):
+        config = spec.plan.arms[arm].model_copy(update={"seed": spec.first_seeds[0]})
+        if to_download(config.data) is not None or (found := tried(config, load_data(config.data))) is None:
+            continue
+        if idle := [f"{name} {percent(change)} %" for name, change in found.changes.items() if change < LEAST]:
+            yield (
+                f"Hardly acts: after {found.steps} of {found.whole} steps of {arm} the direction changes by {', '.join(idle)} "
+                f"without it. No verdict is given on what moves it by less than {percent(LEAST)} %: raise the rates of the "
+                "networks that generate it, or train for longer."
+            )
 
 
 def _downloads(data: Iterable[DataConfig]) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 from fsg.errors import StudyError
 from fsg.report.cells import NONE, Cell, Grid, decimals, number, p_value
 from fsg.report.comparison import Comparison
+from fsg.report.exercised import REFUSED, idle_switches
 from fsg.stats.factorial import AnovaRow, Effect, ShapleyShares, anova, effects, shapley
 from fsg.stats.paired import holm
 
@@ -19,7 +20,7 @@ from fsg.stats.paired import holm
 class FactorReport:
     """``seeds`` ran every arm of the design; ``dropped`` did not. ``p_holm`` corrects over the effects, in their order.
 
-    ``shares`` is None for a fraction of the design, which cannot give them.
+    ``shares`` is None for a fraction of the design, which cannot give them. ``idle``: switches that turned on nothing that acted.
     """
 
     names: tuple[str, ...]
@@ -29,6 +30,11 @@ class FactorReport:
     anova: tuple[AnovaRow, ...]
     seeds: tuple[int, ...]
     dropped: tuple[int, ...]
+    idle: frozenset[str] = frozenset()
+
+    def refused(self, effect: Effect) -> bool:
+        """Whether no verdict is given on it: a switch of it was not exercised."""
+        return not self.idle.isdisjoint(effect.term)
 
 
 def factor_report(
@@ -68,6 +74,7 @@ def factor_report(
         anova=table,
         seeds=seeds,
         dropped=dropped,
+        idle=frozenset(switches[place] for place in idle_switches(comparison.exercised, levels)),
     )
 
 
@@ -101,6 +108,8 @@ def factor_grid(comparison: Comparison, report: FactorReport) -> Grid:
     alpha, mode = 1 - comparison.confidence, comparison.measure.mode
 
     def line(effect: Effect, p: float) -> tuple[Cell, ...]:
+        if report.refused(effect):
+            return (Cell(effect.name), Cell(REFUSED), *[Cell(NONE)] * (4 if aliased else 3))
         differs, share = p < alpha, shares.get(effect.name)
         up = (effect.interval.estimate > 0) == (mode == "max")
         spread = number(effect.interval.half_width, digits)

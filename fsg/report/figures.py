@@ -149,7 +149,8 @@ def main_effects(comparison: Comparison, report: FactorReport) -> Figure:
         shares = report.shares.shares if report.shares else {}
         for place, (effect, p) in enumerate(zip(report.effects, report.p_holm, strict=True)):
             interval = effect.interval
-            differs = Verdict(effect.p, p, p < 1 - comparison.confidence, None)
+            told = p < 1 - comparison.confidence and not report.refused(effect)
+            differs = Verdict(effect.p, p, told, None)
             colour = _colour(interval, differs, comparison.measure.mode)
             axes.plot([interval.low, interval.high], [place] * 2, color=colour, linewidth=2, zorder=3)
             axes.plot(interval.estimate, place, "o", color=colour, markersize=6, markeredgecolor="white", zorder=4)

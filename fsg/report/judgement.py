@@ -40,7 +40,7 @@ class Judgement:
 
 
 def judge(comparison: Comparison, other: str) -> tuple[Judgement, ...]:
-    """All arms that share a finished seed with ``other``, which is the comparison's reference or baseline."""
+    """All arms that share a finished seed with ``other``, the comparison's reference or baseline, and differ in what acted."""
     if other not in (comparison.reference, comparison.baseline):
         raise StudyError(
             f'"{other}" is neither the reference ({comparison.reference}) nor the baseline '
@@ -52,7 +52,8 @@ def judge(comparison: Comparison, other: str) -> tuple[Judgement, ...]:
         base = next(row for row in comparison.rows if row.arm == other)
         for row in comparison.rows:
             _, a, b = matched(row.values, values[other])
-            if row.arm == other or not len(a):
+            refused = row.refused_reference if other == comparison.reference else row.refused_baseline
+            if row.arm == other or refused or not len(a):
                 continue
             curves, same_epochs = matched(row.areas, base.areas)[1:], row.epochs == base.epochs
             yield Judgement(

@@ -19,6 +19,7 @@ from fsg.report.cells import Grid
 from fsg.report.columns import arm_metrics, comparison_grid, seed_records
 from fsg.report.comparison import Comparison, compare
 from fsg.report.csv import comparison_csv, seeds_csv
+from fsg.report.exercised import exercise_grid
 from fsg.report.factors import FactorReport, anova_grid, factor_grid, factor_report
 from fsg.report.html import html_page
 from fsg.report.judgement import judgement_grid
@@ -50,6 +51,11 @@ class Block:
     grids: tuple[Grid, ...]
     doses: tuple[str, Mapping[str, Any]] = ("", MappingProxyType({}))
 
+    @property
+    def acted(self) -> bool:
+        """Whether its second table says what the components did."""
+        return any(arm.parts for arm in self.comparison.exercised.values())
+
 
 @dataclass(frozen=True)
 class StudyReport:
@@ -78,8 +84,8 @@ class StudyReport:
 
     @property
     def main_grids(self) -> list[Grid]:
-        """The tables, the effects where the design has them, and published numbers: what answers the question."""
-        shown = [grid for b in self.blocks for grid in b.grids[: 2 if b.factors else 1]]
+        """The tables, what acted, the effects where the design has them, and published numbers: what answers the question."""
+        shown = [grid for b in self.blocks for grid in b.grids[: 1 + b.acted + bool(b.factors)]]
         of_blocks = [grid for block in self.blocks for grid in block.grids]
         return shown + [grid for grid in self.grids if grid not in of_blocks]
 
@@ -205,6 +211,8 @@ def _block(spec: AblationSpec, state: StudyState, block: DesignBlock, device: st
     design_notes += [f"Left out, its rules forbid it: {why}." for why in left_out(spec)]
     notes = (*table.notes, *_spending(spec, block), *fairness(own.values()), *mixtures(own.values()), *design_notes)
     grids = [replace(table, notes=notes)]
+    if (acted := exercise_grid(comparison.exercised, comparison.provenance.study, table.caption)) is not None:
+        grids.append(acted)
     if factors is not None:
         grids.append(factor_grid(comparison, factors))
     if looks is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fsg.report.cells import Cell, Grid
 from fsg.report.columns import comparison_grid
 from fsg.report.comparison import Comparison
+from fsg.report.exercised import REFUSED
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -45,7 +46,8 @@ class TerminalTable:
         if shown < len(grid.headers):
             yield Text(f"Left out, for want of width: {', '.join(grid.headers[shown:])}.", style="yellow")
         for note in grid.notes:
-            yield Text(note, style="bold yellow" if note.startswith(("MISSING", "NOT PAIRED")) else "dim")
+            loud = note.startswith(("MISSING", "NOT PAIRED")) or f"was {REFUSED}" in note
+            yield Text(note, style="bold yellow" if loud else "dim")
         yield Text(grid.caption, style="dim italic")
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fsg.config import TrialConfig
 from fsg.parts import find_part, has_part, part_of
+from fsg.train.influence import Influence
 from fsg.train.optim import BaseOptimizer
 from fsg.train.step import StepResult, TrainingStep
 
@@ -106,6 +107,10 @@ class CapturedStep(TrainingStep):
     def diagnose(self) -> dict[str, Tensor]:
         """The step's."""
         return self.step.diagnose()
+
+    def influence(self) -> Influence | None:
+        """The step's."""
+        return self.step.influence()
 
     def state_dict(self) -> dict[str, Any]:
         """The step's."""

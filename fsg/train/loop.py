@@ -23,7 +23,7 @@ from fsg.formats import FIRST, FORMAT, FORMAT_KEY
 from fsg.fusing import why_alone
 from fsg.gradients import make_estimator
 from fsg.layers import quantized_layers, using
-from fsg.metrics import guest_metrics
+from fsg.metrics import FLIPS_OTHER, guest_metrics
 from fsg.models import build_model
 from fsg.ops.spans import Spans
 from fsg.parts import part_of, resolved
@@ -32,6 +32,7 @@ from fsg.train.capture import CapturedStep, can_capture
 from fsg.train.device import make_deterministic, resolve_device
 from fsg.train.evaluate import NO_METRICS, Score, reestimated_batchnorm, score
 from fsg.train.hessian import spectrum
+from fsg.train.influence import due
 from fsg.train.optim import meta_schedule, rate_factor, set_options
 from fsg.train.optimizers import check as check_optimizer
 from fsg.train.pretrained import load_pretrained
@@ -47,6 +48,7 @@ PROBED_IMAGES = 256  # that curvature is measured on
 PROBES = 16  # vectors of signs that traces are estimated with
 # of the whole gradient, mean over an epoch's steps: what ``refined`` schedules are made of
 NORMS = ("grad_norm", "grad_norm_l1")
+SHARES = ("history_share", "slow_share")  # of the generated direction, where its estimator says them
 LAST = 10  # epochs whose mean test accuracy is reported beside the final one
 
 Save = Callable[[dict[str, Any]], None]
@@ -216,10 +218,14 @@ class Trainer:
             sizes = torch.tensor(self.spans.sizes, dtype=torch.float64, device=self.device)
             diagnosed = self.step.diagnose() if diagnosed is None else diagnosed
             columns = {"flip_ratio": tally.sums["flips"] / (tally.steps * sizes), **diagnosed}
+            means = {name: diagnosed[name] for name in SHARES if name in diagnosed}
             if tally.generated:
-                generated = {name: sums[name] for name in ("gain", "cosine", "uphill")}
-                metrics |= {name: value.mean().item() for name, value in generated.items()}
-                columns |= generated
+                means |= {name: sums[name] for name in ("gain", "cosine", "uphill")}
+            if due(self.epoch, config.epochs) and (found := self.step.influence()) is not None:
+                means |= found.moved
+                metrics |= {} if found.flips_other is None else {FLIPS_OTHER: found.flips_other}
+            metrics |= {name: value.mean().item() for name, value in means.items()}
+            columns |= means
             lists = {name: column.tolist() for name, column in columns.items()}
             layers = {layer: {n: c[i] for n, c in lists.items()} for i, layer in enumerate(self.layer_names)}
         if self.bits is not None:

@@ -28,6 +28,7 @@ from fsg.ops.spans import Spans
 from fsg.quantizers import AllLayers, Quantized, Quantizer, to_latent
 from fsg.train.bits import PerLayer
 from fsg.train.curvature import backward_twice
+from fsg.train.influence import Influence, influence
 from fsg.train.optim import BaseOptimizer, Rates, base_optimizer, load_optimizer, meta_optimizer
 from fsg.train.optimizers import Guest
 from fsg.train.seeds import stream_seed
@@ -109,6 +110,10 @@ class TrainingStep(ABC):
     def diagnose(self) -> dict[str, Tensor]:
         """What explains a result, each (layers,)."""
         return {}
+
+    def influence(self) -> Influence | None:
+        """What the estimator changes in the step that comes next; None where there is nothing to say."""
+        return None
 
     def requantize(self) -> None:
         """Take the layers' quantisers again: they are others than they were."""
@@ -338,6 +343,10 @@ class LookAheadStep(TrainingStep):
     def diagnose(self) -> dict[str, Tensor]:
         """The estimator's."""
         return self.estimator.diagnose(self.signal) if self.signal is not None else {}
+
+    def influence(self) -> Influence | None:
+        """The estimator's, on copies."""
+        return influence(self)
 
     def state_dict(self) -> dict[str, Any]:
         """Hypernetworks, history, optimizers, and the signal that the next step starts from."""

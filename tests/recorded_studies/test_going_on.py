@@ -13,6 +13,8 @@ from fsg.train import Trainer
 from fsg.train.checkpoint import CheckpointStore, load_checkpoint
 
 TIMES = ("step_ms", "images_per_s")
+# What 0.1 did not measure, or of an epoch that it began only the steps since then.
+LATER = ("grad_norm", "moved", "flips_other", "history_share", "slow_share")
 
 
 def numbers(metrics):
@@ -20,9 +22,7 @@ def numbers(metrics):
 
 
 def trained(metrics):
-    return {
-        name: value for name, value in numbers(metrics).items() if not name.startswith(("val_", "test_", "grad_norm"))
-    }
+    return {name: value for name, value in numbers(metrics).items() if not name.startswith(("val_", "test_", *LATER))}
 
 
 def uninterrupted(record):
@@ -31,8 +31,8 @@ def uninterrupted(record):
 
 
 def known_to_0_1(metrics):
-    """Less the gradient's norms: of an epoch that 0.1.0 began, only the steps since then are measured."""
-    return {name: value for name, value in numbers(metrics).items() if not name.startswith("grad_norm")}
+    """Less what 0.1.0 did not measure."""
+    return {name: value for name, value in numbers(metrics).items() if not name.startswith(LATER)}
 
 
 def same_machine(state):
