@@ -33,6 +33,9 @@ def compare(
     diagnostics: Annotated[
         bool, typer.Option("--diagnostics", help="Also draw what each layer of each arm did in each epoch.")
     ] = False,
+    figures: Annotated[
+        bool, typer.Option("--figures/--no-figures", help="Draw the figures; without, the page has the tables alone.")
+    ] = True,
     storage: Storage = "studies",
 ) -> None:
     """Make the comparison table again, from the ledger."""
@@ -47,7 +50,7 @@ def compare(
     state = folder.state()
     report = make_report(folder.spec(), state, top)
     console_of().print(*report.terminal, sep="\n\n")
-    files = report.write(folder.reports)
+    files = report.write(folder.reports, drawings=figures)
     if diagnostics:
         from fsg.driver.trained import landscapes
         from fsg.report.diagnostics import draw_diagnostics

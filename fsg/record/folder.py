@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,17 +155,20 @@ class StudyFolder:
 
     def events(self) -> list[Event]:
         """Every event so far. StudyError if the ledger is damaged, or shorter than its last driver left it."""
+        return list(self._each())
+
+    def state(self) -> StudyState:
+        """What ``events`` add up to, one of them in memory at a time."""
+        return fold(self._each())
+
+    def _each(self) -> Iterator[Event]:
         known, ledger = ledger_bytes(driver_of(self.path)), self.ledger()
         if (left := whole_bytes(ledger.path)) < known:
             raise StudyError(
                 f"{ledger.path}: cut short: {known:,} bytes of whole lines were on disk, {left:,} are left. Nothing was changed. "
                 "fsg resume does again what is missing, from the checkpoints; or restore the file from a copy."
             )
-        return ledger.read()
-
-    def state(self) -> StudyState:
-        """What ``events`` add up to."""
-        return fold(self.events())
+        return ledger.each()
 
     def _began_as(self, spec: AblationSpec | SweepSpec) -> bool:
         """Whether the ledger's header says that the study began as ``spec``."""

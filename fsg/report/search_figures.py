@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 BEST, FINISHED, STOPPED, FAILED = "#D55E00", "#0072B2", "#B8C2C9", "#CC79A7"
 _COLOURS = {"finished": FINISHED, "failed": FAILED}
 _PANEL = 3.6  # inches
+_FEW_CURVES = 300
 
 
 def all_curves(top: TopConfigurations, records: Sequence[TrialRecord]) -> Figure:
@@ -33,30 +34,41 @@ def all_curves(top: TopConfigurations, records: Sequence[TrialRecord]) -> Figure
     best = {key for row in top.ranked[:1] for key in [row.key]}
     twins = next((r.config | {"seed": 0} for r in records if r.key in best), None)
     order = {"failed": 0, "finished": 2}
+    curves: dict[str, list[list[tuple[int, float]]]] = {}
+    for record in sorted(records, key=lambda r: order.get(r.status, 1)):
+        pairs = [(e["epoch"], e[top.measure.name]) for e in record.epochs if _finite(e.get(top.measure.name))]
+        if pairs:
+            first = twins is not None and record.config | {"seed": 0} == twins
+            curves.setdefault("rank 1" if first else record.status, []).append(pairs)
     with _style():
         figure, (axes,) = _panels(1, 6.4, 3.8)
-        counts: dict[str, int] = {}
-        values = []
-        for record in sorted(records, key=lambda r: order.get(r.status, 1)):
-            pairs = [(e["epoch"], e[top.measure.name]) for e in record.epochs if _finite(e.get(top.measure.name))]
-            if not pairs:
-                continue
-            first = twins is not None and record.config | {"seed": 0} == twins
-            what = "rank 1" if first else record.status
-            colour = BEST if first else _COLOURS.get(record.status, STOPPED)
-            label = what if what not in counts else None
-            counts[what] = counts.get(what, 0) + 1
-            axes.plot(*zip(*pairs, strict=True), color=colour, lw=2.0 if first else 0.9, zorder=3 if first else 2,
-                      alpha=1.0 if first else 0.65, marker="." if len(pairs) == 1 else None, ms=4, label=label)  # fmt: skip
-            values += [value for _, value in pairs]
+        for what, lines in curves.items():
+            _many(axes, lines, what, BEST if what == "rank 1" else _COLOURS.get(what, STOPPED), bold=what == "rank 1")
+        values = [value for lines in curves.values() for pairs in lines for _, value in pairs]
         _fit(axes, values, top.measure.mode)
         _whole_epochs(axes)
         axes.set(xlabel="epoch", ylabel=top.measure.label)
         handles, labels = axes.get_legend_handles_labels()
-        axes.legend(handles, [f"{name} ({counts[name]})" for name in labels], frameon=False, fontsize=7.5, ncols=4,
+        axes.legend(handles, [f"{name} ({len(curves[name])})" for name in labels], frameon=False, fontsize=7.5, ncols=4,
                     loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)  # fmt: skip
         _caption(figure, top.provenance, "every trial")
     return figure
+
+
+def _many(axes: Axes, lines: Sequence[Sequence[tuple[int, float]]], label: str, colour: str, bold: bool) -> None:
+    """Lines as one collection, one of a single point as a dot. Hundreds are painted as one picture: each as a shape of its own,
+    10,000 take 7 s and 20 MB.
+    """
+    from matplotlib.collections import LineCollection
+
+    look: dict[str, Any] = {"color": colour, "zorder": 3 if bold else 2, "alpha": 1.0 if bold else 0.65}
+    few = len(lines) < _FEW_CURVES
+    drawn = LineCollection(lines, linewidths=2.0 if bold else 0.9, label=label, rasterized=not few, **look)
+    axes.add_collection(drawn)
+    if dots := [line[0] for line in lines if len(line) == 1]:
+        across, up = zip(*dots, strict=True)
+        axes.scatter(across, up, s=16, linewidths=0, rasterized=not few, **look)
+    axes.autoscale_view()
 
 
 def pareto_pairs(top: TopConfigurations) -> Figure:
@@ -122,13 +134,18 @@ def _arrow(label: str, mode: str) -> str:
     return f"{label}  {'→' if mode == 'max' else '←'} better"
 
 
-def _panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+def _panels(columns: int, width: float, height: float, count: int | None = None) -> tuple[Figure, list[Axes]]:
+    """``count`` panels, one row of ``columns`` if left out, in as few rows as hold them."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+    rows = math.ceil((count or columns) / columns)
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for spare in panels[count or columns :]:
+        spare.remove()
+    return figure, panels[: count or columns]
 
 
 def _fit(axes: Axes, values: Sequence[float], mode: str) -> None:

@@ -14,6 +14,8 @@ from fsg.report.csv import top_csv
 from fsg.report.study_report import StudyReport
 from fsg.report.top import TopConfigurations, by_configuration, top_configurations
 from fsg.report.top_tables import importance_grid, top_grids
+from fsg.search.configurations import bits, outcomes, own_bits, told
+from fsg.search.insights import FEWEST, Ended, counted, ended, importance, measures, too_few, untold
 from fsg.study.population import is_population
 from fsg.study.search import BITS
 from fsg.study.spec import SweepSpec
@@ -35,10 +37,11 @@ def make_sweep_report(spec: SweepSpec, state: StudyState, top: int, device: str)
         device=device,
         searched=[name for path in spec.space.paths for name in (path, f"{path}.name")],  # gradient: a section's name
     )
-    mattered, why_not = _insights(spec, state, best)
+    studies = _by_measure(spec, state)
+    mattered, why_not = _insights(spec, state, studies, best)
     best = replace(best, notes=(*best.notes[:1], *_early(spec, state), *best.notes[1:], *why_not))
     grids = (*top_grids(best, state), *mattered)
-    draw = partial(_draw, spec, state, best)
+    draw = partial(_draw, spec, state, best, studies)
     return StudyReport(spec.name, spec.question, grids, {"top.csv": top_csv(best)}, state, draw=draw)
 
 
@@ -49,25 +52,31 @@ def _early(spec: SweepSpec, state: StudyState) -> Iterator[str]:
         yield f"Ended early, with {begun} of {spec.search.trials} configurations: {state.stopped}."
 
 
-def _insights(spec: SweepSpec, state: StudyState, best: TopConfigurations) -> tuple[list[Grid], list[str]]:
-    """What mattered for each measure, as a table where enough configurations have finished, else as a sentence on why not."""
+def _by_measure(spec: SweepSpec, state: StudyState) -> list[Ended]:
+    """What the configurations came to, by each measure; none of a population, whose members have no one value of a parameter."""
     if is_population(spec):
-        return [], []
-    from fsg.search.insights import FEWEST, as_optuna, counted, importance, measures, too_few, untold
+        return []
+    found = outcomes(spec, state.trials)
+    return [ended(found, measure) for measure in measures(spec)]
 
-    configurations = by_configuration(state.trials.values())
-    finished = sum(any(record.status == "finished" for record in seeds.values()) for seeds in configurations)
-    if finished < FEWEST:
+
+def _insights(
+    spec: SweepSpec, state: StudyState, studies: Sequence[Ended], best: TopConfigurations
+) -> tuple[list[Grid], list[str]]:
+    """What mattered for each measure, as a table where enough configurations have finished, else as a sentence on why not."""
+    if not studies:
+        return [], []
+    trials = [record for record in state.trials.values() if record.status == "finished"]
+    if len(trials) < FEWEST * len(spec.seeds) and (finished := len(by_configuration(trials))) < FEWEST:
         return [], [too_few(finished)]
     grids, sentences = [], []
-    for measure in measures(spec):
-        study = as_optuna(spec, state, measure)
+    for study in studies:
         if why := untold(study):
             sentences.append(why)
         elif found := importance(study, spec):
             known = {path for shares in found.values() for path in shares}
             left_out = [path for path in spec.space.paths if path not in known]
-            grids.append(importance_grid(best, measure.name, found, left_out, counted(study)))
+            grids.append(importance_grid(best, study.measure.name, found, left_out, counted(study)))
     return grids, list(dict.fromkeys(sentences))
 
 
@@ -76,7 +85,6 @@ def _count(config: Mapping[str, Any], name: str) -> float | None:
     if name != BITS:
         return None
     from fsg.config import TrialConfig
-    from fsg.search.configurations import bits, own_bits
 
     trial = TrialConfig.model_validate(config)
     return None if own_bits(trial) else bits(trial)
@@ -87,20 +95,21 @@ def _allowed(spec: SweepSpec, finished: Sequence[TrialRecord]) -> bool:
     if not spec.constraints:
         return True
     from fsg.config import TrialConfig
-    from fsg.search.configurations import told
 
     config = TrialConfig.model_validate(finished[0].last_config)
     finals: dict[int, Mapping[str, Any]] = {record.seed: record.final or {} for record in finished}
     return all(by <= 0 for by in told(spec, config, finals)[1].values())
 
 
-def _draw(spec: SweepSpec, state: StudyState, best: TopConfigurations, folder: Path) -> list[tuple[str, Path]]:
+def _draw(
+    spec: SweepSpec, state: StudyState, best: TopConfigurations, studies: Sequence[Ended], folder: Path
+) -> list[tuple[str, Path]]:
     """Every drawing that the trials allow, as files in ``folder``."""
     from fsg.report.figures import save
-    from fsg.search.insights import write_insights
+    from fsg.report.search_plots import draw_search
 
     drawn = [(title, save(draw(), folder / f"{name}.svg")) for title, name, draw in _figures(spec, state, best)]
-    return [*drawn, *write_insights(spec, state, folder)]
+    return [*drawn, *draw_search(spec, studies, folder)]
 
 
 def _figures(

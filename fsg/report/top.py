@@ -90,7 +90,7 @@ def top_configurations(
         raise StudyError("This study's ledger holds no trial yet, so there is nothing to rank; run the study first.")
     flat = {record.key: flatten(record.last_config) for record in records}
     paths = sorted({path for config in flat.values() for path in config} - {"seed"})
-    varying = tuple(path for path in paths if len({repr(config.get(path)) for config in flat.values()}) > 1)
+    varying = tuple(path for path in paths if _differs([config.get(path) for config in flat.values()]))
 
     found, broken = [], 0
     for seeds in by_configuration(records):
@@ -136,6 +136,12 @@ def by_configuration(records: Iterable[TrialRecord]) -> list[dict[int, TrialReco
     for record in records:
         found.setdefault(canonical_json(record.config | {"seed": 0}), {})[record.seed] = record
     return list(found.values())
+
+
+def _differs(values: Sequence[Any]) -> bool:
+    """Whether any reads differently from the first: 1 and 1.0 do."""
+    first, said = values[0], repr(values[0])
+    return any(value is not first and repr(value) != said for value in values)
 
 
 def _mean_objective(records: Iterable[TrialRecord], name: str, count: Count) -> float:
@@ -192,5 +198,8 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in config.items():
         path = f"{prefix}{key}"
-        flat.update(flatten(value, path + ".") if isinstance(value, Mapping) else {path: value})
+        if isinstance(value, dict):
+            flat.update(flatten(value, path + "."))
+        else:
+            flat[path] = value
     return flat

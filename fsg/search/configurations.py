@@ -14,10 +14,10 @@ from typing import Any
 from fsg.config import TrialConfig, parse_trial
 from fsg.parts import part_of
 from fsg.record.ledger import TrialRecord, finite
-from fsg.search.proposals import Infeasible, Outcome, Point
+from fsg.search.outcomes import Infeasible, Outcome, Point
 from fsg.search.racing import Values, next_seed
 from fsg.study.constraints import Constraint, values_of
-from fsg.study.plan import PlannedTrial, planned, sweep_trial
+from fsg.study.plan import PlannedTrial, planned, sweep_config, sweep_trial
 from fsg.study.search import BITS, constraints_of, feasible
 from fsg.study.spec import SweepSpec
 
@@ -51,7 +51,7 @@ class Configuration:
 
     def told(self, spec: SweepSpec) -> tuple[dict[str, float], dict[str, float]]:
         """What a search hears of it, with the seeds that it has."""
-        return told(spec, sweep_trial(spec, self.point).config, self.finals)
+        return told(spec, sweep_config(spec, self.point), self.finals)
 
 
 def told(

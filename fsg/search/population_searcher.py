@@ -20,8 +20,8 @@ from fsg.execution.reports import EpochReport, TrialAssignment, TrialEnd
 from fsg.parts import part_of
 from fsg.record.ledger import TrialRecord, finite
 from fsg.search.configurations import configuration, outcomes
+from fsg.search.outcomes import Infeasible
 from fsg.search.populations import Explore, Member, Point, changes
-from fsg.search.proposals import Infeasible
 from fsg.search.searcher import SweepSearcher
 from fsg.study.plan import PlannedTrial
 from fsg.study.population import population_of

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,37 +25,16 @@ from fsg.formats import FIRST, FORMAT, FORMAT_KEY, format_of
 from fsg.redaction import redact
 from fsg.search.curve_sampler import CurveSampler
 from fsg.search.journal import FORMAT_ATTRIBUTE, KEY, REPEATS, open_journal
+from fsg.search.outcomes import Infeasible, Outcome, Point
 from fsg.study.domains import Domain
 from fsg.study.space import Space
 
 REASON, START, SEEDS = "reason", "start_from", "seeds"
-Point = Mapping[str, Any]
 Direction = Literal["maximize", "minimize"]
-Status = Literal["open", "finished", "pruned", "failed"]
 
 # So many points in a row may be old or infeasible before they are drawn at random, and so many before giving up.
 PATIENCE, TRIES = 10, 100
 _WORST = 1e9  # a violation that could not be computed; a database holds no infinity
-
-
-class Infeasible(Exception):
-    """A point that breaks a constraint: it is told as failed, and never run."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one configuration: the epochs of its first seed, and the metrics it is judged by if it finished.
-
-    ``metrics`` None: those of its last epochs. ``violations``: of each constraint on metrics, 0 or less where it holds.
-    """
-
-    point: Point
-    status: Status
-    epochs: Sequence[Mapping[str, Any]] = ()
-    metrics: Mapping[str, Any] | None = None
-    violations: Mapping[str, float] = field(default_factory=dict)
-    reason: str | None = None
-    seeds: int = 1
 
 
 class Proposals:

@@ -252,14 +252,22 @@ def wilcoxon_test(paired: ArrayLike) -> TestResult:
     _, inverse, counts = np.unique(np.abs(d), return_inverse=True, return_counts=True)
     doubled = (2 * np.cumsum(counts) - counts + 1)[inverse]  # twice the mean rank: an integer even with ties
     total = int(doubled.sum())
-    chance = np.zeros(total + 1)
-    chance[0] = 1.0
-    for rank in doubled:  # the probability of each sum of positive ranks, one rank at a time
-        chance[rank:] = (chance[rank:] + chance[:-rank]) / 2
-        chance[:rank] /= 2
+    chance = _chances_of_sums(tuple(sorted(doubled.tolist())))
     positive = int(doubled[d > 0].sum())
     tail = float(chance[: min(positive, total - positive) + 1].sum())
     return TestResult(min(1.0, 2 * tail), n, "exact Wilcoxon", 2.0 ** (1 - n))
+
+
+@functools.lru_cache(maxsize=2)
+def _chances_of_sums(ranks: tuple[int, ...]) -> Vector:
+    """The probability of each sum of positive ranks: the same for all arms without ties, and 0.1 s for 500 seeds."""
+    chance, reach = np.zeros(sum(ranks) + 1), 1
+    chance[0] = 1.0
+    for rank in ranks:  # ascending, so that what is known so far stays short
+        reach += rank
+        chance[rank:reach] += chance[: reach - rank].copy()
+        chance[:reach] /= 2
+    return chance
 
 
 def holm(p_values: ArrayLike) -> Vector:

@@ -86,4 +86,9 @@ def sweep_trial(spec: SweepSpec, values: Mapping[str, Any]) -> PlannedTrial:
 
     The same point gives the same key. ConfigError for values that make no valid trial.
     """
-    return planned(spec.name, SWEEP_ARM, spec.seed, settled(spec.space.resolve(spec.base, values)))
+    return planned(spec.name, SWEEP_ARM, spec.seed, sweep_config(spec, values))
+
+
+def sweep_config(spec: SweepSpec, values: Mapping[str, Any]) -> TrialConfig:
+    """What the trial at the point ``values`` trains with, whatever its seed: ``sweep_trial`` less its key, in half the time."""
+    return settled(spec.space.resolve(spec.base, values))

@@ -8,6 +8,7 @@ turns what it drew into a trial. Proof: ``tests/study/test_space.py``.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -412,14 +413,21 @@ def _depth(path: str) -> int:
 def value_at(config: Mapping[str, Any], path: str) -> Any:
     """The value at a dotted path; of a section with kinds, its name. None where there is none."""
     value: Any = config
-    parts = path.split(".")
-    for index, part in enumerate(parts):
-        rest = ".".join(parts[index:])
-        if isinstance(value, Mapping) and rest in value:  # a name with dots, as a layer's
+    for part, rest in _steps(path):
+        if not isinstance(value, Mapping):
+            return None
+        if rest in value:  # a name with dots, as a layer's
             value = value[rest]
             break
-        value = value.get(part) if isinstance(value, Mapping) else None
+        value = value.get(part)
     return value.get("name") if isinstance(value, Mapping) else value
+
+
+@functools.cache
+def _steps(path: str) -> tuple[tuple[str, str], ...]:
+    """Of each part of a path, itself and all that is left of the path there."""
+    parts = path.split(".")
+    return tuple((part, ".".join(parts[place:])) for place, part in enumerate(parts))
 
 
 def _path_problem(path: str) -> str | None:

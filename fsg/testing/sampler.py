@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from fsg.config import digest
-from fsg.search.proposals import Outcome, Proposals
+from fsg.search.outcomes import Outcome
+from fsg.search.proposals import Proposals
 from fsg.search.samplers import make_sampler
 from fsg.study.space import Space
 from fsg.testing.contract import Contract

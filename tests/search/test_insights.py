@@ -3,15 +3,14 @@
 import math
 import random
 
-import optuna
 import pytest
 import yaml
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
 from fsg.record.folder import StudyFolder
+from fsg.report.search_plots import draw_search, plots
 from fsg.report.study_report import make_report
-from fsg.search.configurations import configuration
-from fsg.search.insights import _plots, as_optuna, counted, importance, write_insights
+from fsg.search.configurations import configuration, outcomes
+from fsg.search.insights import Ended, counted, ended, importance, measures
 from fsg.study.spec import load_study
 
 SWEEP = {
@@ -69,6 +68,16 @@ def names(paths):
     return sorted(path.name for path in paths)
 
 
+def studies(spec, state):
+    """The configurations, by each measure."""
+    return [ended(outcomes(spec, state.trials), measure) for measure in measures(spec)]
+
+
+def write_insights(spec, state, folder):
+    folder.mkdir(exist_ok=True)
+    return draw_search(spec, studies(spec, state), folder)
+
+
 def test_a_finished_sweep_gets_its_table_and_plots(sweep):
     folder, spec = sweep(30)
     written = [path for _, path in write_insights(spec, folder.state(), folder.reports)]
@@ -79,7 +88,7 @@ def test_a_finished_sweep_gets_its_table_and_plots(sweep):
 
 def test_what_decides_the_value_is_most_important(sweep):
     folder, spec = sweep(45)
-    (shares,) = importance(as_optuna(spec, folder.state(), spec.metric), spec).values()
+    (shares,) = importance(studies(spec, folder.state())[0], spec).values()
     assert max(shares, key=shares.get) == "gradient.beta"
     assert sum(shares.values()) == pytest.approx(1)
 
@@ -93,7 +102,7 @@ def test_the_best_are_the_highest_or_the_lowest_as_the_metric_has_it(sweep, mode
         return (80 if -2.6 < rate < -2.1 else 50 - abs(rate)) - (40 if 0.4 < beta < 0.6 else 0)
 
     folder, spec = sweep(90, ridge, metric={"name": "val_accuracy", "mode": mode})
-    (shares,) = importance(as_optuna(spec, folder.state(), spec.metric), spec).values()
+    (shares,) = importance(studies(spec, folder.state())[0], spec).values()
     assert next(iter(shares)) == ("optimizer.lr" if mode == "max" else "gradient.beta")
 
 
@@ -104,33 +113,25 @@ def test_what_was_stopped_counts_as_none_of_the_best(sweep):
         return None if point["gradient.beta"] < 0.6 else 60 + point["optimizer.lr"]
 
     folder, spec = sweep(60, cut)
-    study = as_optuna(spec, folder.state(), spec.metric)
+    (study,) = studies(spec, folder.state())
     (shares,) = importance(study, spec).values()
     assert next(iter(shares)) == "gradient.beta"
-    known = optuna.create_study(direction="maximize")
-    known.add_trials(
-        optuna.trial.create_trial(
-            value=-1e6 if trial.value is None else trial.value, params=trial.params, distributions=trial.distributions
-        )
-        for trial in study.trials
+    whole = [place for place, value in enumerate(study.values) if value is not None]
+    finished = Ended(
+        study.measure, *(tuple(field[n] for n in whole) for field in (study.points, study.values, study.numbers))
     )
-    best = PedAnovaImportanceEvaluator(target_quantile=14.5 / 60)  # a quarter of all, none of them stopped
-    assert shares == pytest.approx(get_param_importances(known, evaluator=best, params=list(shares)))
-    whole = optuna.create_study(direction="maximize")
-    whole.add_trials(trial for trial in study.trials if trial.state.name == "COMPLETE")
-    (alone,) = importance(whole, spec).values()
+    (alone,) = importance(finished, spec).values()
     assert next(iter(alone)) == "optimizer.lr"
-    assert counted(study) == f"{len(whole.trials)} configurations that ran to their end and " + (
-        f"{60 - len(whole.trials)} that were stopped, as none of the best"
+    assert counted(study) == f"{len(whole)} configurations that ran to their end and " + (
+        f"{60 - len(whole)} that were stopped, as none of the best"
     )
 
 
 def test_picture_and_table_show_the_same_numbers_of_one_method_that_both_name(sweep):
     folder, spec = sweep(30)
     state = folder.state()
-    study = as_optuna(spec, state, spec.metric)
-    draw = dict(_plots(study, spec, "val_accuracy"))["importances"]
-    axes = draw()
+    (study,) = studies(spec, state)
+    (axes,) = dict(plots(study, spec))["importances"]().axes
     drawn = {name.get_text(): bar.get_width() for name, bar in zip(axes.get_yticklabels(), axes.patches, strict=True)}
     (table,) = [grid for grid in make_report(spec, state).grids if "what mattered" in grid.title]
     assert table.headers == ("parameter", "PED-ANOVA") and "PED-ANOVA" in axes.get_xlabel()
@@ -141,11 +142,11 @@ def test_picture_and_table_show_the_same_numbers_of_one_method_that_both_name(sw
 
 def test_a_configuration_is_one_point_at_the_mean_of_its_seeds(sweep):
     folder, spec = sweep(4, seeds_per_config=3)
-    trials = as_optuna(spec, folder.state(), spec.metric).trials
-    assert [t.state.name for t in trials] == ["COMPLETE", "COMPLETE", "PRUNED", "COMPLETE"]
+    (study,) = studies(spec, folder.state())
+    assert [value is None for value in study.values] == [False, False, True, False]
     finals = [r.final["val_accuracy"] for r in list(folder.state().trials.values())[:3]]
-    assert trials[0].value == pytest.approx(sum(finals) / 3)
-    assert len(trials[0].intermediate_values) == 3
+    assert study.values[0] == pytest.approx(sum(finals) / 3)
+    assert study.numbers == (0, 1, 2, 3)
 
 
 def test_each_of_several_objectives_has_its_importance_and_plots(sweep, undrawn):
@@ -153,8 +154,8 @@ def test_each_of_several_objectives_has_its_importance_and_plots(sweep, undrawn)
     written = names(path for _, path in write_insights(spec, folder.state(), folder.reports))
     for plot in ("contour", "importances", "slice"):
         assert {f"search_{plot}_val_accuracy.png", f"search_{plot}_step_ms.png"} <= set(written)
-    by_time = as_optuna(spec, folder.state(), spec.objectives[0])
-    assert by_time.best_value == 5.0
+    _, by_time = studies(spec, folder.state())
+    assert min(value for _, value in by_time.finished) == 5.0
 
 
 def test_too_few_finished_configurations_get_a_sentence_and_neither_importances_nor_contours(sweep, undrawn):

@@ -5,7 +5,8 @@ import pytest
 
 from fsg.config import digest
 from fsg.errors import BackendUnavailable
-from fsg.search.proposals import KEY, REASON, REPEATS, SEEDS, START, Infeasible, Outcome, Proposals
+from fsg.search.outcomes import Infeasible, Outcome
+from fsg.search.proposals import KEY, REASON, REPEATS, SEEDS, START, Proposals
 from fsg.search.samplers import make_sampler
 from fsg.study.space import Space
 
