@@ -7,7 +7,7 @@ from fsg.record.folder import StudyFolder
 from fsg.report.study_report import make_report
 
 
-@pytest.mark.parametrize(("case", "trials"), [("sweep", 20), ("search", 60), ("ablation", 3 * ARMS)])
+@pytest.mark.parametrize(("case", "trials"), [("sweep", 20), ("search", 120), ("ablation", 3 * ARMS)])
 def test_a_made_up_study_is_read_and_compared(case, trials, tmp_path):
     folder = StudyFolder(make(case, trials, tmp_path))
     state = folder.state()
