@@ -11,7 +11,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ RAY_ENVIRONMENT = {
 }
 LAUNCHER_CONFIG = Path("~/ray_bootstrap_config.yaml").expanduser()
 REACH_SECONDS = 5.0  # a host that is there accepts at once
-ASK_SECONDS = 60.0  # importing ray takes 2 s, and 20 on a machine that is busy
+ASK_SECONDS = 50.0  # importing ray takes 2 s, and 20 on a machine that is busy
 _ASK = """
 import sys
 from ray._private.services import canonicalize_bootstrap_address
@@ -160,6 +160,18 @@ def grown(have: Mapping[str, float], launcher: Path = LAUNCHER_CONFIG) -> dict[s
         most = sum(kind["max_workers"] * kind.get("resources", {}).get(name, 0) for kind in kinds)
         total[name] = max(total.get(name, 0), most)
     return total
+
+
+def share_problem(shares: Iterable[Mapping[str, float]], have: Mapping[str, float]) -> str | None:
+    """Why a cluster that has, or may come to have, ``have`` never runs trials of these ``shares``; None if it does."""
+    for share in shares:
+        for name, option in (("CPU", "--cpus-per-trial"), ("GPU", "--gpus-per-trial")):
+            if (wanted := share[name.lower()]) > have.get(name, 0):
+                return f"{option} is {wanted:g}, but the cluster has {have.get(name, 0):g}. Ask for less."
+        for kind in share.keys() - have.keys() - {"cpu", "gpu", "memory"}:
+            there = sorted(name.partition(":")[2] for name in have if name.startswith("accelerator_type:"))
+            return f"trials ask for the accelerator {kind.partition(':')[2]}, but the cluster has {', '.join(there) or 'none'}."
+    return None
 
 
 def not_joined(nodes: int, launcher: Path = LAUNCHER_CONFIG) -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from fsg.errors import BackendUnavailable
 from fsg.execution.engine import Resources, Work, device_of
-from fsg.ray_engine.cluster import grown, joined
+from fsg.ray_engine.cluster import grown, joined, share_problem
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -133,22 +133,15 @@ def _slots(resources: Resources) -> int:
     """How many trials the cluster runs side by side; BackendUnavailable if it is none, or of some arm."""
     import ray
 
-    have, counts = ray.cluster_resources(), []
+    have = ray.cluster_resources()
     if resources.address is not None:
         have = grown(have)
-    for share in resources.shares():
-        for name, option in (("CPU", "--cpus-per-trial"), ("GPU", "--gpus-per-trial")):
-            if (wanted := share[name.lower()]) > have.get(name, 0):
-                raise BackendUnavailable(
-                    f"{option} is {wanted:g}, but the cluster has {have.get(name, 0):g}. Ask for less."
-                )
-        for kind in share.keys() - have.keys() - {"cpu", "gpu", "memory"}:
-            there = sorted(name.partition(":")[2] for name in have if name.startswith("accelerator_type:"))
-            raise BackendUnavailable(
-                f"trials ask for the accelerator {kind.partition(':')[2]}, but the cluster has {', '.join(there) or 'none'}."
-            )
-        counts.append(min([int(have[n] / share[n.lower()]) for n in ("CPU", "GPU") if share[n.lower()]], default=1))
-    return max(counts)
+    if problem := share_problem(resources.shares(), have):
+        raise BackendUnavailable(problem)
+    return max(
+        min([int(have[n] / share[n.lower()]) for n in ("CPU", "GPU") if share[n.lower()]], default=1)
+        for share in resources.shares()
+    )
 
 
 @functools.cache  # 2 kB, and all trials that ask for the same can have the same

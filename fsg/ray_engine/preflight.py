@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsg.errors import BackendUnavailable
-from fsg.ray_engine.cluster import grown, joined
+from fsg.ray_engine.cluster import grown, joined, share_problem
 from fsg.ray_engine.nodes import refuse_unfit_nodes, write_problem
 from fsg.study.inputs import data_of
 from fsg.study.layers import check_layers
@@ -29,8 +29,8 @@ def fit(spec: AblationSpec | SweepSpec, resources: Resources, storage: Path) -> 
     """Joined to the cluster that ``resources`` names, if it names one, while the context lasts.
 
     ConfigError, with file and line, for an optimizer that cannot train. BackendUnavailable, a line a problem, where a GPU is
-    asked for and there is none, the storage is full, a node is unfit; DataError where data are missing; what the search needs
-    and has not (``fsg.study.search.require``).
+    asked for and there is none, trials ask for more than the cluster can have, the storage is full, a node is unfit; DataError
+    where data are missing; what the search needs and has not (``fsg.study.search.require``).
     """
     if isinstance(spec, SweepSpec):
         require(spec.search)
@@ -50,7 +50,9 @@ def fit(spec: AblationSpec | SweepSpec, resources: Resources, storage: Path) -> 
     with joined(resources.address):
         import ray
 
-        _refuse(gpu_problem(cuda, gpus, grown(ray.cluster_resources()).get("GPU", 0), _gpuless()))
+        have = grown(ray.cluster_resources())
+        _refuse(gpu_problem(cuda, gpus, have.get("GPU", 0), _gpuless()))
+        _refuse(share_problem(resources.shares(), have))
         refuse_unfit_nodes(storage, [spec.base.model_copy(update={"data": data}) for data in data_of(spec)])
         yield
 

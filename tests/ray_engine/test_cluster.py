@@ -8,7 +8,7 @@ import yaml
 
 from fsg.errors import BackendUnavailable
 from fsg.ray_engine import cluster
-from fsg.ray_engine.cluster import grown, not_joined, reach, refuse_open_token, use_token
+from fsg.ray_engine.cluster import grown, not_joined, reach, refuse_open_token, share_problem, use_token
 
 
 @pytest.mark.parametrize("address", ["here", "host:", "host:port", ""])
@@ -94,3 +94,20 @@ def test_machines_that_are_always_to_be_there_are_missed(tmp_path):
     types = {"head": {}, "always": {"min_workers": 2}, "when asked": {"min_workers": 0, "max_workers": 4}}
     launcher.write_text(yaml.safe_dump({"available_node_types": types}))
     assert [not_joined(nodes, launcher) for nodes in (1, 2, 3, 5)] == [2, 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        ({"cpu": 4, "gpu": 0.5, "accelerator_type:A10G": 0.001, "memory": 8.0}, None),
+        ({"cpu": 5, "gpu": 0}, "--cpus-per-trial is 5, but the cluster has 4. Ask for less."),
+        ({"cpu": 1, "gpu": 2}, "--gpus-per-trial is 2, but the cluster has 1. Ask for less."),
+        (
+            {"cpu": 1, "gpu": 1, "accelerator_type:L4": 0.001},
+            "trials ask for the accelerator L4, but the cluster has A10G, T4.",
+        ),
+    ],
+)
+def test_a_share_that_no_cluster_machine_can_give_is_named(share, said):
+    have = {"CPU": 4.0, "GPU": 1.0, "accelerator_type:T4": 1.0, "accelerator_type:A10G": 1.0, "memory": 1e10}
+    assert share_problem([{"cpu": 1, "gpu": 0}, share], have) == said
