@@ -20,7 +20,7 @@ Written by `python docs/api_page.py` from the docstrings. `import fsg` loads eac
 What is not here may change without a word.
 """
 SECTIONS = {
-    "Studies": ["run", "open_study", "Study", "load_study", "AblationSpec", "SweepSpec"],
+    "Studies": ["run", "open_study", "Study", "load_study", "load_exported", "AblationSpec", "SweepSpec"],
     "Engines": ["LocalEngine", "RayEngine", "Resources"],
     "Trials": ["Trainer", "EpochResult", "TrialConfig", "load_trial"],
     "Parts of your own": ["register", "Section", "DataSection", "OptimizerSection", "DesignBase", "DesignArm"],

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fsg.driver.study import Study, open_study
     from fsg.errors import ConfigError, FsgError, StudyError
     from fsg.execution.engine import LocalEngine, Resources
+    from fsg.export.loading import load_exported
     from fsg.parts import register
     from fsg.ray_engine.engine import RayEngine
     from fsg.section import Section
@@ -50,6 +51,7 @@ _HOME = {
     "SweepSpec": "fsg.study.spec",
     "Trainer": "fsg.train",
     "TrialConfig": "fsg.config",
+    "load_exported": "fsg.export.loading",
     "load_study": "fsg.study.spec",
     "load_trial": "fsg.config",
     "open_study": "fsg.driver.study",
@@ -75,6 +77,7 @@ __all__ = [
     "SweepSpec",
     "Trainer",
     "TrialConfig",
+    "load_exported",
     "load_study",
     "load_trial",
     "open_study",

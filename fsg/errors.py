@@ -64,3 +64,7 @@ class TrialPreempted(FsgError):
 
 class CheckpointCorrupt(FsgError):
     """A checkpoint does not match its digest or does not fit the trial."""
+
+
+class ExportRefused(FsgError):
+    """A network cannot be exported, or what was exported does not give its results; nothing is left of it."""

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from fsg import __version__
-from fsg.cli import bench, doctor, jobs, new, power, results, status, studies, study, train, upgrade
+from fsg.cli import bench, doctor, export, jobs, new, power, results, status, studies, study, train, upgrade
 from fsg.errors import FsgError
 from fsg.redaction import redact
 
@@ -64,6 +64,7 @@ app.command()(status.status)
 app.command()(jobs.attach)
 app.command()(results.compare)
 app.command()(power.power)
+app.command()(export.export)
 app.command()(results.sync)
 app.command()(upgrade.upgrade)
 app.command()(results.ui)
