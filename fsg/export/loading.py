@@ -44,6 +44,6 @@ def load_exported(folder: str | Path) -> InferenceNetwork:
         network = build_model(config, tuple(about["image_shape"]), about["classes"])
     for layer in quantized_layers(network).values():
         layer.quantizer = None
-    whole = InferenceNetwork(network, torch.empty_like(state["mean"]), torch.empty_like(state["std"]))
+    whole = InferenceNetwork(network, torch.empty_like(state["image_mean"]), torch.empty_like(state["image_std"]))
     whole.load_state_dict(state)
     return whole.requires_grad_(False).eval()

@@ -18,20 +18,23 @@ from fsg.train.loop import Trainer
 
 
 class InferenceNetwork(nn.Module):
-    """(N, C, H, W) uint8 images -> (N, classes) logits. ``network`` takes them normalised by ``mean`` and ``std``."""
+    """(N, C, H, W) uint8 images -> (N, classes) logits. ``network`` takes them normalised by ``image_mean`` and ``image_std``.
 
-    mean: Tensor
-    std: Tensor
+    A buffer ``mean`` would be one name with what ``aten.mean`` gives in an ONNX file, which is no file then (torch 2.15).
+    """
+
+    image_mean: Tensor
+    image_std: Tensor
 
     def __init__(self, network: nn.Module, mean: Tensor, std: Tensor) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
+        self.register_buffer("image_mean", mean)
+        self.register_buffer("image_std", std)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits in the dtype that the network was trained in."""
-        return self.network(normalise(images, self.mean, self.std, self.mean.dtype))
+        return self.network(normalise(images, self.image_mean, self.image_std, self.image_mean.dtype))
 
 
 def inference_network(trainer: Trainer) -> InferenceNetwork:
