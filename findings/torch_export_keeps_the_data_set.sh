@@ -3,12 +3,13 @@
 #
 # Date: 2026-11-28
 # Packages: torch 2.15.0, numpy 2.4.6
-# Guess: torch.export traces a network with an example of two images; torch.export.save writes the network's weights and its graph,
-#   and at most these two images.
-# Seen: the example is kept and saved with all the memory that it is a view of. With ``images[:2]`` of 10,000 test images of 1x8x8 as the
-#   example, the file of a network of 2,600 bytes of weights has 2,571,322: all the images are in it, readable. A clone of the two images
-#   makes a file of 11,845 bytes.
-# Means: a file that is handed out may hold data that must not be, and is as large as the data. Trace with zeros of the right shape.
+# Guess: torch.export traces a network with an example of two images; torch.export.save writes the network's weights
+#   and its graph, and at most these two images.
+# Seen: the example is kept and saved with all the memory that it is a view of. With ``images[:2]`` of 10,000 images of
+#   1x8x8 as the example, the file of a network of 2,600 bytes of weights has 2,571,322: all the images are in it,
+#   readable. A clone of the two images makes a file of 11,845 bytes.
+# Means: a file that is handed out may hold data that must not be, and is as large as the data. Trace with zeros of the
+#   right shape.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -39,8 +40,8 @@ def saved(name, example):
 
 view, clone = saved("view.pt2", images[:2]), saved("clone.pt2", images[:2].clone())
 weights = sum(each.nbytes for each in network.state_dict().values())
-print(f"weights {weights:,} bytes, images {images.nbytes:,}; saved with images[:2] {view[0]:,} bytes, the last image in it: "
-      f"{view[1]}; with images[:2].clone() {clone[0]:,} bytes: {clone[1]}")
+print(f"weights {weights:,} bytes, images {images.nbytes:,}; saved with images[:2] {view[0]:,} bytes, "
+      f"the last image in it: {view[1]}; with images[:2].clone() {clone[0]:,} bytes: {clone[1]}")
 if not (view[1] and view[0] > images.nbytes and not clone[1] and clone[0] < images.nbytes / 10):
     sys.exit("changed: torch.export.save no longer writes what its example input was cut from.")
 PY
