@@ -31,7 +31,7 @@ from fsg.optimizer_names import unfit
 from fsg.parts import Source, find_part, has_part, held_by, names, part_of
 from fsg.plugins import PluginRef, activate, load_installed, load_plugin, load_texts, text_of
 from fsg.scalars import Spelt, read_as, untyped
-from fsg.section import ByName, Section, as_tuple
+from fsg.section import ByName, Section, WrittenAs, as_tuple
 from fsg.yaml_source import Location, YamlSource, parse_value, read_yaml, refusal
 
 
@@ -39,9 +39,13 @@ from fsg.yaml_source import Location, YamlSource, parse_value, read_yaml, refusa
 class EvaluateConfig(Section):
     """How a network is read: BatchNorm statistics re-estimated on training images or as they ran; averaged weights.
 
-    ``ema_weights`` is the decay per training step of the averaged latent weights, evaluated beside the plain ones;
-    0 leaves them out. ``curvature``: epochs from one look at the Hessian to the next (traces by layer, extreme eigenvalues),
-    which costs a hundred backward passes or more; 0 for none.
+    Args:
+        batchnorm: BatchNorm statistics at evaluation: re-estimated on training images with the binary weights, or as they ran
+            in training.
+        ema_weights: Decay per training step of the averaged latent weights, evaluated beside the plain ones; 0 leaves them
+            out.
+        curvature: Epochs from one look at the Hessian to the next (traces by layer, extreme eigenvalues), which costs a
+            hundred backward passes or more; 0 for none.
     """
 
     batchnorm: Literal["reestimated", "running"] = "reestimated"
@@ -61,7 +65,27 @@ def _optimizer(value: Any) -> Any:
 
 
 class TrialConfig(Section):
-    """Everything that decides the outcome of one trial, in the format of the study that it belongs to."""
+    """Everything that decides the outcome of one trial, in the format of the study that it belongs to.
+
+    Args:
+        model: The network.
+        quantizer: What makes weights binary, or of k bits.
+        gradient: The gradient estimator: what stands in for the derivative of the quantizer's step.
+        optimizer: The base optimizer, of latent weights.
+        schedule: The learning rate over training.
+        data: The images, their split, and how they are read.
+        evaluate: How a network is evaluated.
+        epochs: Passes over the training images.
+        seed: Of initial weights, order of images and augmentation. Studies give it by ``seeds`` or ``seed``.
+        dtype: Of weights and activations.
+        autocast: ``bfloat16``: the forward pass in mixed precision.
+        deterministic: Only operations that give the same bits in each run; some are slower.
+        checkpoint_every_steps: Also save a checkpoint every so many steps within an epoch; 0: at the end of each epoch alone.
+        cuda_graph: Replay a recorded step on the GPU, which saves the launching of kernels.
+        fused: Trained by the program of many trials side by side, which rounds otherwise; ``--fuse`` sets it.
+        device: Where it trains: ``auto`` is the GPU where there is one. Decides no result beyond rounding.
+        plugins: Files that register parts, each with its digest; fsg fills this in.
+    """
 
     # The annotations are of fsg's own parts; ``held_by`` adds those of guests.
     model: Annotated[ModelConfig, ByName] = ModelConfig()
@@ -351,7 +375,9 @@ def _by_path(tree: Any) -> Any:
     return {path: read_at(path, value) for path, value in tree.items()} if isinstance(tree, Mapping) else untyped(tree)
 
 
-Overrides = Annotated[dict[str, Any], Spelt(lambda tree: read_as(tree, TrialConfig))]  # a part of a trial
+Overrides = Annotated[  # a part of a trial
+    dict[str, Any], Spelt(lambda tree: read_as(tree, TrialConfig)), WrittenAs(lambda: TrialConfig)
+]
 ByPath = Annotated[dict[str, Any], Spelt(_by_path)]  # values by the dotted path of the field that takes them
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from fsg.config import TrialConfig
 from fsg.parts import Part, guests, part_of
-from fsg.section import one_of
+from fsg.section import OneOf
 
 # What a trial reports every epoch, and what it adds with its last one (fsg/train/loop.py).
 EPOCH_METRICS = (
@@ -53,8 +53,8 @@ def guest_metrics(config: TrialConfig) -> list[Part]:
     ]
 
 
-EpochMetric = Annotated[str, one_of(epoch_metrics)]
-AnyMetric = Annotated[str, one_of(lambda: (*epoch_metrics(), *final_metrics()))]
+EpochMetric = Annotated[str, OneOf(epoch_metrics)]
+AnyMetric = Annotated[str, OneOf(lambda: (*epoch_metrics(), *final_metrics()))]
 
 
 def metrics_of(config: TrialConfig) -> set[str]:

@@ -38,7 +38,12 @@ _MOST_BYTES = 1_000_000  # it travels with every trial
 
 
 class PluginRef(Section):
-    """A plug-in as a trial knows it: the name of its file, and the first digits of its SHA-256."""
+    """A plug-in as a trial knows it: the name of its file, and the first digits of its SHA-256.
+
+    Args:
+        file: Its name.
+        sha256: The first digits of its SHA-256.
+    """
 
     file: Annotated[str, Field(pattern=r"^[^/\\]+\.py$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]

@@ -135,7 +135,7 @@ def field_names(model: type[BaseModel]) -> list[str]:
     always: dict[str, bool] = {}
     for name, info in model.model_fields.items():
         always[name] = True
-        members = [member for member in _models_in(info.annotation) if not issubclass(member, RootModel)]
+        members = [member for member in models_in(info.annotation) if not issubclass(member, RootModel)]
         inner = [dict.fromkeys(field_names(member)) for member in members]
         for path in dict.fromkeys(path for names in inner for path in names):
             always[f"{name}.{path}"] = all(path in names for names in inner)
@@ -315,7 +315,7 @@ def _unknown_key(place: Location, found: Any, holders: list[type[BaseModel]], mo
 def _kinds_with(model: type[BaseModel], place: Location) -> list[str]:
     """The names of the kinds of a section that have this key, where others have not: ``fsg`` for ``gradient.hgs``."""
     *sections, key = map(str, place)
-    holders = [inner for annotation in types_at(model, sections) for inner in _models_in(annotation)]
+    holders = [inner for annotation in types_at(model, sections) for inner in models_in(annotation)]
     return [str(name) for each in holders if key in each.model_fields for name in tags(each, "name")]
 
 
@@ -366,7 +366,7 @@ def _locate(model: type[BaseModel], loc: Sequence[str | int]) -> tuple[Location,
         elif holders:
             annotations = [m.model_fields[str(part)].annotation for m in holders]
             in_container = any(get_origin(a) is dict for a in annotations)
-            models = [inner for a in annotations for inner in _models_in(a)]
+            models = [inner for a in annotations for inner in models_in(a)]
     return tuple(place), last
 
 
@@ -374,8 +374,8 @@ def _names_in(models: Iterable[type[BaseModel]]) -> list[str]:
     return list(dict.fromkeys(name for m in models for name in m.model_fields))
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
     """The pydantic models an annotation can hold."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [m for a in get_args(annotation) for m in _models_in(a)]
+    return [m for a in get_args(annotation) for m in models_in(a)]

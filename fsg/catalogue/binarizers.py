@@ -15,8 +15,10 @@ Tau = Annotated[float, Field(gt=0.5, lt=1)]
 class Xnor(Section):
     """alpha sign(W), alpha = mean |W| of the output channel, with XNOR-Net's gradient.
 
-    ``standardize``: the sign is taken of each channel's weights with mean 0 and deviation 1; with ``scale: power_of_two`` as in
-    IR-Net.
+    Args:
+        standardize: The sign is taken of each channel's weights with mean 0 and deviation 1; with ``scale: power_of_two`` as
+            in IR-Net.
+        scale: alpha: the mean of |W|, or the power of two next to it.
     """
 
     name: Literal["xnor"] = "xnor"
@@ -25,7 +27,12 @@ class Xnor(Section):
 
 
 class ReCU(Section):
-    """sign of the standardised weight, without a gradient beyond the quantile tau, which grows over training."""
+    """sign of the standardised weight, without a gradient beyond the quantile tau, which grows over training.
+
+    Args:
+        tau_first: The quantile tau when training begins.
+        tau_last: The same when it ends.
+    """
 
     name: Literal["recu"] = "recu"
     tau_first: Tau = 0.85

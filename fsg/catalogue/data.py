@@ -11,8 +11,15 @@ from fsg.section import Section
 
 
 class DataSection(Section):
-    """What every data set has: its split, and how it is read. ``split_seed`` is apart from the trial's seed: every seed is
-    tested on the same images. Derive a section of your own from this one.
+    """What every data set has: its split, and how it is read. Derive a section of your own from this one.
+
+    Args:
+        root: Folder of the data set, seen from where the command is typed; left out: ``data``.
+        download: Whether it may be downloaded into ``root`` if it is not there.
+        batch_size: Images of one training step.
+        validation_share: Share of each class of the training images that is held out for validation.
+        split_seed: Decides the split, apart from the trial's seed: every seed is tested on the same images.
+        augment: Flip and shift training images, where classes survive that (CIFAR, ``image_folder``).
     """
 
     name: str
@@ -25,7 +32,13 @@ class DataSection(Section):
 
 
 class DataConfig(DataSection):
-    """fsg's own data sets."""
+    """fsg's own data sets.
+
+    Args:
+        name: ``digits``: scikit-learn's 1,797 handwritten digits, 8 x 8; ``cifar10`` and ``cifar100``, by torchvision;
+            ``image_folder``: a folder of images by class; ``synthetic``: 1,000 made images.
+        image_size: Height and width in pixels, of ``image_folder`` and ``synthetic``.
+    """
 
     name: Literal["digits", "cifar10", "cifar100", "image_folder", "synthetic"] = "digits"
     image_size: Annotated[int, Field(ge=4, le=512)] = 32

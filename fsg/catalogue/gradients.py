@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from fsg.parts import names, register
-from fsg.section import Rate, Section, Share, Width, one_of
+from fsg.section import OneOf, Rate, Section, Share, Width
 
 Gain = Literal["bounded", "locked", "free"]
 
@@ -19,23 +19,33 @@ MetaSchedule = Literal["base", "constant", "step", "cosine", "linear"]
 
 
 class FastNetConfig(Section):
-    """F, the MLP of one weight: ``hidden`` units, and the rate of its Adam."""
+    """F, the MLP of one weight.
+
+    Args:
+        hidden: Hidden units.
+        lr: Learning rate of its Adam.
+    """
 
     hidden: Width = 16
     lr: Rate = 1e-3
 
 
 class SlowNetConfig(Section):
-    """S over the history: its sizes, and the rate of its Adam. An LSTM has ``d_inner`` units; a FIR filter has no sizes.
+    """S, the network over the history of gradients.
 
-    ``backend`` computes Mamba's scan; it changes no result beyond rounding.
+    Args:
+        d_inner: Channels of Mamba; units of an LSTM. A FIR filter has no sizes.
+        d_state: Mamba: states of each channel.
+        d_conv: Mamba: width of the convolution before the scan.
+        lr: Learning rate of its Adam.
+        backend: What computes Mamba's scan; changes no result beyond rounding. ``auto`` takes the fastest that runs here.
     """
 
     d_inner: Width = 8
     d_state: Annotated[int, Field(ge=1, le=256)] = 4
     d_conv: Annotated[int, Field(ge=1, le=64)] = 4
     lr: Rate = 1e-3
-    backend: Annotated[str, one_of(lambda: ("auto", *names("backend")))] = "auto"
+    backend: Annotated[str, OneOf(lambda: ("auto", *names("backend")))] = "auto"
 
 
 class Ste(Section):
@@ -45,14 +55,24 @@ class Ste(Section):
 
 
 class Ema(Section):
-    """Sham control: a moving average of g, nothing learnt. What momentum alone gives."""
+    """Sham control: a moving average of g, nothing learnt. What momentum alone gives.
+
+    Args:
+        beta: Share of the past in the average: 0 is the newest gradient alone.
+    """
 
     name: Literal["ema"] = "ema"
     beta: Share = 0.5
 
 
 class Scalar(Section):
-    """Sham control: one learnt positive factor per layer. What a learnt step size alone gives."""
+    """Sham control: one learnt positive factor per layer. What a learnt step size alone gives.
+
+    Args:
+        lr: Learning rate of the factors.
+        gain: ``bounded`` keeps the RMS of each layer's direction within a quarter and four times that of the straight-through
+            one, ``locked`` makes them equal, ``free`` leaves it (docs/method.md, section 4).
+    """
 
     name: Literal["scalar"] = "scalar"
     lr: Rate = 1e-3
@@ -60,9 +80,15 @@ class Scalar(Section):
 
 
 class MetaQuant(Section):
-    """MetaQuant's estimators: ``multi_fc`` m = g F(W~), ``fc_grad`` m = FC(g), ``lstm_fc`` m = g FC(LSTM(W~)).
+    """MetaQuant's estimators, by a small network per weight.
 
-    ``update: reference`` steps as the reference code does (docs/method.md).
+    Args:
+        name: ``multi_fc`` m = g F(W~), ``fc_grad`` m = FC(g), ``lstm_fc`` m = g FC(LSTM(W~)).
+        fast: The small network.
+        gain: ``bounded`` keeps the RMS of each layer's direction within a quarter and four times that of the straight-through
+            one, ``locked`` makes them equal, ``free`` leaves it (docs/method.md, section 4).
+        update: ``mix``: our step; ``reference``: as the reference code steps, for parity with it alone (docs/method.md).
+        meta_schedule: Schedule of the meta-optimizer's rate: that of the base optimizer, or another kind with its settings.
     """
 
     name: Literal["multi_fc", "fc_grad", "lstm_fc"] = "multi_fc"
@@ -73,7 +99,15 @@ class MetaQuant(Section):
 
 
 class Gate(Section):
-    """A learned gate on each weight's step; its sham, with the gates permuted within a layer; its untrained rival."""
+    """A learned gate on each weight's step, and its sham.
+
+    Args:
+        name: ``gate``, or its sham ``gate_permuted``, whose gates are permuted within a layer.
+        length: Past gradients of a weight that the gate sees.
+        hidden: Hidden units of the gate's MLP.
+        lr: Learning rate of its Adam.
+        meta_schedule: Schedule of the meta-optimizer's rate: that of the base optimizer, or another kind with its settings.
+    """
 
     name: Literal["gate", "gate_permuted"] = "gate"
     length: Annotated[int, Field(ge=2, le=1024)] = 5
@@ -91,9 +125,24 @@ class HandGate(Section):
 class Fsg(Section):
     """Fast and slow generation: m = beta slow + (1 - beta) fast, and its three switches.
 
-    ``layout``: each weight its own short sequence, or a layer one long one. ``normalization``: gradients divided by the
-    layer's RMS before the slow-net, or raw. ``init: ste`` starts where m = g. ``update: reference`` is for parity with
-    the reference code alone.
+    Args:
+        hgs: Historical Gradient Storage: the slow-net sees the last ``length`` gradients of each weight; off: the newest
+            alone.
+        fsg: Fast and Slow Generation: fast-net and slow-net are mixed; off: the slow-net alone.
+        lre: Layer Recognition Embedding: a learnt embedding tells the nets which layer they serve.
+        beta: Share of the slow-net in the mixture.
+        length: Gradients that are kept of each weight.
+        fast: The fast-net.
+        slow: The slow-net.
+        slow_net: What reads the history: Mamba, an LSTM, or a FIR filter.
+        lre_size: Numbers in the embedding of a layer.
+        layout: Each weight its own short sequence, or a layer one long one.
+        normalization: ``rms``: gradients divided by the layer's RMS before the slow-net; ``none``: raw.
+        init: ``ste`` starts where m = g; ``random`` anywhere.
+        gain: ``bounded`` keeps the RMS of each layer's direction within a quarter and four times that of the straight-through
+            one, ``locked`` makes them equal, ``free`` leaves it (docs/method.md, section 4).
+        update: ``mix``: our step; ``reference``: as the reference code steps, for parity with it alone (docs/method.md).
+        meta_schedule: Schedule of the meta-optimizer's rate: that of the base optimizer, or another kind with its settings.
     """
 
     name: Literal["fsg"] = "fsg"

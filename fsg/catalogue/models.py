@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, ValidationInfo, field_validator
 
 from fsg.catalogue.surrogates import Activations
 from fsg.parts import register
-from fsg.section import Section
+from fsg.section import Section, WrittenAs
 
 Role = Literal["first", "last", "shortcuts"]
 _WITHOUT_SHORTCUTS = ("digits_cnn", "vgg_small")  # none of whose layers stands on a shortcut
@@ -24,11 +24,15 @@ def _roles(value: Any) -> Any:
 
 
 class ModelConfig(Section):
-    """The network. ``activations: sign`` binarises them too, ``{name: sign, surrogate: ede}`` with that curve as their gradient.
+    """The network.
 
-    ``float_layers``: those that stay float: ``first`` (the convolution that reads the image), ``last`` (the classifier),
-    ``shortcuts`` (the 1x1 convolutions beside a block). ``pretrained`` is a checkpoint of float weights, or of a trial of ours,
-    with this network's key names.
+    Args:
+        name: ``digits_cnn``: three convolutions and a classifier, for small images; ``resnet20`` to ``resnet110``: residual
+            networks for CIFAR; ``resnet18``; ``vgg_small``.
+        activations: ``sign`` binarises them too; ``{name: sign, surrogate: ede}`` with that curve as their gradient.
+        pretrained: A checkpoint of float weights, or of a trial of ours, with this network's key names.
+        float_layers: Those that stay float: ``first`` (the convolution that reads the image), ``last`` (the classifier),
+            ``shortcuts`` (the 1x1 convolutions beside a block).
     """
 
     name: Literal[
@@ -36,7 +40,7 @@ class ModelConfig(Section):
     ] = "digits_cnn"
     activations: Activations = "float"
     pretrained: str | None = None
-    float_layers: Annotated[tuple[Role, ...], BeforeValidator(_roles)] = ()
+    float_layers: Annotated[tuple[Role, ...], BeforeValidator(_roles), WrittenAs(lambda: Role | list[Role])] = ()
 
     @field_validator("float_layers")
     @classmethod

@@ -15,8 +15,10 @@ BUILT_IN = ("sgd", "adam", "adamw")  # that every installation has, in the form 
 class CurvatureConfig(Section):
     """The diagonal of the Hessian that an optimizer steps by.
 
-    ``hutchinson``: z (H z), by one more backward pass (fsg/train/curvature.py). ``squared_gradient``: g^2, which is no curvature
-    and costs nothing; an arm of its own. ``every``: steps from one estimate to the next; None: as many as its authors let pass.
+    Args:
+        name: ``hutchinson``: z (H z), by one more backward pass (fsg/train/curvature.py); ``squared_gradient``: g^2, which is
+            no curvature and costs nothing; an arm of its own.
+        every: Steps from one estimate to the next; left out: as many as its authors let pass.
     """
 
     name: Literal["hutchinson", "squared_gradient"] = "hutchinson"
@@ -24,7 +26,14 @@ class CurvatureConfig(Section):
 
 
 class FloatOptimizer(Section):
-    """The base optimizer of biases and BatchNorm, where it is another than that of latent weights."""
+    """The base optimizer of biases and BatchNorm, where it is another than that of latent weights.
+
+    Args:
+        name: ``sgd``, ``adam``, ``adamw``, or another of torch or pytorch-optimizer (docs/optimizers.md).
+        lr: Learning rate.
+        momentum: Of ``sgd`` alone.
+        weight_decay: Decay of weights.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")] = "adam"
     lr: Rate = 1e-2
@@ -50,7 +59,10 @@ class FloatOptimizer(Section):
 class OptimizerSection(Section):
     """What every base optimizer has. Derive a section of your own from this one.
 
-    ``float``: the optimizer of biases and BatchNorm; None: this one, for all parameters.
+    Args:
+        name: As studies write it.
+        lr: Learning rate.
+        float: The optimizer of biases and BatchNorm; left out: this one, for all parameters.
     """
 
     name: str
@@ -62,8 +74,10 @@ class OptimizerConfig(FloatOptimizer, OptimizerSection):
     """The base optimizer, of latent weights, and without ``float`` of biases and BatchNorm alike.
 
     Beside sgd, adam and adamw: adagrad, nadam, rmsprop and rprop of torch, and any optimizer of the ``pytorch-optimizer``
-    package by its name there (the extra ``optimizers``) that can train a trial (docs/optimizers.md). ``curvature`` is for those
-    that step by the diagonal of the Hessian; None: as their authors have it.
+    package by its name there (the extra ``optimizers``) that can train a trial (docs/optimizers.md).
+
+    Args:
+        curvature: Of those that step by the diagonal of the Hessian; left out: as their authors have it.
     """
 
     curvature: Annotated[CurvatureConfig, ByName] | None = None

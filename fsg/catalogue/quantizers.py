@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from fsg.parts import register
-from fsg.section import Section, as_tuple
+from fsg.section import Section, WrittenAs, as_tuple
 
 Bits = Annotated[int, Field(ge=1, le=8)]
 
@@ -16,8 +16,13 @@ Bits = Annotated[int, Field(ge=1, le=8)]
 class HawqRule(Section):
     """Bits per layer from its curvature: the least sum of trace times quantisation error with ``average`` bits a weight at most.
 
-    HAWQ-V2 (arXiv:1911.03852); fsg/train/bits.py has the equation. ``allowed``: the numbers of bits that a layer may have.
-    ``probes``: random vectors that the traces are estimated with.
+    HAWQ-V2 (arXiv:1911.03852); fsg/train/bits.py has the equation.
+
+    Args:
+        rule: The rule.
+        average: The most bits a weight, on average.
+        allowed: The numbers of bits that a layer may have.
+        probes: Random vectors that the traces are estimated with.
     """
 
     rule: Literal["hawq"] = "hawq"
@@ -55,19 +60,25 @@ def _kind(value: Any) -> str:
 class Dorefa(Section):
     """W~ = tanh W / (2 max|tanh W|) + 1/2, rounded to k bits.
 
-    ``bits``: k, or a rule that gives each layer its own. ``layers``: k of single layers, by their name.
+    Args:
+        bits: k, or a rule that gives each layer its own.
+        layers: k of single layers, by their name, as in ``layers: {conv1: 4}``.
     """
 
     name: Literal["dorefa"] = "dorefa"
     # Names in brackets are no keys of a file (fsg/yaml_source.py).
     bits: Annotated[Annotated[Bits, Tag("<number>")] | Annotated[HawqRule, Tag("<rule>")], Discriminator(_kind)] = 1
-    layers: Annotated[dict[str, Bits], BeforeValidator(_flat)] = Field(default_factory=dict)
+    layers: Annotated[dict[str, Bits], BeforeValidator(_flat), WrittenAs(lambda: dict[str, Bits | dict[str, Any]])] = (
+        Field(default_factory=dict)
+    )
 
 
 class Bwn(Section):
-    """alpha sign(W), with alpha = mean|W| of the layer (``bwn``) or of each output channel (``bwn_channel``).
+    """alpha sign(W).
 
-    ``bwn_reference`` has no alpha and sign(0) = 0, as the reference code.
+    Args:
+        name: alpha = mean|W| of the layer (``bwn``) or of each output channel (``bwn_channel``); ``bwn_reference`` has no
+            alpha and sign(0) = 0, as the reference code.
     """
 
     name: Literal["bwn", "bwn_channel", "bwn_reference"] = "bwn"

@@ -18,7 +18,14 @@ Threshold = Annotated[float, Field(ge=0, le=100)]
 
 
 class GradQueue(Section):
-    """Grad Queue: each gradient weighted by how rare it is among the last ``length``, between 1 / ``limit`` and ``limit``."""
+    """Grad Queue: each gradient weighted by how rare it is among the last ones.
+
+    Args:
+        length: Gradients that are kept of each weight.
+        limit: Weights lie between 1 / ``limit`` and ``limit``.
+        gain: ``bounded`` keeps the RMS of each layer's direction within a quarter and four times that of the straight-through
+            one, ``locked`` makes them equal, ``free`` leaves it (docs/method.md, section 4).
+    """
 
     name: Literal["grad_queue"] = "grad_queue"
     length: Annotated[int, Field(ge=2, le=1024)] = 5
@@ -27,7 +34,13 @@ class GradQueue(Section):
 
 
 class Mstgd(Section):
-    """MSTGD's mixture of past and present, its share from the mean and variance of the last ``length`` gradients."""
+    """MSTGD's mixture of past and present, its share from the mean and variance of the last gradients.
+
+    Args:
+        length: Gradients that are kept of each weight.
+        gain: ``bounded`` keeps the RMS of each layer's direction within a quarter and four times that of the straight-through
+            one, ``locked`` makes them equal, ``free`` leaves it (docs/method.md, section 4).
+    """
 
     name: Literal["mstgd"] = "mstgd"
     length: Annotated[int, Field(ge=2, le=1024)] = 5
@@ -35,9 +48,12 @@ class Mstgd(Section):
 
 
 class Bop(OptimizerSection):
-    """Bop: no latent weights, signs alone. A weight flips where an average of its gradients exceeds ``threshold``.
+    """Bop: no latent weights, signs alone. A weight flips where an average of its gradients exceeds a threshold.
 
-    ``lr`` is the rate of the average, gamma in the paper. Biases and BatchNorm have no sign to flip: ``float`` steps them.
+    Args:
+        lr: Rate of the average, gamma in the paper.
+        threshold: What the average must exceed.
+        float: The optimizer of biases and BatchNorm, which have no sign to flip.
     """
 
     name: Literal["bop"] = "bop"
@@ -47,7 +63,13 @@ class Bop(OptimizerSection):
 
 
 class Lcam(OptimizerSection):
-    """LCAM: SGD whose momentum is ``below`` where the loss is below the epoch's average, else ``above``."""
+    """LCAM: SGD whose momentum depends on whether the loss is below the epoch's average.
+
+    Args:
+        below: Momentum where the loss is below it.
+        above: Momentum elsewhere.
+        weight_decay: Decay of weights.
+    """
 
     name: Literal["lcam"] = "lcam"
     lr: Rate = 0.1
@@ -60,6 +82,10 @@ class VsgdSchaul(OptimizerSection):
     """vSGD of Schaul, Zhang and LeCun: every weight's rate from its own gradients, times ``lr``.
 
     The package pytorch-optimizer has another method under the name ``vsgd``.
+
+    Args:
+        lr: A factor of every rate.
+        curvature: The diagonal of the Hessian.
     """
 
     name: Literal["vsgd_schaul"] = "vsgd_schaul"

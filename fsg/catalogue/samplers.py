@@ -26,7 +26,12 @@ class CurvesSampler(Section):
 
 
 class OptunaSampler(Section):
-    """One of Optuna's."""
+    """One of Optuna's.
+
+    Args:
+        name: ``tpe``: tree of Parzen estimators; ``gp``: Gaussian process; ``cmaes``: CMA-ES; ``qmc``: a low-discrepancy
+            sequence; ``nsga2``: evolution for several objectives; ``random``.
+    """
 
     name: Literal["tpe", "gp", "cmaes", "qmc", "nsga2", "random"] = "tpe"
 

@@ -16,7 +16,12 @@ from fsg.section import Section, Share
 
 
 class Asha(Section):
-    """Asynchronous successive halving: the best 1/``reduction_factor`` go on, from ``grace_epochs`` on."""
+    """Asynchronous successive halving: the best 1/``reduction_factor`` go on, from ``grace_epochs`` on.
+
+    Args:
+        grace_epochs: Epochs that every trial has before one is stopped.
+        reduction_factor: One in so many goes on at each decision; the epochs to the next grow by it.
+    """
 
     name: Literal["asha"] = "asha"
     grace_epochs: Annotated[int, Field(ge=1)] = 1
@@ -24,7 +29,12 @@ class Asha(Section):
 
 
 class Hyperband(Section):
-    """Asynchronous Hyperband: ASHA in several brackets, each with a later first decision than the one before."""
+    """Asynchronous Hyperband: ASHA in several brackets, each with a later first decision than the one before.
+
+    Args:
+        grace_epochs: Epochs that every trial has before one is stopped.
+        reduction_factor: One in so many goes on at each decision; the epochs to the next grow by it.
+    """
 
     name: Literal["hyperband"] = "hyperband"
     grace_epochs: Annotated[int, Field(ge=1)] = 1
@@ -32,7 +42,12 @@ class Hyperband(Section):
 
 
 class Median(Section):
-    """Stop what is worse, after ``grace_epochs``, than the median of at least ``min_trials`` others at that epoch."""
+    """Stop what is worse than the median of others at that epoch.
+
+    Args:
+        grace_epochs: Epochs that every trial has before one is stopped.
+        min_trials: The fewest others to compare with.
+    """
 
     name: Literal["median"] = "median"
     grace_epochs: Annotated[int, Field(ge=1)] = 1
@@ -40,14 +55,23 @@ class Median(Section):
 
 
 class PopulationSection(Section):
-    """What every population has."""
+    """What every population has.
+
+    Args:
+        perturb_epochs: Epochs from one exchange to the next.
+        quantile: Share of the population that goes on from a copy of one of the best.
+    """
 
     perturb_epochs: Annotated[int, Field(ge=1)] = 3
     quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
 
 
 class Pbt(PopulationSection):
-    """Values are multiplied by 1.2 or 0.8, or, with the probability ``resample``, drawn anew (arXiv:1711.09846)."""
+    """Values are multiplied by 1.2 or 0.8, or drawn anew (arXiv:1711.09846).
+
+    Args:
+        resample: How often a value is drawn anew, as a probability.
+    """
 
     name: Literal["pbt"] = "pbt"
     resample: Share = 0.25

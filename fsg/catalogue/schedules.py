@@ -11,7 +11,15 @@ from fsg.section import Section, as_tuple
 
 
 class ScheduleConfig(Section):
-    """The learning rate over training, as a factor of ``optimizer.lr``; the meta-optimizers follow the same factor."""
+    """The learning rate over training, as a factor of ``optimizer.lr``; the meta-optimizers follow the same factor.
+
+    Args:
+        name: ``constant``; ``step``: times ``step_factor`` every ``step_epochs``; ``cosine``: half a cosine towards 0;
+            ``linear``: a straight line towards 0.
+        warmup_epochs: Epochs in which the rate rises before.
+        step_epochs: Of ``step``: epochs between two drops.
+        step_factor: Of ``step``: what the rate is multiplied by.
+    """
 
     name: Literal["constant", "step", "cosine", "linear"] = "cosine"
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
@@ -22,9 +30,11 @@ class ScheduleConfig(Section):
 class RefinedBase(Section):
     """Linear decay refined by the gradient norms of an earlier run; the equation is in ``fsg/train/refined.py``.
 
-    ``from``: STUDY#ARM, whose trials have run. ``norm``: ``l2``, with weights 1 / G^2, for SGD; ``l1``, with 1 / G, for Adam and
-    its kind. ``smoothing``: width of the median that smooths the norms, as a share of training. ``norms``: of each epoch of
-    that run; a study fills them in when it begins, and its trials need nothing else.
+    Args:
+        from: ``STUDY#ARM``, whose trials have run.
+        norm: ``l2``, with weights 1 / G^2, for SGD; ``l1``, with 1 / G, for Adam and its kind.
+        smoothing: Width of the median that smooths the norms, as a share of training.
+        norms: Of each epoch of that run; a study fills them in when it begins, and its trials need nothing else.
     """
 
     name: Literal["refined"] = "refined"

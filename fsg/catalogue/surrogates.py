@@ -18,7 +18,11 @@ Steepness = Annotated[float, Field(ge=1e-4, le=1e4)]
 
 
 class Clipped(Section):
-    """1 where |x| <= ``clip``, else 0: the clipped straight-through estimator."""
+    """1 where |x| <= ``clip``, else 0: the clipped straight-through estimator.
+
+    Args:
+        clip: Half the width of the window.
+    """
 
     name: Literal["clipped"] = "clipped"
     clip: Annotated[float, Field(gt=0, le=1e4)] = 1.0
@@ -31,14 +35,23 @@ class BiReal(Section):
 
 
 class Swish(Section):
-    """The derivative of BNN+'s SignSwish, steeper with ``beta``."""
+    """The derivative of BNN+'s SignSwish, steeper with ``beta``.
+
+    Args:
+        beta: Steepness.
+    """
 
     name: Literal["swish"] = "swish"
     beta: Annotated[float, Field(gt=0, le=1e4)] = 5.0
 
 
 class _Annealed(Section):
-    """Its steepness t goes from ``t_first`` to ``t_last`` in equal factors over training."""
+    """Its steepness t grows in equal factors over training.
+
+    Args:
+        t_first: Steepness t when training begins.
+        t_last: The same when it ends.
+    """
 
     t_first: Steepness = 1.0
     t_last: Steepness = 10.0
@@ -65,7 +78,13 @@ class Rbnn(_Annealed):
 
 
 class Reste(Section):
-    """(1/o) |x|^((1 - o)/o), o from 1 to ``o_last``: ReSTE's; 0 beyond ``outer``, and below ``inner`` a chord instead."""
+    """(1/o) |x|^((1 - o)/o), o from 1 to ``o_last``: ReSTE's.
+
+    Args:
+        o_last: o when training ends.
+        inner: Below this |x| a chord stands for the curve, which has no bound at 0.
+        outer: Beyond this |x| the curve is 0.
+    """
 
     name: Literal["reste"] = "reste"
     o_last: Annotated[float, Field(ge=1, le=100)] = 3.0
@@ -83,6 +102,11 @@ class Fda(Section):
     """The derivative of a square wave's first n + 1 sines where |x| <= 1, n from ``n_first`` to ``n_last``: FDA-BNN's.
 
     Without its noise adaptation module, a learnt network beside the curve.
+
+    Args:
+        omega: Frequency of the square wave.
+        n_first: n when training begins.
+        n_last: The same when it ends.
     """
 
     name: Literal["fda"] = "fda"
@@ -114,14 +138,22 @@ Shape = Annotated[Annotated[_Shapes, Field(discriminator="name")], ByName]
 
 
 class Surrogate(Section):
-    """A fixed curve in place of the derivative of the sign: d = scale F'(x) dx/dW g. Nothing learnt."""
+    """A fixed curve in place of the derivative of the sign: d = scale F'(x) dx/dW g. Nothing learnt.
+
+    Args:
+        shape: The curve F'.
+    """
 
     name: Literal["surrogate"] = "surrogate"
     shape: Shape = Clipped()
 
 
 class Sign(Section):
-    """Sign activations whose gradient passes by a curve."""
+    """Sign activations whose gradient passes by a curve.
+
+    Args:
+        surrogate: The curve.
+    """
 
     name: Literal["sign"] = "sign"
     surrogate: Shape = Clipped()

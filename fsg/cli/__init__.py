@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from fsg import __version__
-from fsg.cli import bench, doctor, export, jobs, new, power, results, status, studies, study, train, upgrade
+from fsg.cli import bench, doctor, export, jobs, new, power, results, schema, status, studies, study, train, upgrade
 from fsg.errors import FsgError
 from fsg.redaction import redact
 
@@ -68,6 +68,7 @@ app.command()(export.export)
 app.command()(results.sync)
 app.command()(upgrade.upgrade)
 app.command()(results.ui)
+app.command()(schema.schema)
 app.command()(bench.bench)
 app.command()(doctor.doctor)
 

@@ -47,7 +47,7 @@ def new(
     if plugin and kind != STUDY:
         raise ConfigError(f"--plugin is for fsg new {STUDY}; a new {kind} is a plug-in itself.")
     _refuse_name(name)
-    texts = {f"{name}.yaml": study_text(name, plugin, into)} if kind == STUDY else part_texts(kind, name, into)
+    texts = study_texts(name, plugin, into) if kind == STUDY else part_texts(kind, name, into)
     _write(into, texts)
     place = shlex.quote(str(into / f"{name}.yaml" if kind == STUDY else into / f"test_{name}.py"))
     typer.echo(f"Written: {', '.join(str(into / file) for file in texts)}")
@@ -76,6 +76,14 @@ def part_texts(kind: str, name: str, into: Path) -> dict[str, str]:
         file: (folder / template).read_text().replace("PART", name)
         for file, template in ((f"{name}.py", f"{kind}.py.txt"), (f"test_{name}.py", f"test_{kind}.py.txt"))
     }
+
+
+def study_texts(name: str, plugins: Sequence[str], into: Path) -> dict[str, str]:
+    """The study and the schema by which an editor knows its keys, by file name."""
+    from fsg.cli.schema import modeline, schema_text
+
+    text, schema = study_text(name, plugins, into), f"{name}.schema.json"
+    return {f"{name}.yaml": f"{modeline(schema)}\n{text}", schema: schema_text(plugins)}
 
 
 def study_text(name: str, plugins: Sequence[str], into: Path) -> str:

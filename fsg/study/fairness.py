@@ -22,10 +22,12 @@ UNITS = {"time": "s", "flops": "FLOP"}
 
 
 class Fairness(Section):
-    """``equal``: what all arms spend alike; None leaves every arm the epochs it is written with.
+    """What all arms spend alike.
 
-    ``costs`` is filled in by measuring: arm -> seconds or floating-point operations of one epoch. Delete it from a file
-    to have it measured again; a study that has begun keeps its own.
+    Args:
+        equal: ``epochs``, ``time`` or ``flops``; left out, every arm has the epochs that it is written with.
+        costs: Arm -> seconds or floating-point operations of one epoch. Filled in by measuring; delete it from a file to have
+            it measured again.
     """
 
     equal: Literal["epochs", "time", "flops"] | None = None

@@ -13,9 +13,13 @@ from fsg.section import Section
 
 
 class TrialShare(Section):
-    """Of each trial: CPU cores and GPUs (fractions allowed), the kind of GPU as Ray names it (A10G, L4, H100), memory in GiB.
+    """What each trial has of a machine.
 
-    What is None is not said: 1 core, no GPU, any kind, and no memory set aside.
+    Args:
+        cpus: CPU cores, fractions allowed; left out: 1.
+        gpus: GPUs, fractions allowed; left out: none.
+        accelerator: The kind of GPU as Ray names it (A10G, L4, H100); left out: any.
+        memory: GiB of memory to set aside; left out: none.
     """
 
     cpus: Annotated[float, Field(ge=0.01)] | None = None
@@ -29,6 +33,10 @@ class TrialShare(Section):
 
 
 class StudyResources(TrialShare):
-    """Of every trial, and by ``arms`` what those of an arm have otherwise."""
+    """Of every trial, and by ``arms`` what those of an arm have otherwise.
+
+    Args:
+        arms: Arm -> what its trials have otherwise.
+    """
 
     arms: dict[str, TrialShare] = Field(default_factory=dict)

@@ -18,7 +18,13 @@ from fsg.yaml_source import Location, did_you_mean
 
 
 class Retune(Section):
-    """``trials_per_arm`` trials of a search for each arm, over ``space``, or over its own space in ``spaces``."""
+    """A search for each arm, before the comparison.
+
+    Args:
+        space: Searched for every arm that has none of its own.
+        trials_per_arm: Configurations that are tried for each arm.
+        spaces: Arm -> its own space.
+    """
 
     space: Space | None = None
     trials_per_arm: Annotated[int, Field(ge=2, le=100_000)]

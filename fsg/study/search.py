@@ -24,7 +24,7 @@ from fsg.nearest import did_you_mean, did_you_mean_path
 from fsg.parts import find_part, held_by, names, part_of
 from fsg.redaction import has_password
 from fsg.scalars import Plain, holds, types_at
-from fsg.section import ByName, Section
+from fsg.section import ByName, Section, WrittenAs
 from fsg.study.constraints import Constraint, equated, parse_constraint, values_of
 from fsg.study.domains import Scalar
 from fsg.study.population import is_population, population_problems
@@ -56,10 +56,14 @@ def _as_written(sampler: Section) -> Any:
 
 
 class SearchSpec(Section):
-    """Who proposes the points, how many configurations, the seed of the proposals, and where they are remembered.
+    """Who proposes the points.
 
-    ``storage`` is a database's URL, for Optuna's own dashboard; ``${NAME}`` in it is read from the environment. Left
-    out, a journal in the study's folder.
+    Args:
+        sampler: The sampler.
+        trials: Configurations that are tried.
+        seed: Of the proposals.
+        storage: Where they are remembered: a database's URL, for Optuna's own dashboard, ``${NAME}`` in it read from the
+            environment. Left out, a journal in the study's folder.
     """
 
     sampler: Annotated[SamplerConfig, ByName, PlainSerializer(_as_written)] = AutoSampler()
@@ -72,7 +76,13 @@ held_by("sampler", SearchSpec, "sampler")
 
 
 class Objective(Section):
-    """A further objective: a metric of the epochs, or ``bits``."""
+    """A further objective: a metric of the epochs, or ``bits``.
+
+    Args:
+        name: A metric of every epoch, or ``bits`` per quantised weight.
+        mode: Which way is better.
+        unit: As tables show it, such as ``"%"``.
+    """
 
     name: str
     mode: Literal["min", "max"]
@@ -80,7 +90,14 @@ class Objective(Section):
 
 
 class StartPoint(Section):
-    """What is tried first: a named ``point`` (paths it leaves out are the base's), or the ``best`` of another study."""
+    """What is tried first: a named ``point`` (paths it leaves out are the base's), or the ``best`` of another study.
+
+    Args:
+        name: What the point is called.
+        point: Path -> value; paths that it leaves out are the base's.
+        study: Another study, whose best are tried.
+        best: How many of them.
+    """
 
     name: str | None = None
     point: ByPath | None = None
@@ -112,12 +129,17 @@ def seconds(value: Any) -> Any:
 class BudgetSpec(Section):
     """Hard caps on a whole sweep, restarts included; no trial is begun once one is reached.
 
-    ``trials`` counts runs, every seed of a configuration; ``wall_time`` is in seconds; ``cost`` is in the currency of
-    ``prices``: for each part of a device's name, the price of one GPU-hour, or of one core-hour where none is used.
+    Args:
+        trials: Runs, every seed of a configuration.
+        wall_time: Seconds, or text such as ``90m``, ``8h`` or ``2d``.
+        gpu_hours: GPU-hours.
+        cost: In the currency of ``prices``.
+        prices: Part of a device's name -> the price of one GPU-hour, or of one core-hour where no GPU is used, as in ``{H100:
+            2.5, default: 0.05}``.
     """
 
     trials: Annotated[int, Field(ge=1)] | None = None
-    wall_time: Annotated[float, Field(gt=0), BeforeValidator(seconds)] | None = None
+    wall_time: Annotated[float, Field(gt=0), BeforeValidator(seconds), WrittenAs(lambda: float | str)] | None = None
     gpu_hours: Annotated[float, Field(gt=0)] | None = None
     cost: Annotated[float, Field(gt=0)] | None = None
     prices: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from fsg.section import Section
+from fsg.section import Section, WrittenAs
 
 MOST_SEEDS = 10_000
 MOST_LOOKS = 200  # fsg.stats.sequential plans no more
@@ -23,17 +23,27 @@ _UNTIL = re.compile(r"\s*half_width\s*<=\s*(\S+)\s*")
 
 
 class Until(Section):
-    """Stop when every interval is at most this wide to either side, in the metric's unit."""
+    """Stop when every interval is narrow enough.
+
+    Args:
+        half_width: The widest that an interval may be to either side, in the metric's unit.
+    """
 
     half_width: Annotated[float, Field(gt=0)]
 
 
 class SequentialSeeds(Section):
-    """The seeds 0 to ``min`` - 1, then one more at a time, up to ``max`` of them."""
+    """The seeds 0 to ``min`` - 1, then one more at a time.
+
+    Args:
+        min: Seeds that run in any case.
+        max: The most seeds.
+        until: When to stop: ``{half_width: 0.3}`` or ``half_width <= 0.3``.
+    """
 
     min: Annotated[int, Field(ge=2)]
     max: Annotated[int, Field(le=MOST_LOOKS)]
-    until: Until
+    until: Annotated[Until, WrittenAs(lambda: Until | str)]
 
     @property
     def first(self) -> tuple[int, ...]:

@@ -24,7 +24,7 @@ from fsg.metrics import AnyMetric, EpochMetric, epoch_metrics
 from fsg.parts import embedded_in, held_by
 from fsg.plugins import PluginRef, load_kept
 from fsg.scalars import Plain, core
-from fsg.section import ByName, Section, as_tuple
+from fsg.section import ByName, Section, WrittenAs, as_tuple
 from fsg.study.design import left_out, resolve
 from fsg.study.designs import Design
 from fsg.study.fairness import Fairness
@@ -60,7 +60,13 @@ def _baselines(value: Any) -> Any:
 
 
 class MetricSpec(Section):
-    """What trials are compared by, read at their last epoch, and which way is better."""
+    """What trials are compared by, read at their last epoch, and which way is better.
+
+    Args:
+        name: One that trials report, as ``val_accuracy`` or ``test_accuracy``.
+        mode: Which way is better.
+        unit: As tables show it, such as ``"%"``.
+    """
 
     name: AnyMetric
     mode: Literal["min", "max"]
@@ -68,7 +74,13 @@ class MetricSpec(Section):
 
 
 class SearchMetricSpec(Section):
-    """What a search is led by. No test metric: choices are made on validation."""
+    """What a search is led by. No test metric: choices are made on validation.
+
+    Args:
+        name: One of every epoch, as ``val_accuracy``.
+        mode: Which way is better.
+        unit: As tables show it, such as ``"%"``.
+    """
 
     name: EpochMetric
     mode: Literal["min", "max"]
@@ -78,9 +90,11 @@ class SearchMetricSpec(Section):
 class AnalysisSpec(Section):
     """How the comparison is read, fixed before the first trial.
 
-    ``interval`` is the coverage; None needs none, so one seed will do, and more are reported at 0.95.
-    ``smallest_effect_of_interest`` is in the metric's unit; ``reference`` is the arm all others are compared with,
-    ``baseline`` a second such arm (in a cross: in each block).
+    Args:
+        interval: Coverage of the intervals; null needs none, so one seed will do, and more are reported at 0.95.
+        smallest_effect_of_interest: The difference that would matter, in the metric's unit.
+        reference: The arm that all others are compared with.
+        baseline: A second such arm (in a cross: in each block).
     """
 
     interval: Annotated[float, Field(gt=0, lt=1)] | None = 0.95
@@ -91,10 +105,16 @@ class AnalysisSpec(Section):
 
 @embedded_in
 class StudySpec(Section):
-    """What ablations and sweeps share. ``keep``: which checkpoints a finished trial keeps; ``best_by`` says what is best.
+    """What ablations and sweeps share.
 
-    ``plugins``: Python files that register parts, relative to the study's file. What counts is their content: it stands in
-    ``base``, as every trial has it. ``resources``: what a trial has of a machine.
+    Args:
+        name: Names its folder: ``studies/NAME``. Letters, digits, ``.``, ``_`` and ``-``.
+        question: What is asked, in a sentence: it heads tables and pages.
+        base: The trial that arms or points change: keys of a trial, what is left out as by default.
+        keep: Which checkpoints a finished trial keeps: its last, or also that of its best epoch on validation.
+        resources: What a trial has of a machine.
+        plugins: Python files that register parts, relative to the study's file. What counts is their content: each trial's
+            identity has it.
     """
 
     name: Name
@@ -102,7 +122,9 @@ class StudySpec(Section):
     base: TrialConfig = TrialConfig()
     keep: Literal["last", "best+last"] = "last"
     resources: StudyResources | None = None
-    plugins: Annotated[tuple[str, ...], BeforeValidator(as_tuple), Field(exclude=True)] = ()
+    plugins: Annotated[
+        tuple[str, ...], BeforeValidator(as_tuple), Field(exclude=True), WrittenAs(lambda: str | list[str])
+    ] = ()
     _source: YamlSource | None = PrivateAttr(default=None)
 
     @property
@@ -153,16 +175,30 @@ class StudySpec(Section):
 class AblationSpec(StudySpec):
     """Arms compared over the same seeds: those of ``design``, the explicit ``arms``, and ``baselines``.
 
-    ``arms`` and ``baselines`` map a name to what it changes in ``base``; a baseline is named by its gradient estimator.
-    ``fairness`` is what all of them may spend; ``retune`` tunes every arm before it is compared; ``published`` is the path
-    of a table to stand beside ours.
+    Args:
+        seeds: A list of seeds, how many, or a rule that adds seeds until intervals are narrow enough.
+        metric: What arms are compared by, at the last epoch of their trials.
+        design: Which arms there are.
+        arms: Name -> what it changes in ``base``.
+        baselines: Gradient estimators to stand beside: a list of names, or name -> what it changes in ``base``.
+        analysis: How the comparison is read.
+        fairness: What all arms may spend alike.
+        retune: Tunes every arm before it is compared.
+        published: Path of a table of published results, to stand beside ours.
     """
 
-    seeds: Annotated[tuple[int, ...] | SequentialSeeds, PlainValidator(parse_seeds), PlainSerializer(written)]
+    seeds: Annotated[
+        tuple[int, ...] | SequentialSeeds,
+        PlainValidator(parse_seeds),
+        PlainSerializer(written),
+        WrittenAs(lambda: Annotated[int, Field(ge=1)] | list[Seed] | SequentialSeeds),
+    ]
     metric: Annotated[MetricSpec, ByName]
     design: Annotated[Design, Field(discriminator="kind")] | None = None
     arms: dict[str, Overrides] = Field(default_factory=dict)
-    baselines: Annotated[dict[str, Overrides], BeforeValidator(_baselines)] = Field(default_factory=dict)
+    baselines: Annotated[
+        dict[str, Overrides], BeforeValidator(_baselines), WrittenAs(lambda: list[str] | dict[str, Overrides])
+    ] = Field(default_factory=dict)
     analysis: AnalysisSpec = AnalysisSpec()
     fairness: Fairness = Fairness()
     retune: Retune | None = None
@@ -209,8 +245,17 @@ class AblationSpec(StudySpec):
 class SweepSpec(StudySpec):
     """A space searched for the best value of ``metric``; with ``objectives``, for the Pareto front of it and these.
 
-    Every configuration is trained with the seeds from ``seed`` on, as many as ``seeds_per_config``; those of a hopeless
-    one are not all run. ``constraints`` are comparisons of paths and metrics. ``start_from`` is tried first.
+    Args:
+        seed: The first seed of every configuration.
+        seeds_per_config: Seeds of a configuration, from ``seed`` on; those of a hopeless one are not all run.
+        metric: What the search is led by.
+        objectives: Further objectives.
+        space: Path of a trial -> its values.
+        constraints: Comparisons of paths and metrics that a point must keep, as in ``gradient.length <= 8``.
+        start_from: What is tried first.
+        search: Who proposes the points, and how many.
+        scheduler: What stops trials early, or lets them change.
+        budget: Caps of the whole sweep.
     """
 
     seed: Seed = 0

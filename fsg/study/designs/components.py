@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from fsg.config import Overrides, TrialConfig, merge
-from fsg.section import Section, as_tuple
+from fsg.section import Section, WrittenAs, as_tuple
 from fsg.study.designs.base import ARM_NAME, DesignArm, DesignBase, Problem, leaves
 from fsg.study.designs.fractions import MOST_FACTORS
 from fsg.yaml_source import Location, did_you_mean
@@ -24,8 +24,12 @@ Names = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 class Component(Section):
     """Switches of the gradient estimator that go on and off together, or the overrides ``on`` and ``off``.
 
-    Of the overrides one may be left out: then the base is what it changes. ``requires`` names components that must be
-    on wherever this one is, ``excludes`` those that must not.
+    Args:
+        switches: The switches; a list alone is short for this.
+        on: What it changes in the base when it is on; left out: nothing.
+        off: What it changes when it is off; left out: nothing.
+        requires: Components that must be on wherever this one is.
+        excludes: Components that must not.
     """
 
     switches: Annotated[Names, Field(min_length=1)] | None = None
@@ -55,13 +59,19 @@ def _component(value: Any) -> Any:
     return {"switches": value} if isinstance(value, list) else value
 
 
+_Named = Annotated[Component, BeforeValidator(_component), WrittenAs(lambda: Component | list[str])]
+
+
 class Factors(DesignBase):
-    """A design over components; ``switches`` is the short form for one component per switch, named by it."""
+    """A design over components.
+
+    Args:
+        switches: Short for one component per switch of the gradient estimator, named by it.
+        components: Name -> component.
+    """
 
     switches: Annotated[Names, Field(min_length=1)] | None = None
-    components: Annotated[dict[str, Annotated[Component, BeforeValidator(_component)]], Field(min_length=1)] | None = (
-        None
-    )
+    components: Annotated[dict[str, _Named], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _has_one_form(self) -> Factors:

@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from fsg.config import TrialConfig, read_at
 from fsg.parts import held_by, register
 from fsg.scalars import by_field
+from fsg.section import WrittenAs
 from fsg.study.designs.base import ARM_NAME, DesignArm, DesignBase, Problem
 from fsg.study.designs.factorial import AddOneIn, FractionalFactorial, FullFactorial, LeaveOneOut
 from fsg.study.designs.sequence import DoseResponse, Path
@@ -40,11 +41,20 @@ def _axis(value: Any) -> Any:
     return {label: {"name": label, **o} if isinstance(o, Mapping) else o for label, o in named.items()}
 
 
-Axis = Annotated[dict[str, dict[str, Any]], BeforeValidator(_axis)] | None
+_Written = list[str] | dict[str, str | dict[str, Any]]
+Axis = Annotated[dict[str, dict[str, Any]], BeforeValidator(_axis), WrittenAs(lambda: _Written)] | None
 
 
 class Cross(DesignBase):
-    """``of`` (left out: the explicit arms and baselines alone) in each block of the axes that are given."""
+    """A design repeated in each block: for each combination of the axes that are given.
+
+    Args:
+        of: The design; left out: the explicit arms and baselines alone.
+        models: Networks: names, or label -> options.
+        datasets: Data sets, likewise.
+        quantizers: Quantizers, likewise.
+        optimizers: Optimizers, likewise.
+    """
 
     kind: Literal["cross"]
     of: Annotated[SingleDesign, Field(discriminator="kind")] | None = None  # any design but a cross

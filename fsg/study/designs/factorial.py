@@ -61,11 +61,14 @@ class FullFactorial(Factors):
 
 
 class FractionalFactorial(Factors):
-    """2^(n-p) of the combinations, balanced. By ``generators`` such as ``d = a*b*c`` (or ``-a*b*c``), or the fewest runs
-    of at least this ``resolution``.
+    """2^(n-p) of the combinations, balanced: by generators, or the fewest runs of at least some resolution.
 
-    ``effects`` are the effects and interactions that the study is about, as ``hgs`` or ``hgs*lre``: each must be told
-    from all others of up to two components. Without them only main effects are kept apart from each other.
+    Args:
+        generators: As ``d = a*b*c`` or ``d = -a*b*c``.
+        resolution: At least this one; 3 keeps main effects apart, 4 also from interactions of two, 5 also these from each
+            other.
+        effects: Effects and interactions that the study is about, as ``hgs`` or ``hgs*lre``: each must be told from all others
+            of up to two components. Without them only main effects are kept apart from each other.
     """
 
     kind: Literal["fractional_factorial"]

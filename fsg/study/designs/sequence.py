@@ -35,7 +35,12 @@ def _values(value: Any) -> Any:
 
 
 class DoseResponse(DesignBase):
-    """One option, ``path``, over ``values``: an arm ``<last part of the path>_<value>`` for each."""
+    """One option over several values: an arm ``<last part of the path>_<value>`` for each.
+
+    Args:
+        path: The option, by its path in a trial.
+        values: Its values.
+    """
 
     kind: Literal["dose_response"]
     path: str
@@ -96,6 +101,9 @@ class Path(DesignBase):
     """From a baseline to the full method, one change at a time: each step keeps what the steps before it changed.
 
     The first step is the baseline and the last the reference, unless the analysis names others.
+
+    Args:
+        steps: ``NAME: overrides``, one after the other.
     """
 
     kind: Literal["path"]

@@ -48,6 +48,11 @@ class Domain(ABC):
     def parse(cls, arguments: Any, when: Conditions) -> Self:
         """The domain that a study writes as ``kind: arguments``; ValueError says what is wrong with it."""
 
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """What a file may hold after ``kind:``, as JSON Schema; anything where the class does not say."""
+        return {}
+
     @property
     @abstractmethod
     def arguments(self) -> Any:

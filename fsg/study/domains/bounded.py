@@ -44,6 +44,12 @@ class Range(Domain):
         if not is_number(value):
             raise ValueError(f"{cls.kind}: {name} is {value!r}, expected a finite number.")
 
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """A list of as many numbers as it has fields."""
+        number = "integer" if cls.numbers is int else "number"
+        return {"type": "array", "items": {"type": number}, "minItems": len(cls.written), "maxItems": len(cls.written)}
+
     @property
     def arguments(self) -> list[Scalar]:
         """The numbers that were given."""

@@ -33,6 +33,11 @@ class Expression(Listed):
     text: str
 
     @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """Text."""
+        return {"type": "string"}
+
+    @classmethod
     def parse(cls, arguments: Any, when: Conditions) -> Self:
         """The expression that is written."""
         if not isinstance(arguments, str):

@@ -71,6 +71,11 @@ class Choice(Listed):
             seen[value] = value
         return cls(tuple(arguments), when=when)
 
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """A list of at least one value."""
+        return {"type": "array", "minItems": 1}
+
     @property
     def arguments(self) -> list[Scalar]:
         """The values that were given."""
