@@ -72,6 +72,9 @@ FACTS: Mapping[str, Mapping[str, Any]] = {
         "by_folder": False,  # whether its folder's name tells its images
         "stand_in": lambda config: None,  # images of its shape, to time steps by before it is downloaded
         "to_download": lambda config: None,  # the folder it will be downloaded into
+        "missing": lambda config: (
+            None
+        ),  # why it cannot be loaded, with what to do; None: it can, or is downloaded first
     },
     "metric": {},
     "sampler": {

@@ -48,6 +48,7 @@ _CIFAR = {
     "augmented": True,
     "stand_in": "fsg.data.cifar:cifar_stand_in",
     "to_download": "fsg.data.cifar:cifar_to_download",
+    "missing": "fsg.data.cifar:cifar_missing",
 }
 
 register("data", DataConfig, "fsg.data.digits:load_digits", names=["digits"], shipped=True)

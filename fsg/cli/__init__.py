@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from fsg import __version__
-from fsg.cli import bench, doctor, export, jobs, new, power, results, schema, status, studies, study, train, upgrade
+from fsg.cli import bench, doctor, export, jobs, new, power, results, schema, shelving, status, studies, study, train, upgrade
 from fsg.errors import FsgError
 from fsg.redaction import redact
 
@@ -60,6 +60,8 @@ app.command()(study.ablate)
 app.command()(study.sweep)
 app.command()(study.resume)
 app.command()(studies.studies)
+app.command()(shelving.archive)
+app.command()(shelving.rm)
 app.command()(status.status)
 app.command()(jobs.attach)
 app.command()(results.compare)

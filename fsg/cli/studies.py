@@ -14,10 +14,10 @@ import typer
 
 from fsg.cli.options import Storage
 from fsg.errors import StudyError
-from fsg.files import user_path
+from fsg.files import as_size, user_path
 from fsg.remote import is_url
 
-_COLUMNS = ("study", "kind", "done", "last event", "driver", "question")
+_COLUMNS = ("study", "kind", "state", "done", "size", "age", "last event", "question")
 _QUESTION = 60  # letters
 
 
@@ -25,7 +25,7 @@ def studies(
     storage: Storage = "studies",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for scripts.")] = False,
 ) -> None:
-    """List the studies of a storage: what each asks, how far it is, and whether it is being driven."""
+    """List the studies of a storage: the state, size and age of each, how far it is, and what it asks."""
     show(storage, as_json)
 
 
@@ -58,10 +58,11 @@ def table(found: Sequence[dict[str, Any]], now: float) -> list[str]:
     for one in found:
         done = "?" if one["problem"] else f"{one['done']}/{one['trials']}"
         last = ago(now - one["last_event"]) if one["last_event"] else "never"
-        driver = "alive" if one["driver"] else "none"
+        age = ago(now - one["begun"]).removesuffix(" ago") if one["begun"] else "?"
         question = one["problem"] or one["question"]
         short = question if len(question) <= _QUESTION else f"{question[: _QUESTION - 3]}..."
-        rows.append((one["study"], one["kind"], done, last, driver, " ".join(short.split())))
+        sizes = (done, as_size(one["size"]), age, last)
+        rows.append((one["study"], one["kind"], one["state"], *sizes, " ".join(short.split())))
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
@@ -94,6 +95,26 @@ def complete(context: typer.Context, incomplete: str) -> list[str]:
 def complete_reference(context: typer.Context, incomplete: str) -> list[str]:
     """The same for NAME#best."""
     return [f"{name}#best" for name in complete(context, incomplete.partition("#")[0])]
+
+
+def complete_yaml(incomplete: str) -> list[str]:
+    """Paths of YAML files, and the folders on the way, that begin as what was typed: for the shell."""
+    return _paths(incomplete, (".yaml", ".yml"))
+
+
+def complete_python(incomplete: str) -> list[str]:
+    """The same of Python files."""
+    return _paths(incomplete, (".py",))
+
+
+def _paths(incomplete: str, endings: tuple[str, ...]) -> list[str]:
+    begun = incomplete.rpartition("/")[2]
+    shown = incomplete[: len(incomplete) - len(begun)]  # as typed: ~/, ./ or nothing
+    place = user_path(shown or ".")
+    if not place.is_dir():
+        return []
+    found = [each for each in sorted(place.iterdir()) if each.name.startswith(begun) and (begun or each.name[0] != ".")]
+    return [f"{shown}{each.name}{'/' * each.is_dir()}" for each in found if each.is_dir() or each.suffix in endings]
 
 
 Study = Annotated[

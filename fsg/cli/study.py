@@ -36,7 +36,7 @@ from fsg.cli.options import (
     tracking_of,
 )
 from fsg.cli.running import run
-from fsg.cli.studies import complete, no_study
+from fsg.cli.studies import complete, complete_yaml, no_study
 from fsg.database import absolute_address
 from fsg.driver.locate import begin_study, fetched, local, open_study, where_it_ran
 from fsg.driver.session import driving
@@ -48,7 +48,10 @@ if TYPE_CHECKING:
 
 
 def ablate(
-    spec: Annotated[Path, typer.Argument(parser=user_path, help="YAML of an ablation, as in ablations/.")],
+    spec: Annotated[
+        Path,
+        typer.Argument(parser=user_path, help="YAML of an ablation, as in ablations/.", autocompletion=complete_yaml),
+    ],
     set_: Set = [],
     plugin: Plugin = [],
     dry_run: DryRun = False,
@@ -89,7 +92,10 @@ def ablate(
 
 
 def sweep(
-    spec: Annotated[Path, typer.Argument(parser=user_path, help="YAML of a sweep, as in search_spaces/.")],
+    spec: Annotated[
+        Path,
+        typer.Argument(parser=user_path, help="YAML of a sweep, as in search_spaces/.", autocompletion=complete_yaml),
+    ],
     set_: Set = [],
     plugin: Plugin = [],
     dry_run: DryRun = False,

@@ -45,10 +45,10 @@ def load_data(config: DataSection) -> DataSplits:
 
 def stand_in(config: DataSection) -> DataSplits:
     """Images in the shape and number of those that ``config`` names, to time steps by: made up where the data set is one of a
-    fixed size that would have to be downloaded. Raises DataError as ``load_data``.
+    fixed size, whether it is there or not. Downloads nothing. Raises DataError as ``load_data``.
     """
     made: DataSplits | None = part_of("data", config).fact("stand_in", config)
-    return load_data(config) if made is None else made
+    return load_data(config.model_copy(update={"download": False})) if made is None else made
 
 
 def to_download(config: DataSection) -> Path | None:

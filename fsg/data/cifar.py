@@ -47,14 +47,7 @@ def load_cifar(config: DataConfig) -> DataSplits:
 
 
 def cifar_stand_in(config: DataConfig) -> DataSplits:
-    """Noise in the shape and number of CIFAR's images, split as they would be: to time a step by. Downloads and unpacks nothing.
-
-    DataError where CIFAR itself could not be had either.
-    """
-    dataset = _torchvision_class(config.name)
-    root = user_path(config.root or DEFAULT_ROOT).absolute()
-    if not config.download and _missing_or_damaged(dataset, root):
-        _refuse_absent(dataset, root, config.name)
+    """Noise in the shape and number of CIFAR's images, split as they would be: to time a step by. Nothing is read."""
     classes = {"cifar10": 10, "cifar100": 100}[config.name]
     generator = torch.Generator().manual_seed(0)
     train, test = (
@@ -74,6 +67,19 @@ def cifar_to_download(config: DataConfig) -> Path | None:
     root = user_path(config.root or DEFAULT_ROOT).absolute()
     absent = config.download and not (root / dataset.filename).is_file() and _missing_or_damaged(dataset, root)
     return root if absent else None
+
+
+def cifar_missing(config: DataConfig) -> str | None:
+    """What is wrong with CIFAR's folder, and how to get it; None where it is whole, or will be unpacked or downloaded."""
+    dataset = _torchvision_class(config.name)
+    root = user_path(config.root or DEFAULT_ROOT).absolute()
+    if config.download or not _missing_or_damaged(dataset, root):
+        return None
+    try:
+        _refuse_absent(dataset, root, config.name)
+    except DataError as error:
+        return str(error)
+    return None
 
 
 def _torchvision_class(name: str) -> Any:

@@ -10,10 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
+from fsg.config import canonical_json
 from fsg.errors import FsgError
 from fsg.record.driver_lock import driver_of
 from fsg.record.folder import StudyFolder
-from fsg.record.ledger import Status, fold
+from fsg.record.ledger import Status, StudyState, fold
 from fsg.study.spec import AblationSpec, SweepSpec
 
 
@@ -54,9 +55,12 @@ def status_of(folder: StudyFolder) -> dict[str, Any]:
 
 
 def overview_of(folder: StudyFolder) -> dict[str, Any]:
-    """One line of a list of studies: ``done`` of ``trials``, the unix time of its ``last_event``, whether a ``driver`` lives.
+    """One line of a list of studies: its ``state``, ``done`` of ``trials``, ``size`` in bytes, the unix times at which it was
+    ``begun`` and of its ``last_event``, whether a ``driver`` lives.
 
-    ``problem`` says what is wrong with a study that cannot be read; its numbers are 0 then.
+    ``problem`` says what is wrong with a study that cannot be read; its numbers are 0 then. ``state``: ``running``; ``ended``: no
+    trial of those planned so far is left, though a rule that adds seeds may ask for more; ``interrupted``; ``not begun``;
+    ``unreadable``.
     """
     driver = driver_of(folder.path)
     found = {
@@ -64,8 +68,11 @@ def overview_of(folder: StudyFolder) -> dict[str, Any]:
         "path": str(folder.path),
         "kind": "?",
         "question": "",
+        "state": "unreadable",
         "done": 0,
         "trials": 0,
+        "size": disk_use(folder.path)["total"],
+        "begun": folder.spec_path.stat().st_mtime if folder.spec_path.exists() else None,
         "last_event": None,
         "driver": bool(driver and driver["alive"]),
         "problem": None,
@@ -74,14 +81,30 @@ def overview_of(folder: StudyFolder) -> dict[str, Any]:
         spec, events = folder.spec(), folder.events()
     except FsgError as error:
         return found | {"problem": str(error)}
-    trials = fold(events).trials.values()
+    state = fold(events)
+    trials = state.trials.values()
     return found | {
         "kind": spec.kind,
+        "state": "running" if found["driver"] else _state(spec, state),
         "question": spec.question,
         "done": sum(trial.over for trial in trials),
         "trials": max(planned_trials(spec), len(trials)),
+        "begun": events[0]["time"] if events else found["begun"],
         "last_event": events[-1]["time"] if events else None,
     }
+
+
+def _state(spec: AblationSpec | SweepSpec, state: StudyState) -> str:
+    """Of a study that nobody drives."""
+    trials = state.trials.values()
+    if not trials:
+        return "not begun"
+    if isinstance(spec, AblationSpec):
+        all_there = {trial.key for trial in spec.plan.trials()} <= state.trials.keys()
+    else:
+        configurations = {canonical_json(trial.config | {"seed": 0}) for trial in trials}
+        all_there = state.stopped is not None or len(configurations) >= spec.search.trials
+    return "ended" if all_there and all(trial.over for trial in trials) else "interrupted"
 
 
 def planned_trials(spec: AblationSpec | SweepSpec) -> int:

@@ -13,6 +13,7 @@ from fsg.config import TrialConfig
 from fsg.cores import usable_cores
 from fsg.execution.devices import OF_CLUSTER
 from fsg.files import as_size
+from fsg.parts import part_of
 from fsg.report.exercised import percent
 from fsg.report.plain import add_row
 from fsg.report.progress import clock
@@ -77,7 +78,7 @@ def describe_plan(spec: AblationSpec | SweepSpec, resources: Resources) -> Rende
         f"{trials} trials{of}, {slots} side by side on {cores} cores: "
         f"about {clock(START_UP + total / min(slots, trials))}.",
         _costs(spec, total / 3600, stored, resources),
-        *_downloads(config.data for configs in groups.values() for config in configs),
+        *_data_notes(config.data for configs in groups.values() for config in configs),
     ]
     if isinstance(spec, SweepSpec):
         lines.append("Searched: " + "; ".join(f"{path} {domain}" for path, domain in describe(spec.space)))
@@ -112,7 +113,7 @@ def _groups(spec: AblationSpec | SweepSpec) -> dict[str, list[TrialConfig]]:
 
 
 def _probes(groups: Iterable[list[TrialConfig]]) -> Iterator[list[Probe]]:
-    """A few timed steps of each; a data set is loaded once, and none is downloaded."""
+    """A few timed steps of each; a data set is loaded or made up once, and none is downloaded."""
     from fsg.data import stand_in
     from fsg.train.probe import probe
 
@@ -128,7 +129,9 @@ def _idle(spec: AblationSpec) -> Iterator[str]:
 
     for arm in dict.fromkeys(block.reference for block in spec.plan.blocks if block.reference is not None):
         config = spec.plan.arms[arm].model_copy(update={"seed": spec.first_seeds[0]})
-        if to_download(config.data) is not None or (found := tried(config, load_data(config.data))) is None:
+        if to_download(config.data) is not None or part_of("data", config.data).fact("missing", config.data):
+            continue
+        if (found := tried(config, load_data(config.data))) is None:
             continue
         if idle := [f"{name} {percent(change)} %" for name, change in found.changes.items() if change < LEAST]:
             yield (
@@ -138,12 +141,19 @@ def _idle(spec: AblationSpec) -> Iterator[str]:
             )
 
 
-def _downloads(data: Iterable[DataConfig]) -> list[str]:
-    """What will be downloaded, and where to, when the study begins."""
+def _data_notes(data: Iterable[DataConfig]) -> list[str]:
+    """Of each data set: what will be downloaded or is missing when the study begins, and whether steps had other images."""
     from fsg.data import to_download
 
-    folders = dict.fromkeys((config.name, to_download(config)) for config in data)
-    return [f"{name} is downloaded into {folder} when it begins." for name, folder in folders if folder is not None]
+    notes: list[str] = []
+    for config in dict.fromkeys(data):
+        part, folder = part_of("data", config), to_download(config)
+        notes += [f"{config.name} is downloaded into {folder} when it begins."] if folder is not None else []
+        if why := part.fact("missing", config):
+            notes.append(f"It cannot begin yet. {why}")
+        if part.fact("stand_in", config) is not None:
+            notes.append(f"Steps were timed on made-up images of the shape of {config.name}: nothing was downloaded.")
+    return list(dict.fromkeys(notes))
 
 
 def _spread(values: Sequence[object], unit: str = "") -> str:

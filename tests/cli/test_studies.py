@@ -34,15 +34,16 @@ def studies(tmp_path, files):
     return tmp_path / "studies"
 
 
-def test_studies_are_listed_with_kind_progress_activity_driver_and_question(fsg, studies):
+def test_studies_are_listed_with_kind_state_progress_size_age_activity_and_question(fsg, studies):
     said = fsg("studies")
     assert (said.code, said.err) == (0, "")
     lines = [line.split("  ") for line in said.out.splitlines()]
     heading, search, small = ([cell.strip() for cell in line if cell] for line in lines)
-    assert heading == ["study", "kind", "done", "last event", "driver", "question"]
-    assert search == ["search", "sweep", "0/3", "never", "none"]
-    assert small[:3] == ["small", "ablation", "1/4"] and small[3].endswith("s ago")
-    assert small[4:] == ["none", "Does a learnt gradient beat a plain one?"]
+    assert heading == ["study", "kind", "state", "done", "size", "age", "last event", "question"]
+    assert search[:4] == ["search", "sweep", "not begun", "0/3"] and search[6:] == ["never"]
+    assert small[:4] == ["small", "ablation", "interrupted", "1/4"] and small[6].endswith("s ago")
+    assert small[4].endswith("B") and small[5].endswith("s")
+    assert small[7:] == ["Does a learnt gradient beat a plain one?"]
 
 
 def test_a_driver_at_work_is_seen_in_the_list(fsg, studies):
@@ -50,6 +51,7 @@ def test_a_driver_at_work_is_seen_in_the_list(fsg, studies):
         found = json.loads(fsg("studies", "--json").out)["studies"]
     assert [(one["study"], one["driver"]) for one in found] == [("search", False), ("small", True)]
     assert (found[1]["done"], found[1]["trials"], found[1]["kind"]) == (1, 4, "ablation")
+    assert (found[1]["state"], found[0]["state"]) == ("running", "not begun")
     assert abs(found[1]["last_event"] - time.time()) < 60
 
 
@@ -112,13 +114,19 @@ def test_the_version_is_said_without_loading_anything_heavy(tmp_path):
         ("fsg status --storage elsewhere o", ["other"]),
         ("fsg train --from sm", ["small#best"]),
         ("fsg stu", ["studies"]),
+        ("fsg rm small se", ["search"]),
+        ("fsg archive sm", ["small"]),
+        ("fsg ablate s", ["studies/", "study.yaml", "sweep.yaml"]),
+        ("fsg sweep ./sw", ["./sweep.yaml"]),
+        ("fsg ablate studies/small/sp", ["studies/small/spec.yaml"]),
+        ("fsg ablate nowhere/x", []),
     ],
 )
-def test_the_shell_completes_the_names_of_studies(words, found, studies, tmp_path):
+def test_the_shell_completes_commands_studies_and_files_without_torch(words, found, studies, tmp_path):
     (tmp_path / "elsewhere" / "other").mkdir(parents=True)
     (tmp_path / "elsewhere" / "other" / "spec.yaml").touch()
     asked = {"_FSG_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
-    code = "import sys; from fsg.cli import main; sys.argv = ['fsg']; main()"
+    code = "import sys; from fsg.cli import main; sys.argv = ['fsg']\ntry: main()\nfinally: assert 'torch' not in sys.modules"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=python_environment() | asked
     )

@@ -231,9 +231,12 @@ def test_a_dry_run_downloads_nothing_and_says_what_will_be(fsg, files, tmp_path,
 
     monkeypatch.setattr("urllib.request.urlopen", refuse)
     files(ABLATION, ("{name: digits, batch_size: 256}", "{name: cifar10, root: images, batch_size: 8}"))
+    made_up = "Steps were timed on made-up images of the shape of cifar10: nothing was downloaded."
     missing = fsg("ablate", "study.yaml", "--dry-run")
-    assert missing.code == 2 and "Get it with `--set data.download=true`" in missing.err
+    assert missing.code == 0 and made_up in missing.out.replace("\n", " ")
+    assert "It cannot begin yet. cifar10: looked for" in missing.out and "data.download=true" in missing.out
     said = fsg("ablate", "study.yaml", "--dry-run", "--set", "data.download=true")
     assert (said.code, said.err) == (0, "")
     assert f"cifar10 is downloaded into {tmp_path}/images when it begins." in said.out.replace("\n", " ")
+    assert made_up in said.out.replace("\n", " ") and "cannot begin" not in said.out
     assert [p.name for p in tmp_path.iterdir()] == ["study.yaml"]

@@ -11,6 +11,7 @@ import torch
 from fsg.catalogue.data import DataConfig
 from fsg.data import load_data, stand_in, to_download
 from fsg.errors import BackendUnavailable, DataError
+from fsg.parts import part_of
 
 FOLDER = "cifar-10-batches-py"
 ARCHIVE = "cifar-10-python.tar.gz"
@@ -164,10 +165,13 @@ def test_steps_are_timed_by_images_of_its_shape_and_number_without_a_download(na
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_images_that_may_not_be_downloaded_are_missed_before_a_step_is_timed(fake_cifar10, tmp_path, monkeypatch):
-    with pytest.raises(DataError, match=r"found none of them\. Get it with `--set data\.download=true`"):
-        stand_in(config(tmp_path / "nowhere"))
-    assert to_download(config(tmp_path / "nowhere")) is None
+def test_what_is_missing_is_said_and_steps_are_timed_without_it(fake_cifar10, tmp_path, monkeypatch):
+    absent = config(tmp_path / "nowhere")
+    why = part_of("data", absent).fact("missing", absent)
+    assert "found none of them. Get it with `--set data.download=true`" in why
+    assert len(stand_in(absent).test) == 10_000 and to_download(absent) is None
+    assert part_of("data", absent).fact("missing", config(tmp_path / "nowhere", download=True)) is None
+    assert part_of("data", absent).fact("missing", config(fake_cifar10)) is None
     assert len(stand_in(config(fake_cifar10)).test) == 10_000
     assert to_download(config(fake_cifar10, download=True)) is None, "it is there"
     pack(fake_cifar10, monkeypatch)
