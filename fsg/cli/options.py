@@ -125,6 +125,14 @@ Plugin = Annotated[
 AllowFailed = Annotated[
     bool, typer.Option("--allow-failed", help="Exit with 0 though trials failed. They are reported all the same.")
 ]
+Notify = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COMMAND|URL",
+        help="At the end, hand a JSON of the outcome to a command, on its standard input, or POST it to an address.",
+        show_default=False,
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print arms, trials and an estimate of time; run nothing.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Only the report, once all trials have ended.")]
 Json = Annotated[

@@ -24,6 +24,7 @@ from fsg.cli.options import (
     Gpus,
     Json,
     Memory,
+    Notify,
     Plugin,
     Quiet,
     Set,
@@ -70,6 +71,7 @@ def ablate(
     json: Json = False,
     accept_changes: Accept = False,
     allow_failed: AllowFailed = False,
+    notify: Notify = None,
 ) -> None:
     """Run an ablation: every arm with every seed, then the comparison table."""
     asked = Asked(cpus_per_trial, gpus_per_trial, accelerator, memory_per_trial, address, wait_for_cluster)
@@ -86,6 +88,7 @@ def ablate(
         fuse=fuse,
         output=output_of(quiet, json),
         allow_failed=allow_failed,
+        notify=notify,
         exclude=exclude,
         accept_changes=accept_changes,
     )
@@ -113,6 +116,7 @@ def sweep(
     quiet: Quiet = False,
     json: Json = False,
     allow_failed: AllowFailed = False,
+    notify: Notify = None,
 ) -> None:
     """Search a space for the best configuration."""
     asked = Asked(cpus_per_trial, gpus_per_trial, accelerator, memory_per_trial, address, wait_for_cluster)
@@ -129,6 +133,7 @@ def sweep(
         fuse=fuse,
         output=output_of(quiet, json),
         allow_failed=allow_failed,
+        notify=notify,
         exclude=exclude,
     )
 
@@ -151,6 +156,7 @@ def resume(
     quiet: Quiet = False,
     json: Json = False,
     allow_failed: AllowFailed = False,
+    notify: Notify = None,
 ) -> None:
     """Go on with a study where it was stopped."""
     if address is not None and address.startswith(DISTANT):
@@ -171,7 +177,7 @@ def resume(
     environment = environment_line(uri, tracking_uri is not None, address)  # before ours are in it
     with fit(spec, resources, folder.path.parent), driving(folder.path, console_of(hushed=output == "json")) as lock:
         _say_environment(output, environment)
-        run(folder, spec, uri, resources, output, lock, allow_failed)
+        run(folder, spec, uri, resources, output, lock, allow_failed, notify)
 
 
 def _start(
@@ -188,6 +194,7 @@ def _start(
     fuse: str,
     output: Output,
     allow_failed: bool,
+    notify: str | None,
     exclude: list[str],
     accept_changes: bool = False,
 ) -> None:
@@ -212,6 +219,7 @@ def _start(
         share += [word for setting in settings for word in ("--set", setting)]
         share += [word for plugin in plugins for word in ("--plugin", plugin)]
         share += ["--allow-failed"] if allow_failed else []
+        share += ["--notify", notify] if notify is not None else []
         share += ["--upgrade-store"] if upgrade_store else []
         submit(
             "sweep" if kind == "sweep" else "ablate", path, spec.name, storage, tracking_uri, share, address, exclude
@@ -240,7 +248,7 @@ def _start(
         folder = begin_study(spec, storage, accept_changes)
         spec = spec.in_format(folder.spec().format)
         _say_environment(output, environment)
-        run(folder, spec, uri, resources, output, lock, allow_failed)
+        run(folder, spec, uri, resources, output, lock, allow_failed, notify)
 
 
 def _say_environment(output: Output, line: str | None) -> None:
