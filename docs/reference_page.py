@@ -21,7 +21,7 @@ is a sweep, any other an ablation. Where a key takes kinds, the kind's name alon
 changed. Flags take `true`, `false`, `on`, `off`, `yes` and `no`.
 
 An editor with the YAML language server (VS Code's extension YAML, Neovim, Emacs) completes these keys, shows their meaning and
-marks mistakes while you type: the first line of every shipped file and of what `fsg new study` writes names the schema,
+marks mistakes while you type: the last line of every shipped file and of what `fsg new study` writes names the schema,
 `# yaml-language-server: $schema=...`. `fsg schema --out FILE` writes it; with `--plugin my_nets.py` it knows your own parts too.
 """
 ROOTS = {"AblationSpec": "An ablation", "SweepSpec": "A sweep", "TrialConfig": "A trial"}

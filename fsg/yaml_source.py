@@ -357,7 +357,7 @@ def _locate(model: type[BaseModel], loc: Sequence[str | int]) -> tuple[Location,
         if len(models) > 1 and tagged:  # before the fields: the estimator "fsg" has a switch of the same name
             models = tagged
             continue
-        if str(part).startswith("<"):  # a member of a union that is told apart by its form, not by a key
+        if place and str(part).startswith("<"):  # a member of a union that is told apart by its form, not by a key
             continue
         place.append(part)
         last = models

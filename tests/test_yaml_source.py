@@ -127,6 +127,9 @@ def test_what_was_merged_and_overridden_is_merged_as_overridden(tmp_path):
 
 def test_a_quoted_merge_key_is_a_name(tmp_path):
     assert merged(tmp_path, 'a: {"<<": 1}\n')[0] == {"a": {"<<": 1}}
+    (tmp_path / "trial.yaml").write_text('"<<": 1\n')
+    with pytest.raises(ConfigError, match=r'trial.yaml:1: unknown key "<<"\.'):
+        load_trial(tmp_path / "trial.yaml")
 
 
 @pytest.mark.parametrize(

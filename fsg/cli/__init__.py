@@ -55,6 +55,7 @@ def options(
 
 
 app.command()(train.train)
+app.command()(new.init)
 app.command()(new.new)
 app.command()(study.ablate)
 app.command()(study.sweep)

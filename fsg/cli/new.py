@@ -1,4 +1,5 @@
-"""``fsg new``: a plug-in to begin with, and the test that it passes; or a study, of one's own parts or of fsg's.
+"""``fsg new``: a plug-in to begin with, and the test that it passes; or a study, of one's own parts or of fsg's. ``fsg init``: a
+folder with both.
 
 What is written works as it is. The texts are in ``templates``, where PART stands for the name.
 Proof: ``tests/cli/test_new.py``.
@@ -26,6 +27,7 @@ from fsg.files import user_path
 KINDS: Mapping[str, str] = {"estimator": "gradient", "model": "model", "quantizer": "quantizer", "data": "data"}
 STUDY = "study"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+IGNORED = "studies/\ndata/\nmlflow.db*\nmlartifacts/\n__pycache__/\n"  # what runs leave beside the files
 _OF_A_BASE = ("model", "quantizer", "optimizer", "schedule", "data")  # a study has one of each; estimators are its arms
 
 
@@ -61,6 +63,22 @@ def new(
     )
 
 
+def init(
+    folder: Annotated[
+        Path, typer.Argument(parser=user_path, metavar="FOLDER", help="Made if it is missing; . is this one.")
+    ] = Path(),
+) -> None:
+    """Write a folder to start in: a gradient estimator of your own, its test, and a study that compares it; all of it runs."""
+    part = folder / "my_estimator.py"
+    texts = part_texts("estimator", part.stem, folder) | {".gitignore": IGNORED}
+    _write(folder, texts)
+    texts |= (study := study_texts("first", [str(part)], folder))
+    _write(folder, study)
+    typer.echo(f"Written into {folder}: {', '.join(texts)}")
+    there = "" if folder == Path() else f"cd {shlex.quote(str(folder))}\n"
+    typer.echo(f"Then:\n{there}fsg ablate first.yaml --dry-run\nfsg ablate first.yaml\npytest test_{part.stem}.py")
+
+
 def part_texts(kind: str, name: str, into: Path) -> dict[str, str]:
     """The plug-in and its test, by file name. ConfigError for a name that is taken."""
     from fsg import catalogue, parts
@@ -83,7 +101,7 @@ def study_texts(name: str, plugins: Sequence[str], into: Path) -> dict[str, str]
     from fsg.cli.schema import modeline, schema_text
 
     text, schema = study_text(name, plugins, into), f"{name}.schema.json"
-    return {f"{name}.yaml": f"{modeline(schema)}\n{text}", schema: schema_text(plugins)}
+    return {f"{name}.yaml": f"{text}{modeline(schema)}\n", schema: schema_text(plugins)}
 
 
 def study_text(name: str, plugins: Sequence[str], into: Path) -> str:

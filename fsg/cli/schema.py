@@ -28,7 +28,7 @@ def schema(
         typer.echo(text, nl=False)
         return
     write_atomically(out, text.encode())
-    typer.echo(f"Written: {out}\nFirst line of a study beside it: {modeline(out.name)}")
+    typer.echo(f"Written: {out}\nLine of a study beside it, for the editor: {modeline(out.name)}")
 
 
 def schema_text(plugins: Iterable[str | Path] = ()) -> str:

@@ -6,7 +6,9 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from command_line import python_environment, run_main
+from tiny_studies import LocalStudy
 
 from fsg import plugins
 from fsg.cli.new import KINDS
@@ -103,3 +105,25 @@ def test_nothing_is_written_over_and_nothing_half(written, monkeypatch):
 def test_what_cannot_be_is_refused_and_nothing_is_written(arguments, said, tmp_path, monkeypatch):
     answer = run_main(monkeypatch, tmp_path, "new", *arguments)
     assert answer.code == 2 and said in answer.err and not list(tmp_path.iterdir())
+
+
+def test_a_folder_to_start_in_has_a_study_that_runs_and_a_part_that_passes_its_test(tmp_path, monkeypatch):
+    said = run_main(monkeypatch, tmp_path, "init", "mine")
+    assert said.code == 0, said.err
+    place = tmp_path / "mine"
+    names = {path.name for path in place.iterdir()}
+    assert names == {"my_estimator.py", "test_my_estimator.py", "first.yaml", "first.schema.json", ".gitignore"}
+    commands = said.out.split("Then:\n")[1].splitlines()
+    assert commands == [
+        "cd mine",
+        "fsg ablate first.yaml --dry-run",
+        "fsg ablate first.yaml",
+        "pytest test_my_estimator.py",
+    ]
+    dry = run_main(monkeypatch, place, *commands[1].split()[1:])
+    assert dry.code == 0 and "my_estimator" in dry.out, dry.err
+    monkeypatch.chdir(place)
+    study = LocalStudy(place, yaml.safe_load((place / "first.yaml").read_text()) | {"seeds": [0, 1]})
+    assert study.run() and {arm for arm, _ in study.trials} == {"my_estimator", "ste"}
+    again = run_main(monkeypatch, tmp_path, "init", "mine")
+    assert again.code == 2 and "there already, and nothing was written" in again.err

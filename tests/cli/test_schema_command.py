@@ -36,6 +36,6 @@ def test_a_new_study_comes_with_its_schema(monkeypatch, tmp_path):
     said = run_main(monkeypatch, tmp_path, "new", "study", "mine")
     assert said.code == 0, said.err
     text = (tmp_path / "mine.yaml").read_text()
-    assert text.startswith("# yaml-language-server: $schema=mine.schema.json\n")
+    assert text.endswith("\n# yaml-language-server: $schema=mine.schema.json\n")
     schema = Draft7Validator(json.loads((tmp_path / "mine.schema.json").read_text()))
     assert list(schema.iter_errors(read_yaml(tmp_path / "mine.yaml").data)) == []

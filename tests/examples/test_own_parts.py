@@ -90,7 +90,7 @@ def test_a_misspelt_option_of_a_guest_is_refused_before_anything_starts(tmp_path
     path = tmp_path / "own_parts.yaml"
     path.write_text(path.read_text().replace("scale: 0.2", "sclae: 0.2"))
     said = run_main(monkeypatch, tmp_path, "ablate", "own_parts.yaml", "--dry-run")
-    assert said.code == 2 and 'Did you mean "gradient.scale"?' in said.err and "own_parts.yaml:16" in said.err
+    assert said.code == 2 and 'Did you mean "gradient.scale"?' in said.err and "own_parts.yaml:15" in said.err
 
 
 AS_A_SCRIPT = """
