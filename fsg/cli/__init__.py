@@ -12,7 +12,22 @@ import typer
 from typer.core import TyperGroup
 
 from fsg import __version__
-from fsg.cli import bench, doctor, export, jobs, new, power, results, schema, shelving, status, studies, study, train, upgrade
+from fsg.cli import (
+    bench,
+    doctor,
+    export,
+    jobs,
+    new,
+    power,
+    results,
+    schema,
+    shelving,
+    status,
+    studies,
+    study,
+    train,
+    upgrade,
+)
 from fsg.errors import FsgError
 from fsg.redaction import redact
 
