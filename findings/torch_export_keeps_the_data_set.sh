@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# torch.export.save writes the whole tensor that the example input was cut from: an exported network carries its data set.
+# torch.export.save writes the whole tensor that the example was cut from: an exported network carries its data set.
 #
 # Date: 2026-11-28
 # Packages: torch 2.15.0, numpy 2.4.6
