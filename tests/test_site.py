@@ -12,15 +12,29 @@ import pytest
 import yaml
 from command_line import run_main
 
+from fsg.cli import app
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: str(page.relative_to(DOCS)))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_of_a_page_leads_to_a_file(page):
     code_free = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     assert [link for link in LINK.findall(code_free) if not (page.parent / link).exists()] == []
+
+
+def test_every_command_stands_in_the_readme():
+    text = (ROOT / "README.md").read_text()
+    assert [
+        command.callback.__name__
+        for command in app.registered_commands
+        if f"`fsg {command.callback.__name__}" not in text
+    ] == []
 
 
 def test_every_page_is_in_the_site():
