@@ -13,6 +13,7 @@ from fsg.catalogue.optimizers import FloatOptimizer, OptimizerSection
 from fsg.catalogue.schedules import ScheduleConfig
 from fsg.errors import ConfigError
 from fsg.parts import Part, guest_part, part_of
+from fsg.train.eager import eager
 from fsg.train.optimizers import Guest, make
 
 BaseOptimizer = Optimizer | Guest
@@ -47,11 +48,11 @@ def base_optimizer(
         case "sgd":
             if capturable:  # the other implementations take their rate to the host
                 options |= {"foreach": False, "fused": True}
-            return SGD(params, momentum=config.momentum, **options)
+            return eager(SGD)(params, momentum=config.momentum, **options)
         case "adam":
-            return Adam(params, capturable=capturable, **options)
+            return eager(Adam)(params, capturable=capturable, **options)
         case "adamw":
-            return AdamW(params, capturable=capturable, **options)
+            return eager(AdamW)(params, capturable=capturable, **options)
     return make(config, params, seed=seed, steps=steps, epoch=epoch, output=output)
 
 
@@ -94,7 +95,7 @@ def meta_optimizer(groups: list[dict[str, Any]], capturable: bool = False) -> Ad
     """Adam over the hypernetworks' parameter groups; None where nothing is learnt. ``capturable``: for a CUDA graph."""
     if capturable:
         groups = [{**g, "lr": torch.tensor(g["lr"], device=g["params"][0].device)} for g in groups]
-    return Adam(groups, foreach=True, capturable=capturable) if groups else None
+    return eager(Adam)(groups, foreach=True, capturable=capturable) if groups else None
 
 
 def rate_factor(config: ScheduleConfig, epoch: int, epochs: int) -> float:
