@@ -3,7 +3,7 @@
 Every key has its meaning, default and range. It takes what fsg takes, but for spellings that YAML 1.2 reads as another type
 (``1_000`` for a number, ``2024`` for a name, ``ON`` for a flag). What depends on another key, such as the options of the kind
 that the base has, it leaves to fsg. Draft 7, which the YAML language server reads.
-Proof: ``tests/study/test_schema.py``.
+Proof: ``tests/study/test_study_schema.py``.
 """
 
 from __future__ import annotations

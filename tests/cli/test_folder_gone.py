@@ -41,6 +41,7 @@ def one_message(said):
     return said.err
 
 
+@pytest.mark.long
 def test_a_folder_that_was_moved_is_named_where_it_is_and_nothing_is_left_in_its_place(
     interrupted_by, shared_ray, tmp_path
 ):
@@ -74,6 +75,7 @@ def test_a_ledger_that_takes_no_writes_stops_the_study_and_it_can_be_gone_on_wit
     assert StudyFolder(tmp_path / "studies" / "small").state().trials, "what came before is not there"
 
 
+@pytest.mark.long
 def test_checkpoints_on_a_disk_that_is_read_only_stop_the_study(interrupted_by, shared_ray, tmp_path):
     covered = []
     probe = tmp_path / "probe"

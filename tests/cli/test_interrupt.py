@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import suppress
 
+import pytest
 from cli_texts import ABLATION
 from command_line import python_environment
 from listening import LOOPBACK, open_to
@@ -87,6 +88,7 @@ def test_ctrl_c_stops_cleanly_a_second_one_now_and_resume_completes_the_study(tm
     assert len(runs) == 1 + 2 + 2, "a trial has two runs"
 
 
+@pytest.mark.long
 def test_sigterm_stops_a_driver_as_ctrl_c_does(tmp_path, fsg, with_store, shared_ray):
     """As a batch system ends a job; that such a study is resumed is shown above."""
     (tmp_path / "study.yaml").write_text(SHORT.replace("epochs: 12", "epochs: 200"))

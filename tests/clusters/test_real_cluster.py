@@ -204,6 +204,7 @@ def test_a_wrong_token_is_refused_and_nothing_begins(cluster, project):
     assert not (cluster.folder / "wrong").exists()
 
 
+@pytest.mark.long
 def test_a_gpu_that_the_cluster_does_not_have_is_refused(cluster, project):
     words = ("ablate", "study.yaml", "--storage", cluster.folder / "wrong", "--address", cluster.address)
     said = one_message(cluster.fsg(*words, "--gpus-per-trial", "0.5", cwd=project))
@@ -211,6 +212,7 @@ def test_a_gpu_that_the_cluster_does_not_have_is_refused(cluster, project):
     assert not (cluster.folder / "wrong").exists()
 
 
+@pytest.mark.long
 def test_a_storage_that_is_full_on_a_node_is_refused(cluster, project):
     disk = cluster.folder / "disk"
     disk.mkdir()
@@ -233,6 +235,7 @@ def test_the_doctor_looks_at_every_node_and_leaves_no_trace(cluster):
     assert list(storage.iterdir()) == []
 
 
+@pytest.mark.long
 def test_the_doctor_says_what_to_mend(cluster):
     away = f"http://127.0.0.1:{free_port()}"
     code, out, _ = cluster.fsg(
@@ -245,6 +248,7 @@ def test_the_doctor_says_what_to_mend(cluster):
 
 
 # A study sent there ----------------------------------------------------------------------------------------------------
+@pytest.mark.long
 def test_a_study_goes_on_without_who_sent_it_ends_when_told_to_and_then_goes_on_where_it_was(cluster, project):
     """Ctrl-C leaves it to itself, ``attach --stop`` ends it; sent again it survives that the laptop closes, and is picked up."""
     long = STUDY | {"name": "long", "base": STUDY["base"] | {"epochs": 300}}
@@ -307,7 +311,7 @@ def test_a_study_that_was_refused_there_exits_as_it_would_here(cluster, project)
     assert not (cluster.folder / "wrong").exists()
 
 
-@pytest.mark.parametrize("token", [True, False])
+@pytest.mark.parametrize("token", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_a_job_is_sent_by_the_commands_of_kuberays_submitter_with_the_token_alone(cluster, token):
     """As its operator writes them for a RayJob (1.6: BuildJobSubmitCommand); ``authOptions`` gives the pod the two variables."""
     server, job = cluster.jobs.removeprefix("job:"), f"fsg-{token}"
@@ -323,6 +327,7 @@ def test_a_job_is_sent_by_the_commands_of_kuberays_submitter_with_the_token_alon
     assert ("Missing authentication token" in sent.stdout + sent.stderr) == (not token)
 
 
+@pytest.mark.long
 def test_a_study_that_was_never_sent_cannot_be_attached(cluster):
     assert 'no job of a study "other" is known there' in one_message(
         cluster.fsg("attach", "other", "--address", cluster.jobs)

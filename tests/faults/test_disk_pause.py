@@ -8,6 +8,8 @@ import pytest
 from small_disks import fill, small_disk
 from tiny_studies import ABLATION, ONE_SEED, Study, outcome
 
+pytestmark = pytest.mark.long  # test_io_faults.py fills the disk of a study in this process
+
 EPOCHS = ABLATION["base"]["epochs"]
 FULL_SECONDS = 4.0
 
@@ -60,7 +62,6 @@ def test_nothing_half_written_is_left(paused):
     assert not list(study.folder.path.glob("ledger.jsonl.*"))
 
 
-@pytest.mark.long  # test_io_faults.py does so without Ray
 def test_ctrl_c_ends_the_wait_and_leaves_every_trial_to_go_on_with(tmp_path, shared_ray, monkeypatch):
     said = []
 

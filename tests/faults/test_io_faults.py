@@ -55,6 +55,7 @@ def test_a_fault_loses_doubles_and_hides_nothing(scene, study, kind, call, part,
     assert found.struck.kind == call and part in found.struck.path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("study", "kind", "calls", "of", "nth", "ended"),
     [

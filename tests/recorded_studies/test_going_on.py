@@ -86,6 +86,7 @@ def test_its_copy_in_mlflow_is_found_again_and_not_made_twice(study_of, unpacked
     assert after.keys() == before.keys() and all(len(runs) == 1 for runs in after.values())
 
 
+@pytest.mark.long
 def test_a_study_that_was_cut_off_is_resumed_by_ray_to_its_end(study_of, fsg, shared_ray, unpacked):
     uri = f"sqlite:///{unpacked('mlflow.tar.xz')}/mlflow.db"
     folder = study_of("cut_off")
