@@ -1,6 +1,6 @@
 """``model_card.md``: what an exported network is, where it comes from, what was checked, what it costs.
 
-Proof: ``tests/export/test_folder.py``.
+Proof: ``tests/export/test_export_folder.py``.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 ``network.safetensors`` (fsg/export/weights.py), ``network.onnx``, ``network.pt2``, ``model_card.md``, and the trial's own
 plug-ins. It is written beside its place, every file is run on the test split, and only then it is renamed.
-Proof: ``tests/export/test_folder.py``.
+Proof: ``tests/export/test_export_folder.py``.
 """
 
 from __future__ import annotations

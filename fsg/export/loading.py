@@ -1,6 +1,6 @@
 """``load_exported``: an exported network, from its ``network.safetensors``, without Ray, MLflow or Optuna.
 
-Proof: ``tests/export/test_folder.py``.
+Proof: ``tests/export/test_export_folder.py``.
 """
 
 from __future__ import annotations

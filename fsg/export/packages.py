@@ -1,4 +1,4 @@
-"""The packages of the extra ``export``, imported where they are first used. Proof: ``tests/export/test_folder.py``."""
+"""The packages of the extra ``export``, imported where they are first used. Proof: ``tests/export/test_export_folder.py``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """``network.pt2``: the network as a program of torch.export, which torch runs without fsg. Its weights are float32.
 
 It is not packed: torch has no operator on bits, so a packed program would unpack all weights at each call.
-Proof: ``tests/export/test_folder.py``.
+Proof: ``tests/export/test_export_folder.py``.
 """
 
 from __future__ import annotations
