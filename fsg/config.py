@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
-from fsg.catalogue.data import DataConfig
+from fsg.catalogue.data import DataConfig, DataSection
 from fsg.catalogue.gradients import Fsg, GradientConfig
 from fsg.catalogue.models import ModelConfig
 from fsg.catalogue.optimizers import OptimizerConfig
@@ -150,6 +150,14 @@ class TrialConfig(Section):
                 "none; leave it out or use a quantizer."
             )
         return self
+
+    @property
+    def images(self) -> DataSection:
+        """Its data section, with the number that splits its images: of the data alone, or with the trial's seed added."""
+        if not getattr(self.data, "split_per_seed", False):  # a guest's section need not have it
+            return self.data
+        own = {"split_seed": (self.data.split_seed + self.seed) % 2**63, "split_per_seed": False}
+        return self.data.model_copy(update=own)
 
     @property
     def format(self) -> int:

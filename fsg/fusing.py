@@ -51,7 +51,8 @@ def shape_of(config: TrialConfig) -> str:
     whole = config.model_dump(mode="json")
     rated = {name: _without_fractions(whole[name]) for name in _RATED}
     used = {name: getattr(config.optimizer, name, 0) > 0 for name in ("momentum", "weight_decay")}
-    return digest({name: whole[name] for name in _SHAPES} | rated | {"used": used})
+    fixed = {name: whole[name] for name in _SHAPES} | {"data": config.images.model_dump(mode="json")}
+    return digest(fixed | rated | {"used": used})
 
 
 def _without_fractions(part: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fsg.parts import register
 from fsg.section import Section
@@ -19,6 +19,7 @@ class DataSection(Section):
         batch_size: Images of one training step.
         validation_share: Share of each class of the training images that is held out for validation.
         split_seed: Decides the split, apart from the trial's seed: every seed is tested on the same images.
+        split_per_seed: Add the trial's seed to ``split_seed``: every seed has a split of its own, which its arms share.
         augment: Flip and shift training images, where classes survive that (CIFAR, ``image_folder``).
     """
 
@@ -28,6 +29,7 @@ class DataSection(Section):
     batch_size: Annotated[int, Field(ge=2, le=65536)] = 64
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
     split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    split_per_seed: bool = False
     augment: bool = True
 
 
@@ -38,10 +40,18 @@ class DataConfig(DataSection):
         name: ``digits``: scikit-learn's 1,797 handwritten digits, 8 x 8; ``cifar10`` and ``cifar100``, by torchvision;
             ``image_folder``: a folder of images by class; ``synthetic``: 1,000 made images.
         image_size: Height and width in pixels, of ``image_folder`` and ``synthetic``.
+        split: ``by_writer`` keeps each hand of ``digits`` to one part; ``random`` draws images.
     """
 
     name: Literal["digits", "cifar10", "cifar100", "image_folder", "synthetic"] = "digits"
     image_size: Annotated[int, Field(ge=4, le=512)] = 32
+    split: Literal["random", "by_writer"] = "random"
+
+    @model_validator(mode="after")
+    def _knows_its_writers(self) -> DataConfig:
+        if self.split == "by_writer" and self.name != "digits":
+            raise ValueError(f"split: by_writer is for digits; of {self.name} nobody knows who wrote what. Use random.")
+        return self
 
 
 _CIFAR = {

@@ -81,11 +81,13 @@ def make_splits(
     *,
     test: Images | None = None,
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+    groups: Tensor | None = None,
 ) -> DataSplits:
     """Split ``images`` by ``config.split_seed``; ``statistics`` is (mean, std), measured on the training part if None.
 
     Without an official ``test`` set, a fifth of each class is the test set, whatever the validation share; then
-    ``config.validation_share`` of the rest of each class is held out for validation.
+    ``config.validation_share`` of the rest of each class is held out for validation. With ``groups``, (N,) int64, whole groups
+    are held out instead, so many that their images come nearest to these shares; nothing of one is in two parts.
     Raises DataError for a class that cannot be in every part, or a training part smaller than one batch.
     """
     classes = len(class_names)
@@ -94,11 +96,12 @@ def make_splits(
     _refuse_small_classes(config, images, class_names, least=2 if test else 3)
     generator = torch.Generator().manual_seed(config.split_seed)
     if test is None:
-        kept, held_out = stratified_split(images.labels, TEST_SHARE, generator)
+        kept, held_out = held_apart(images.labels, groups, TEST_SHARE, generator)
+        groups = groups[kept] if groups is not None else None
         images, test = images.select(kept), images.select(held_out)
     else:
         _refuse_small_classes(config, test, class_names, least=1, part="test ")
-    kept, held_out = stratified_split(images.labels, config.validation_share, generator)
+    kept, held_out = held_apart(images.labels, groups, config.validation_share, generator)
     train, validation = images.select(kept), images.select(held_out)
     if len(train) < config.batch_size:
         raise DataError(
@@ -120,6 +123,20 @@ def _refuse_small_classes(
             f"{config.name}: {len(images)} {part}images in {len(class_names)} classes; every class needs at least "
             f"{least} of them, but class {shown}. Add images, or leave the class out."
         )
+
+
+def held_apart(
+    labels: Tensor, groups: Tensor | None, share: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Indices (kept, held out), ascending: of each class, or with ``groups`` of whole groups, at least one and not all."""
+    if groups is None:
+        return stratified_split(labels, share, generator)
+    found, sizes = groups.unique(return_counts=True)
+    order = torch.randperm(len(found), generator=generator)
+    held = sizes[order].cumsum(0)[:-1]
+    count = int((held - share * len(labels)).abs().argmin()) + 1
+    held_out = torch.isin(groups, found[order[:count]])
+    return (~held_out).nonzero().flatten(), held_out.nonzero().flatten()
 
 
 def stratified_split(labels: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

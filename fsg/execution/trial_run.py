@@ -95,7 +95,7 @@ class TrialRun:
         trial = assignment.config
         device = training_device(trial.device, self.gpus)
         self.alone = self.gpus >= 1
-        trainer = Trainer(trial.model_copy(update={"device": device}), _data(trial.data))
+        trainer = Trainer(trial.model_copy(update={"device": device}), _data(trial.images))
         better = assignment.best[1] if assignment.best else None
         self.checkpoints = CheckpointStore(assignment.checkpoint, better)
         state = self.checkpoints.load()

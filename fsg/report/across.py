@@ -22,7 +22,7 @@ from fsg.study.seeds import SequentialSeeds
 from fsg.study.spec import AblationSpec, SweepSpec
 
 # What decides which images an arm is validated and tested on.
-IMAGES = ("name", "root", "image_size", "validation_share", "split_seed")
+IMAGES = ("name", "root", "image_size", "validation_share", "split_seed", "split", "split_per_seed")
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,11 @@ def _other_images(state: StudyState, reference: str) -> frozenset[str]:
 
 
 def _images(record: TrialRecord) -> dict[str, Any]:
-    data = record.config.get("data") or {}
+    data = {
+        "split": "random",
+        "split_per_seed": False,
+        **(record.config.get("data") or {}),
+    }  # before these could be set
     return {key: data.get(key) for key in IMAGES}
 
 

@@ -131,7 +131,7 @@ def _idle(spec: AblationSpec) -> Iterator[str]:
         config = spec.plan.arms[arm].model_copy(update={"seed": spec.first_seeds[0]})
         if to_download(config.data) is not None or part_of("data", config.data).fact("missing", config.data):
             continue
-        if (found := tried(config, load_data(config.data.model_copy(update={"download": False})))) is None:
+        if (found := tried(config, load_data(config.images.model_copy(update={"download": False})))) is None:
             continue
         if idle := [f"{name} {percent(change)} %" for name, change in found.changes.items() if change < LEAST]:
             yield (

@@ -77,7 +77,7 @@ class Trainer:
         self.device = resolve_device(config.device)
         make_deterministic(self.device, config.deterministic)
         self.dtype = getattr(torch, config.dtype)
-        data = data if data is not None else load_data(config.data)
+        data = data if data is not None else load_data(config.images)
         self.data = data.to(self.device)
         # On the device: a step that made them from numbers would wait for the copy.
         self._mean, self._std = (
@@ -95,7 +95,7 @@ class Trainer:
         _, height, width = self.data.image_shape
         most = max(EVALUATION_BATCH, min(REESTIMATION_IMAGES, REESTIMATION_PIXELS // (height * width)))
         count = min(most, len(data.train))
-        self.balanced = class_balanced(data.train, count, config.data.split_seed).to(self.device)
+        self.balanced = class_balanced(data.train, count, config.images.split_seed).to(self.device)
         self.bits = self._bits_by_layer()
         with seeded(config.seed, "hypernetworks"):
             self.step = make_step(config, self.model, self.steps_per_epoch * config.epochs)

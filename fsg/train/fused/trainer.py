@@ -37,7 +37,7 @@ class FusedTrainer:
     """
 
     def __init__(self, configs: Sequence[TrialConfig], data: DataSplits | None = None) -> None:
-        data = data if data is not None else load_data(configs[0].data)
+        data = data if data is not None else load_data(configs[0].images)
         self.trainers = [Trainer(config, data) for config in configs]
 
     def __iter__(self) -> Iterator[dict[int, Outcome]]:
