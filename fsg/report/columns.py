@@ -93,6 +93,9 @@ def numbers(columns: Iterable[Column[Row]], row: Row, digits: int) -> dict[str, 
     return found
 
 
+TEST_DIGITS = 1  # of test accuracies, in points
+
+
 # The comparison of arms -----------------------------------------------------------------------------------------------
 def comparison_columns(comparison: Comparison) -> tuple[Column[ArmRow], ...]:
     """Every column of the comparison of arms, in the order of all renderings."""
@@ -123,7 +126,13 @@ def comparison_columns(comparison: Comparison) -> tuple[Column[ArmRow], ...]:
             csv=_ends("mean"),
             mlflow=("acc", "ci_half"),
         ),
-        Column("test [%]", lambda row: row.test_accuracy, _test, csv=("test_accuracy",), mlflow=("test",)),
+        Column(
+            "test [%]",
+            lambda row: row.test,
+            lambda row: estimate(row.test, TEST_DIGITS),
+            csv=("test_accuracy",),
+            mlflow=("test",),
+        ),
         Column(
             "" if reference is None else f"vs {reference}",
             lambda row: row.vs_reference,
@@ -140,6 +149,11 @@ def comparison_columns(comparison: Comparison) -> tuple[Column[ArmRow], ...]:
             mlflow=("vs_ste",),
         ),
         Column("", lambda row: row.verdict_baseline and row.verdict_baseline.p_holm, csv=("vs_baseline_p_holm",)),
+        Column(
+            "" if all(row.test_vs_baseline is None for row in comparison.rows) else f"test vs {baseline}",
+            lambda row: row.test_vs_baseline,
+            lambda row: difference_cell(row.test_vs_baseline, None, TEST_DIGITS, "max"),
+        ),
         Column("", lambda row: row.n, mlflow=("n",)),  # MLflow sorts by its first metric and shows them in this order
         Column(
             "" if baseline is None else "to target",
@@ -161,6 +175,9 @@ def comparison_columns(comparison: Comparison) -> tuple[Column[ArmRow], ...]:
         _same("confidence", comparison.confidence),
         _same("interval_kind", "t"),
         *_origin(comparison.provenance),
+        Column("", lambda row: row.test and row.test.low, csv=("test_accuracy_low",)),
+        Column("", lambda row: row.test and row.test.high, csv=("test_accuracy_high",)),
+        Column("", lambda row: row.test_vs_baseline, csv=_ends("test_vs_baseline")),
         Column("", lambda row: row.refused_reference, csv=("vs_reference_not_exercised",)),
         Column("", lambda row: row.refused_baseline, csv=("vs_baseline_not_exercised",)),
     )
@@ -247,8 +264,8 @@ def _seeds(row: ArmRow) -> Cell:
     return Cell(f"{row.n}/{row.n + len(row.missing)}" if row.missing else str(row.n))
 
 
-def _test(row: ArmRow | TopConfiguration) -> Cell:
-    return Cell(NONE if row.test_accuracy is None else f"{row.test_accuracy:.1f}")
+def _test(row: TopConfiguration) -> Cell:
+    return Cell(NONE if row.test_accuracy is None else f"{row.test_accuracy:.{TEST_DIGITS}f}")
 
 
 def _ratio(value: float | None) -> Cell:

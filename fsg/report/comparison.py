@@ -104,7 +104,8 @@ class ArmRow:
     arm: str
     values: Mapping[int, float]
     metric: Interval | None
-    test_accuracy: float | None
+    test: Interval | None
+    test_vs_baseline: Interval | None
     vs_reference: Interval | None
     vs_baseline: Interval | None
     verdict_reference: Verdict | None
@@ -191,6 +192,7 @@ def compare(
         arm: {seed: record.final_value(measure.name) for seed, record in of_seed.items()}
         for arm, of_seed in finished.items()
     }
+    tests = {arm: _tests(of_seed) for arm, of_seed in finished.items()}
     seeds = sorted({record.seed for records in arms.values() for record in records})
 
     acted = exercises(state.trials.values())
@@ -216,6 +218,8 @@ def compare(
     comparable = {arm: of_seed for arm, of_seed in values.items() if arm not in apart}
     first = leader(comparable, measure.mode)
     shown = [column[first] for column in (verdict_reference, verdict_baseline) if first in column]
+    out = {baseline, *apart, *refused_baseline}
+    tested_too = {arm for arm in arms if baseline is not None and looks is None and arm not in out}
     tested = looks is None and all(verdict.differs for verdict in shown)  # no star beside a mark that says otherwise
     best = first if tested and first is not None and stands_out(comparable, first, measure.mode, interval) else None
     rows = tuple(
@@ -223,7 +227,10 @@ def compare(
             arm=arm,
             values=values[arm],
             metric=mean_interval(list(values[arm].values()), interval) if values[arm] else None,
-            test_accuracy=_mean_test(finished[arm].values()),
+            test=mean_interval(list(tests[arm].values()), interval) if tests[arm] else None,
+            test_vs_baseline=_paired_test(tests[arm], tests.get(baseline or ""), interval)
+            if arm in tested_too
+            else None,
             vs_reference=vs_reference.get(arm),
             vs_baseline=vs_baseline.get(arm),
             verdict_reference=verdict_reference.get(arm),
@@ -291,10 +298,16 @@ def _finished(arm: str, records: Sequence[TrialRecord], measure: Measure) -> dic
     return found
 
 
-def _mean_test(records: Iterable[TrialRecord]) -> float | None:
-    """Mean test accuracy; None unless every one of the trials has it, for a mean of some is not comparable."""
-    found = [record.final_value(TEST_ACCURACY) for record in records]
-    return sum(found) / len(found) if found and not any(map(math.isnan, found)) else None
+def _tests(finished: Mapping[int, TrialRecord]) -> dict[int, float]:
+    """Test accuracy by seed; none unless every one of the trials has it, for a mean of some is not comparable."""
+    found = {seed: record.final_value(TEST_ACCURACY) for seed, record in finished.items()}
+    return {} if any(map(math.isnan, found.values())) else found
+
+
+def _paired_test(arm: Mapping[int, float], other: Mapping[int, float] | None, confidence: float) -> Interval | None:
+    """The difference of two arms' test accuracies over the seeds that both have; None without any."""
+    _, ours, theirs = matched(arm, other or {})
+    return paired_interval(ours, theirs, confidence) if len(ours) else None
 
 
 def _series(record: TrialRecord, name: str) -> list[float]:
@@ -398,6 +411,8 @@ def _notes(
             f"(– never); step ×: time per step relative to {baseline}, without the first epoch of each attempt, which compiles "
             "(– if there is no other)."
         )
+    if any(row.test_vs_baseline is not None for row in rows):
+        yield f"test vs {baseline}: paired differences on test images, which choose nothing: no test is made, nothing is marked."
     verdicts = [v for row in rows for v in (row.verdict_reference, row.verdict_baseline)]
     if any(verdicts):
         marks = f"* differs at {1 - confidence:.2g} after Holm's correction over the arms of the column (paired t)"

@@ -79,7 +79,10 @@ def test_headers_for_programs_are_those_of_the_first_release():
         "epochs_to_target,step_ratio,epochs,missing_seeds,reference,baseline,confidence,interval_kind,study,budget,device,"
         "version,date"
     )
-    assert header.removeprefix(first) == ",vs_reference_not_exercised,vs_baseline_not_exercised"
+    assert header.removeprefix(first) == (
+        ",test_accuracy_low,test_accuracy_high,test_vs_baseline,test_vs_baseline_low,test_vs_baseline_high,test_vs_baseline_n,"
+        "vs_reference_not_exercised,vs_baseline_not_exercised"
+    )
     assert made.texts["seeds.csv"].splitlines()[0] == "arm,seed,val_accuracy,missing"
     assert list(made.arm_metrics["full"]) == ["acc", "ci_half", "test", "vs_ste", "n", "step_x"]
     points = (trial("-", s, 90.0 + s, key=f"k{s}", config={"seed": s, "optimizer": {"lr": 0.01}}) for s in range(2))

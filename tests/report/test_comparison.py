@@ -195,7 +195,20 @@ def test_one_epoch_an_attempt_has_no_step_ratio_and_the_caption_says_why():
 
 def test_test_accuracy_is_not_averaged_over_some_of_the_seeds():
     study = state(trial("full", 0, 1.0, test=90.0), trial("full", 1, 1.0, test=None), trial("ste", 0, 1.0))
-    assert rows(study)["full"].test_accuracy is None
+    assert rows(study)["full"].test is None and rows(study)["full"].test_vs_baseline is None
+
+
+def test_test_accuracy_has_its_interval_and_its_paired_difference_and_no_mark():
+    study = state(
+        *(trial("full", s, 50.0, test=t) for s, t in enumerate((91.0, 93.0, 95.0))),
+        *(trial("ste", s, 50.0 + s, test=t) for s, t in enumerate((90.0, 91.0, 92.0))),
+    )
+    row = rows(study)["full"]
+    assert (row.test.estimate, row.test_vs_baseline.estimate, row.test_vs_baseline.n) == (93.0, 2.0, 3)
+    assert row.test_vs_baseline.half_width == pytest.approx(4.302652729911275 * 1 / math.sqrt(3))
+    grid = comparison_grid(compare(study, metric=PERCENT, reference="full", baseline="ste"))
+    cell = grid.rows[0][grid.headers.index("test vs ste")]
+    assert cell.text.startswith("+2.0 ± 2.5") and (cell.mark, cell.verdict) == ("", "")
 
 
 def test_few_seeds_say_what_no_test_could_show():

@@ -46,7 +46,7 @@ def test_no_line_of_the_table_is_wider_than_the_terminal(width):
 
 def test_120_columns_hold_one_line_per_arm_and_80_hold_every_column():
     wide, narrow = (printed(render_comparison(comparison()), width) for width in (120, 80))
-    assert re.search(r"full +3 +92\.\d ± +\d+\.\d +90\.0 +reference +\+1\.\d ± +\d\.\d", wide)
+    assert re.search(r"full +3 +92\.\d ± +\d+\.\d +90\.0 ± 0\.0 +reference +\+1\.\d ± +\d\.\d", wide)
     assert "Left out" not in narrow and "step" in narrow and "±" in narrow
 
 
