@@ -1,6 +1,6 @@
 """Do the intervals cover and the tests err as often as they say? 10,000 simulated studies under a true null.
 
-Run: ``python -m benchmarks.calibration`` (about 20 seconds on one core). Prints a table, writes
+Run: ``python -m benchmarks.calibration`` (about 30 seconds on one core). Prints a table, writes
 ``benchmarks/results/calibration.json`` with date, versions and command, and exits with 1 where a rate is outside its
 bounds. A study has 8 arms and a baseline over n seeds; a seed adds the same to all its arms, arms differ by noise alone,
 so differences to one baseline are correlated. Rates carry a standard error of 0.2 points (95 % of 10,000).
@@ -26,8 +26,9 @@ import scipy
 from scipy.special import stdtr, stdtrit
 
 from fsg.stats.factorial import effects
+from fsg.stats.online import FALSE_DISCOVERY_RATE, replay, weights
 from fsg.stats.paired import bca_ends, equivalence_test, holm, mean_interval, sign_flip_test, t_test
-from fsg.stats.sequential import plan_looks
+from fsg.stats.sequential import AnyLook, plan_looks
 
 STUDIES = 10_000
 ARMS = 8
@@ -93,6 +94,8 @@ def measure(rng: np.random.Generator) -> Iterator[Rate]:
     yield from equivalence(rng)
     yield from factorial(rng)
     yield from sequential(rng)
+    yield from any_look(rng)
+    yield from ideas(rng)
 
 
 def null_studies(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -201,6 +204,104 @@ def sequential(rng: np.random.Generator) -> Iterator[Rate]:
                 cover = percent(np.abs(mean[rows, stop]) <= width[rows, stop])
                 what = f"{name}, until half-width <= {target} sd (mean {n[stop].mean():.1f} seeds) covers"
                 yield Rate(what, seeds, cover, *bounds)
+
+
+def any_look(rng: np.random.Generator) -> Iterator[Rate]:
+    """Adding seeds without a plan: the error of stopping at will, of 200 looks, in normal and in other differences."""
+    last, rule = 200, AnyLook()
+    n = np.arange(2, last + 1)
+    edges = rule.edge(n, 0.05)
+    for shape, bounds in (("normal", (0, 5.5)), ("uniform", (None, None)), ("skewed", (None, None))):
+        draw = {
+            "normal": rng.standard_normal,
+            "uniform": lambda size: rng.uniform(-1, 1, size),
+            "skewed": lambda size: rng.standard_exponential(size) - 1,
+        }[shape]
+        ever = np.concatenate([_passes(draw((STUDIES // 10, last)), n, edges).any(axis=1) for _ in range(10)])
+        yield Rate(f"any look, {shape} differences: some look excludes the truth", f"2-{last}", percent(ever), *bounds)
+
+
+def _passes(x: np.ndarray, n: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Whether |t| of the first n values of each row passes the edge of that look: (studies, looks)."""
+    return np.abs(_t_of_looks(x, n)) >= edges
+
+
+def _t_of_looks(x: np.ndarray, n: np.ndarray) -> np.ndarray:
+    mean = x.cumsum(axis=-1)[..., n[0] - 1 :] / n
+    squares = (x * x).cumsum(axis=-1)[..., n[0] - 1 :]
+    return mean / np.sqrt((squares / n - mean**2) / (n - 1))
+
+
+# Ideas one after another ----------------------------------------------------------------------------------------------
+IDEAS, SEEDS = 20, 12
+
+
+def ideas(rng: np.random.Generator) -> Iterator[Rate]:
+    """Logs of 20 ideas, each looked at after 3 to 12 seeds until it is a discovery: what of all discoveries is false.
+
+    Every idea is an arm less one baseline with the same seeds, so they depend on each other; ``own baseline``: they do not.
+    """
+    n = np.arange(3, SEEDS + 1)
+    for effective in (0, 5, 10):
+        for shared in (True, False):
+            p = _idea_p_values(rng, n, effective, shared)
+            found = lord(p.min(axis=-1))  # that it stops at a discovery: some look passes
+            true = np.arange(IDEAS) % (IDEAS // effective) == 0 if effective else np.zeros(IDEAS, bool)
+            false = found[:, ~true].sum(axis=1) / np.maximum(1, found.sum(axis=1))
+            what = f"{IDEAS} ideas, {effective} effective, {'one' if shared else 'own'} baseline"
+            name = f"log of {what}: false among discoveries"
+            yield Rate(name, f"3-{SEEDS}", percent(false), 0, 100 * FALSE_DISCOVERY_RATE)
+            if effective and shared:
+                yield Rate(f"log of {what}: effects of 2 sd found", f"3-{SEEDS}", percent(found[:, true]))
+            if not effective and shared:
+                wrong = p[:, :ARMS].min(axis=(1, 2)) <= 0.05 / ARMS  # where Holm's first step rejects at some look
+                yield Rate(
+                    "verdict at every look, Holm over 8 arms: some arm differs", f"3-{SEEDS}", percent(wrong), 0, 6
+                )
+                t = _idea_t(rng, n, 0, shared)
+                some = (2 * stdtr(n - 1, -np.abs(t)) < 0.05).any(axis=(1, 2))
+                yield Rate("the same, plain t at every look: some idea is a discovery", f"3-{SEEDS}", percent(some))
+    found = lord(rng.uniform(size=(STUDIES, IDEAS)))
+    yield Rate("LORD++, 20 exact p values without effect: some discovery", "-", percent(found.any(axis=1)), 0, 5.5)
+
+
+def _idea_t(rng: np.random.Generator, n: np.ndarray, effective: int, shared: bool) -> np.ndarray:
+    """t of every look at every idea, (studies, ideas, looks); an effect is 2 standard deviations of the difference."""
+    arms = rng.standard_normal((STUDIES, IDEAS, SEEDS))
+    baseline = rng.standard_normal((STUDIES, 1 if shared else IDEAS, SEEDS))
+    if effective:
+        arms[:, :: IDEAS // effective] += 2 * np.sqrt(2)
+    return _t_of_looks(arms - baseline, n)
+
+
+def _idea_p_values(rng: np.random.Generator, n: np.ndarray, effective: int, shared: bool) -> np.ndarray:
+    """The p of ``AnyLook`` for each t: (studies, ideas, looks)."""
+    from fsg.stats.sequential import EFFECT_VARIANCE
+
+    squared, widened = _idea_t(rng, n, effective, shared) ** 2, 1 + n * EFFECT_VARIANCE
+    e = np.exp(n / 2 * (np.log1p(squared / (n - 1)) - np.log1p(squared / (n - 1) / widened))) / np.sqrt(widened)
+    d = np.arange(5.0)  # the same formula as the shipped one's
+    t = _t_of_looks(d, np.array([5]))[0] ** 2
+    mine = (1 + 5 * EFFECT_VARIANCE) ** -0.5 * ((1 + t / 4) / (1 + t / 4 / (1 + 5 * EFFECT_VARIANCE))) ** 2.5
+    np.testing.assert_allclose(min(1.0, 1 / mine), AnyLook().p(d))
+    return np.minimum(1, 1 / e)
+
+
+def lord(p: np.ndarray) -> np.ndarray:
+    """Which p (studies, ideas), one idea after the other, are discoveries: the levels of ``next_level``, all studies at once."""
+    rate, gamma = FALSE_DISCOVERY_RATE, weights(np.arange(1, p.shape[1] + 1))
+    levels = np.tile(rate / 2 * gamma, (len(p), 1))
+    found, before = np.zeros(p.shape, bool), np.zeros(len(p), int)
+    for number in range(p.shape[1]):
+        hit = found[:, number] = p[:, number] <= levels[:, number]
+        earned = np.where(before[hit] > 0, rate, rate / 2)[:, None]
+        levels[hit, number + 1 :] += earned * gamma[: p.shape[1] - number - 1]
+        before += hit
+    for study in range(100):
+        shipped = replay(enumerate(p[study].tolist())).values()
+        assert [one.discovered is not None for one in shipped] == found[study].tolist()
+        np.testing.assert_allclose([one.level for one in shipped], levels[study])
+    return found
 
 
 if __name__ == "__main__":

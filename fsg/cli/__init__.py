@@ -1,6 +1,7 @@
 """The command line. Each command imports what it needs when it runs: ``fsg --help`` loads neither torch nor ray.
 
-Exit codes: 0 done, 1 a run failed, 2 the user can mend it, 130 interrupted.
+Exit codes: 0 done, 1 a run failed, 2 the user can mend it, 130 interrupted; of a
+verdict 3, 4 and 5 say which one it is.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from fsg.cli import (
     study,
     train,
     upgrade,
+    verdict,
 )
 from fsg.errors import FsgError
 from fsg.redaction import redact
@@ -81,6 +83,7 @@ app.command()(shelving.rm)
 app.command()(status.status)
 app.command()(jobs.attach)
 app.command()(results.compare)
+app.command()(verdict.verdict)
 app.command()(power.power)
 app.command()(export.export)
 app.command()(results.sync)

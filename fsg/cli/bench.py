@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,15 +29,19 @@ def bench(
         list[What] | None, typer.Argument(help="What to measure. Default: everything but faults, which take an hour.")
     ] = None,
     what: Annotated[list[What] | None, typer.Option(help="The same as an option; repeatable.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line; docs/json.md has its schema.")
+    ] = False,
 ) -> None:
     """Measure this machine: each backend against the reference, FSG against STE, the pipeline against the bare trainer."""
+    from fsg.report.schemas import MeasurementDocument
+
     held = True
     asked = [*(subjects or ()), *(what or ())] or [subject for subject in What if subject is not What.faults]
     for subject in dict.fromkeys(asked):
         for found in _measure(subject):
             held &= found.holds is not False
-            typer.echo(json.dumps(found.as_json()) if as_json else _line(found))
+            typer.echo(MeasurementDocument(**found.as_json()).model_dump_json() if as_json else _line(found))
     raise typer.Exit(0 if held else 1)
 
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 import os
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-
-import typer
 
 from fsg.ray_engine.nodes import (
     MOST_SKEW,
@@ -26,17 +24,19 @@ from fsg.ray_engine.nodes import (
     software,
 )
 
+Check = tuple[str, bool, str]  # its name, whether it is fine, what was found
 
-def examine(address: str, storage: Path, tracking_uri: str | None, gpu_kind: str | None) -> int:
-    """Say what the cluster at ``address`` has and what is wrong; the exit code: 0 if nothing is, 1 otherwise."""
+
+def examine(address: str, storage: Path, tracking_uri: str | None, gpu_kind: str | None) -> Iterator[Check]:
+    """What the cluster at ``address`` has, and what is wrong."""
     from fsg.ray_engine.cluster import joined
 
     with joined(address):  # BackendUnavailable says what to mend
-        return _examine(address, storage, tracking_uri, gpu_kind)
+        yield from _examine(address, storage, tracking_uri, gpu_kind)
 
 
-def _examine(address: str, storage: Path, tracking_uri: str | None, gpu_kind: str | None) -> int:
-    _say(True, "address", f"{address}, and it takes our token" if _with_token() else f"{address}, which wants no token")
+def _examine(address: str, storage: Path, tracking_uri: str | None, gpu_kind: str | None) -> Iterator[Check]:
+    yield "address", True, f"{address}, and it takes our token" if _with_token() else f"{address}, which wants no token"
     storage = storage.absolute()
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     server = uri if uri and uri.startswith(("http://", "https://")) else None
@@ -46,8 +46,8 @@ def _examine(address: str, storage: Path, tracking_uri: str | None, gpu_kind: st
         probe.touch()
         found = ask_nodes(Ask(storage, probe.name, server))
     except OSError as error:
-        _say(False, "storage", f"{storage} cannot be written from here ({error.strerror}). Choose another --storage.")
-        return 1
+        yield "storage", False, f"{storage} cannot be written from here ({error.strerror}). Choose another --storage."
+        return
     finally:
         with suppress(OSError):
             probe.unlink()
@@ -57,21 +57,16 @@ def _examine(address: str, storage: Path, tracking_uri: str | None, gpu_kind: st
     if gpu_kind is not None and not any(gpu_kind.lower() in gpu.lower() for node in found for gpu in node.gpus):
         problems.append(f"no node has a GPU of the kind {gpu_kind}; there are: {_kinds(found) or 'none'}.")
     for node in found:
-        _say(
-            not any(node.node in problem for problem in problems), "node", f"{node.node}: {_kinds([node]) or 'no GPU'}"
-        )
+        fine = not any(node.node in problem for problem in problems)
+        yield "node", fine, f"{node.node}: {_kinds([node]) or 'no GPU'}"
     if not problems:
-        _say(True, "versions", ", ".join(f"{name} {value}" for name, value in software().items()))
-        _say(True, "storage", f"{storage}, written, read and cleared from every node")
-        _say(
-            True,
-            "tracking",
-            f"{server}, reached from every node" if server else "no server named; the driver's own file",
-        )
-        _say(True, "clocks", f"within {MOST_SKEW:g} s of this machine's")
+        yield "versions", True, ", ".join(f"{name} {value}" for name, value in software().items())
+        yield "storage", True, f"{storage}, written, read and cleared from every node"
+        reached = f"{server}, reached from every node" if server else "no server named; the driver's own file"
+        yield "tracking", True, reached
+        yield "clocks", True, f"within {MOST_SKEW:g} s of this machine's"
     for problem in problems:
-        _say(False, "", problem)
-    return 1 if problems else 0
+        yield "", False, problem
 
 
 def _with_token() -> bool:
@@ -112,7 +107,3 @@ def _machines_problem(nodes: int) -> list[str]:
         f"{lacking} of {nodes - 1 + lacking} machines have not joined. {Autoscaler()()} `ray monitor FILE` shows how their "
         "set-up goes."
     ]
-
-
-def _say(fine: bool, name: str, text: str) -> None:
-    typer.echo(f"{'ok ' if fine else 'BAD'}  {name:<10} {text}")

@@ -6,14 +6,14 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fsg.cli.options import FOLDER
+from fsg.cli.options import FOLDER, Document
 
 GIB = 2**30
 MEMORY_NEEDED = 2.0  # GiB: Ray's own processes take 0.6, two workers 0.5 each
@@ -30,12 +30,13 @@ def doctor(
     gpu_kind: Annotated[
         str | None, typer.Option(help="A GPU model that must be there, as `fsg doctor --cluster` names it.")
     ] = None,
+    as_json: Document = False,
 ) -> None:
     """Say in ten lines what this machine has and what would go wrong."""
     if cluster:
         from fsg.cli.cluster_doctor import examine
 
-        raise typer.Exit(examine(address, storage, tracking_uri, gpu_kind))
+        raise typer.Exit(_report(examine(address, storage, tracking_uri, gpu_kind), as_json))
     checks: list[tuple[str, Callable[[], tuple[bool, str]]]] = [
         ("Python", _python),
         ("torch", _torch),
@@ -51,12 +52,23 @@ def doctor(
         ("memory", _memory),
         ("disk", _disk),
     ]
-    bad = 0
-    for name, check in checks:
-        fine, text = check()
-        bad += not fine
-        typer.echo(f"{'ok ' if fine else 'BAD'}  {name:<10} {text}")
-    raise typer.Exit(1 if bad else 0)
+    raise typer.Exit(_report(((name, *check()) for name, check in checks), as_json))
+
+
+def _report(checks: Iterable[tuple[str, bool, str]], as_json: bool) -> int:
+    """Print each (name, whether it is fine, what was found) as it comes, or all as JSON; the exit code."""
+    found = []
+    for name, fine, text in checks:
+        found.append((name, fine, text))
+        if not as_json:
+            typer.echo(f"{'ok ' if fine else 'BAD'}  {name:<10} {text}")
+    good = all(fine for _, fine, _ in found)
+    if as_json:
+        from fsg.report.schemas import CheckPart, DoctorDocument, printed
+
+        parts = [CheckPart(name=name, fine=fine, text=text) for name, fine, text in found]
+        typer.echo(printed(DoctorDocument(fine=good, checks=parts)))
+    return 0 if good else 1
 
 
 def _python() -> tuple[bool, str]:

@@ -138,6 +138,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Only the report, once all 
 Json = Annotated[
     bool, typer.Option("--json", help="Nothing but one JSON object a line: each start and end of a trial.")
 ]
+Document = Annotated[bool, typer.Option("--json", help="One JSON object; docs/json.md has its schema.")]
 
 
 @dataclass(frozen=True)

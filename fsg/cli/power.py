@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fsg.cli.options import FOLDER
+from fsg.cli.options import FOLDER, Document
 from fsg.cli.studies import complete, no_study
+
+if TYPE_CHECKING:
+    from fsg.report.schemas import PowerPart
+    from fsg.stats.paired import Vector
 
 
 def power(
@@ -26,17 +30,14 @@ def power(
     ] = None,
     goal: Annotated[float, typer.Option(min=0.01, max=0.999, help="Wanted chance of showing it.")] = 0.8,
     storage: Annotated[Path, typer.Option(**FOLDER, help="Folder that holds the studies.")] = Path("studies"),
+    as_json: Document = False,
 ) -> None:
     """Say how many paired seeds a comparison with the baseline needs."""
-    from rich.table import Table
-
-    from fsg.cli.options import console_of
     from fsg.errors import StudyError
     from fsg.record.folder import find_study
-    from fsg.report.plain import add_row, say
+    from fsg.report.schemas import PowerDocument, printed
     from fsg.report.study_report import make_report
     from fsg.stats.paired import matched
-    from fsg.stats.power import detectable_effect, plan_from_pilot
 
     if study is None:
         raise no_study("power", str(storage))
@@ -52,23 +53,49 @@ def power(
     if other is None:
         raise StudyError(f"{folder.path}: the study names neither a baseline nor a reference to differ from.")
 
-    table = Table(
-        title=f"Seeds that show a difference of {wanted:g} to {other} with a chance of {goal:.0%}", title_justify="left"
+    parts = [
+        _part(arm, a - b, wanted, goal)
+        for arm, row in rows.items()
+        for _, a, b in [matched(row.values, rows[other].values)]
+        if arm != other and len(a) > 1
+    ]
+    if as_json:
+        document = PowerDocument(study=folder.path.name, against=other, effect=wanted, goal=goal, arms=parts)
+        typer.echo(printed(document))
+    else:
+        _show(parts, f"Seeds that show a difference of {wanted:g} to {other} with a chance of {goal:.0%}")
+
+
+def _part(arm: str, differences: Vector, effect: float, goal: float) -> PowerPart:
+    from fsg.report.schemas import PowerPart
+    from fsg.stats.power import detectable_effect, plan_from_pilot
+
+    n = len(differences)
+    try:
+        plan = plan_from_pilot(differences, effect, goal)
+    except ValueError as error:
+        return PowerPart(arm=arm, pilot_seeds=n, sd=None, seeds=None, cautious=None, shown=None, problem=str(error))
+    shown = detectable_effect(n, plan.sd, goal)
+    return PowerPart(
+        arm=arm, pilot_seeds=n, sd=plan.sd, seeds=plan.seeds, cautious=plan.cautious, shown=shown, problem=None
     )
+
+
+def _show(parts: list[PowerPart], title: str) -> None:
+    from rich.table import Table
+
+    from fsg.cli.options import console_of
+    from fsg.report.plain import add_row, say
+
+    table = Table(title=title, title_justify="left")
     for name in ("arm", "pilot n", "sd of differences", "seeds", "cautious", "shown by the pilot's n"):
         table.add_column(name, justify="left" if name == "arm" else "right")
-    for arm, row in rows.items():
-        _, a, b = matched(row.values, rows[other].values)
-        if arm == other or len(a) < 2:
+    for part in parts:
+        if part.problem is not None:
+            add_row(table, part.arm, str(part.pilot_seeds), "0", "-", "-", part.problem)
             continue
-        try:
-            plan = plan_from_pilot(a - b, wanted, goal)
-        except ValueError as error:
-            add_row(table, arm, str(len(a)), "0", "-", "-", str(error))
-            continue
-        least = detectable_effect(len(a), plan.sd, goal)
-        cells = [f"{plan.sd:.2f}", _count(plan.seeds), _count(plan.cautious), f"{least:.1f}"]
-        add_row(table, arm, str(len(a)), *cells)
+        cells = [f"{part.sd:.2f}", _count(part.seeds), _count(part.cautious), f"{part.shown:.1f}"]
+        add_row(table, part.arm, str(part.pilot_seeds), *cells)
     console = console_of()
     console.print(table)
     say(

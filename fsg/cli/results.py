@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fsg.cli.options import FILE, Storage, Tracking, UpgradeStore, console_of, say_aside, tracking_of
+from fsg.cli.options import FILE, Document, Storage, Tracking, UpgradeStore, console_of, say_aside, tracking_of
 from fsg.cli.studies import Study, complete, no_study
 from fsg.driver.locate import local, open_study
 from fsg.redaction import redact
 
 if TYPE_CHECKING:
     from fsg.record.folder import StudyFolder
+    from fsg.report.study_report import StudyReport
     from fsg.tracking import Exporter
     from fsg.tracking.server import TrackingServer
 
@@ -37,6 +38,7 @@ def compare(
         bool, typer.Option("--figures/--no-figures", help="Draw the figures; without, the page has the tables alone.")
     ] = True,
     storage: Storage = "studies",
+    as_json: Document = False,
 ) -> None:
     """Make the comparison table again, from the ledger."""
     from fsg.report.study_report import make_report
@@ -44,12 +46,12 @@ def compare(
     if not studies:
         raise no_study("compare", storage)
     if len(studies) > 1:
-        _compare_several(studies, diagnostics, storage)
+        _compare_several(studies, diagnostics, storage, as_json)
         return
     folder = open_study(studies[0], storage)
     state = folder.state()
     report = make_report(folder.spec(), state, top)
-    console_of().print(*report.terminal, sep="\n\n")
+    _show(report, as_json)
     files = report.write(folder.reports, drawings=figures)
     if diagnostics:
         from fsg.driver.trained import landscapes
@@ -61,10 +63,10 @@ def compare(
             name = f"diagnostics_{arm.replace('/', '_')}.svg"
             files.append(save(draw_diagnostics(state, events, arm, folder.path.name), folder.reports / name))
         files += landscapes(folder)
-    typer.echo(f"Written to {folder.reports}: {', '.join(path.name for path in files)}")
+    _say_written(folder.reports, files, as_json)
 
 
-def _compare_several(names: list[str], diagnostics: bool, storage: str) -> None:
+def _compare_several(names: list[str], diagnostics: bool, storage: str, as_json: bool) -> None:
     from fsg.errors import StudyError
     from fsg.report.across import Source, compare_studies
 
@@ -72,10 +74,22 @@ def _compare_several(names: list[str], diagnostics: bool, storage: str) -> None:
         raise StudyError("--diagnostics draws the layers of one study; name one.")
     folders = [open_study(name, storage) for name in names]
     report = compare_studies([Source(f.path.name, f.spec(), f.state()) for f in folders])
-    console_of().print(*report.terminal, sep="\n\n")
+    _show(report, as_json)
     place = local(storage) / "comparisons" / "+".join(folder.path.name for folder in folders)
-    files = report.write(place)
-    typer.echo(f"Written to {place}: {', '.join(path.name for path in files)}")
+    _say_written(place, report.write(place), as_json)
+
+
+def _show(report: StudyReport, as_json: bool) -> None:
+    if not as_json:
+        console_of().print(*report.terminal, sep="\n\n")
+        return
+    from fsg.report.schemas import ComparisonDocument, printed
+
+    typer.echo(printed(ComparisonDocument.of(report)))
+
+
+def _say_written(place: Path, files: list[Path], as_json: bool) -> None:
+    typer.echo(f"Written to {place}: {', '.join(path.name for path in files)}", err=as_json)
 
 
 def sync(

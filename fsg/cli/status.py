@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from fsg.cli.options import Storage
+from fsg.cli.options import Document, Storage
 from fsg.cli.studies import Study, show
 from fsg.files import as_size
 
@@ -17,7 +16,7 @@ from fsg.files import as_size
 def status(
     study: Study = None,
     storage: Storage = "studies",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for scripts.")] = False,
+    as_json: Document = False,
 ) -> None:
     """Say where a study stands: its trials, its driver, its copy in MLflow, its disk. Without a name: all studies."""
     if study is None:
@@ -27,7 +26,12 @@ def status(
     from fsg.record.status import status_of
 
     found = status_of(find_study(study, storage))
-    typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines(found, time.time())))
+    if as_json:
+        from fsg.report.schemas import StatusDocument, printed
+
+        typer.echo(printed(StatusDocument.model_validate(found)))
+    else:
+        typer.echo("\n".join(lines(found, time.time())))
 
 
 def lines(found: dict[str, Any], now: float) -> list[str]:

@@ -5,14 +5,13 @@ Proof: ``tests/cli/test_studies.py``.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
-from fsg.cli.options import Storage
+from fsg.cli.options import Document, Storage
 from fsg.errors import StudyError
 from fsg.files import as_size, user_path
 from fsg.remote import is_url
@@ -23,7 +22,7 @@ _QUESTION = 60  # letters
 
 def studies(
     storage: Storage = "studies",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for scripts.")] = False,
+    as_json: Document = False,
 ) -> None:
     """List the studies of a storage: the state, size and age of each, how far it is, and what it asks."""
     show(storage, as_json)
@@ -33,7 +32,10 @@ def show(storage: str, as_json: bool) -> None:
     """Print the studies of a storage."""
     found = overviews(storage)
     if as_json:
-        typer.echo(json.dumps({"storage": storage, "studies": found}, indent=2))
+        from fsg.report.schemas import OverviewPart, StudiesDocument, printed
+
+        parts = [OverviewPart.model_validate(one) for one in found]
+        typer.echo(printed(StudiesDocument(storage=storage, studies=parts)))
     else:
         typer.echo("\n".join(table(found, time.time())) if found else nothing_in(storage))
 

@@ -27,7 +27,7 @@ from fsg.report.latex import grid_latex
 from fsg.report.markdown import grid_markdown
 from fsg.report.published import published_grid
 from fsg.report.terminal import TerminalTable
-from fsg.stats.sequential import plan_looks
+from fsg.stats.sequential import Looks, plan_looks
 from fsg.study.design import aliases, doses, factor_levels, left_out
 from fsg.study.plan import Block as DesignBlock
 from fsg.study.published import read_published
@@ -166,12 +166,11 @@ class StudyReport:
 
 def make_report(spec: AblationSpec | SweepSpec, state: StudyState, top: int = 10) -> StudyReport:
     """The comparison of an ablation's arms, or the ``top`` configurations of a sweep. StudyError if nothing was planned."""
-    device = device_of(state)
     if isinstance(spec, SweepSpec):
         from fsg.report.sweep_report import make_sweep_report
 
-        return make_sweep_report(spec, state, top, device)
-    blocks = tuple(_block(spec, state, block, device) for block in spec.plan.blocks)
+        return make_sweep_report(spec, state, top, device_of(state))
+    blocks = tuple(_block(spec, state, block) for block in spec.plan.blocks)
     texts = {
         "comparison.csv": _joined([comparison_csv(block.comparison) for block in blocks]),
         "seeds.csv": _joined([seeds_csv(block.comparison) for block in blocks]),
@@ -189,27 +188,38 @@ def device_of(state: StudyState) -> str:
     return ", ".join(sorted({t.device for t in state.trials.values() if t.device})) or "device not recorded"
 
 
-def _block(spec: AblationSpec, state: StudyState, block: DesignBlock, device: str) -> Block:
+def comparison_of(spec: AblationSpec, state: StudyState, block: DesignBlock, baseline: str | None = None) -> Comparison:
+    """The comparison of one block of a study, as its file wants it read; ``baseline``: an arm in the place of the file's."""
     own = {key: trial for key, trial in state.trials.items() if trial.arm in block.arms}
-    confidence = spec.analysis.interval or 0.95
-    seeds = spec.seeds
-    looks = plan_looks(seeds.min, seeds.max, confidence) if isinstance(seeds, SequentialSeeds) else None
-    comparison = compare(
+    return compare(
         StudyState(state.header, own),
         metric=spec.metric,
         reference=block.reference,
-        baseline=block.baseline,
-        interval=confidence,
+        baseline=baseline or block.baseline,
+        interval=spec.analysis.interval or 0.95,
         smallest_effect=spec.analysis.smallest_effect_of_interest,
-        device=device,
-        looks=looks,
+        device=device_of(state),
+        looks=planned_looks(spec),
         equal=spec.fairness.equal,
     )
+
+
+def planned_looks(spec: AblationSpec) -> Looks | None:
+    """The looks of a study that adds seeds one by one; None where its seeds are a list."""
+    seeds = spec.seeds
+    return (
+        plan_looks(seeds.min, seeds.max, spec.analysis.interval or 0.95) if isinstance(seeds, SequentialSeeds) else None
+    )
+
+
+def _block(spec: AblationSpec, state: StudyState, block: DesignBlock) -> Block:
+    own = [trial for trial in state.trials.values() if trial.arm in block.arms]
+    looks, comparison = planned_looks(spec), comparison_of(spec, state, block)
     factors = _factors(spec, block, comparison) if looks is None else None
     table = comparison_grid(comparison)
     design_notes = [f"Aliased in this fraction: {', '.join(found)}."] if (found := aliases(spec.design)) else []
     design_notes += [f"Left out, its rules forbid it: {why}." for why in left_out(spec)]
-    notes = (*table.notes, *_spending(spec, block), *fairness(own.values()), *mixtures(own.values()), *design_notes)
+    notes = (*table.notes, *_spending(spec, block), *fairness(own), *mixtures(own), *design_notes)
     grids = [replace(table, notes=notes)]
     if (acted := exercise_grid(comparison.exercised, comparison.provenance.study, table.caption)) is not None:
         grids.append(acted)

@@ -86,7 +86,7 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
         return Interval(mean, math.nan, math.nan, array.size, confidence)
     from scipy.special import stdtrit  # Student's t quantile; scipy.stats costs 0.5 s to import
 
-    spread = 0.0 if _constant(array) else float(array.std(ddof=1))
+    spread = 0.0 if is_constant(array) else float(array.std(ddof=1))
     half = float(stdtrit(array.size - 1, (1 + confidence) / 2)) * spread / math.sqrt(array.size)
     return Interval(mean, mean - half, mean + half, array.size, confidence)
 
@@ -109,7 +109,7 @@ def bca_interval(values: ArrayLike, confidence: float = 0.95, resamples: int = 9
     mean, n = float(array.mean()), array.size
     if n < 2:
         return Interval(mean, math.nan, math.nan, n, confidence, "BCa bootstrap")
-    if _constant(array):
+    if is_constant(array):
         return Interval(mean, mean, mean, n, confidence, "BCa bootstrap")
     means = array[np.random.default_rng(seed).integers(0, n, (resamples, n))].mean(axis=1)
     low, high = bca_ends(array[None], means[None], confidence)
@@ -154,7 +154,7 @@ def hedges_g(paired: ArrayLike, confidence: float = 0.95) -> Interval:
 
     d, confidence = vector(paired, "paired differences", least=2), check_confidence(confidence)
     n, m = d.size, d.size - 1
-    if n == 2 or _constant(d):
+    if n == 2 or is_constant(d):
         return Interval(math.nan, math.nan, math.nan, n, confidence, "noncentral t")
     correction = math.exp(gammaln(m / 2) - gammaln((m - 1) / 2)) / math.sqrt(m / 2)
     t = float(d.mean() / d.std(ddof=1)) * math.sqrt(n)
@@ -205,7 +205,7 @@ def t_test(paired: ArrayLike) -> TestResult:
     from scipy.special import stdtr
 
     d = vector(paired, "paired differences", least=2)
-    if _constant(d):
+    if is_constant(d):
         return TestResult(1.0 if d[0] == 0 else 0.0, d.size, "paired t", 0.0)
     t = abs(float(d.mean() / d.std(ddof=1))) * math.sqrt(d.size)
     return TestResult(float(2 * stdtr(d.size - 1, -t)), d.size, "paired t", 0.0)
@@ -311,12 +311,12 @@ def equivalence_test(paired: ArrayLike, margin: float, alpha: float = 0.05) -> E
     if not 0 < alpha < 0.5:
         raise ValueError(f"alpha is {alpha}, expected a number between 0 and 0.5, such as 0.05.")
     d = vector(paired, "paired differences", least=2)
-    mean, error = float(d.mean()), 0.0 if _constant(d) else float(d.std(ddof=1)) / math.sqrt(d.size)
+    mean, error = float(d.mean()), 0.0 if is_constant(d) else float(d.std(ddof=1)) / math.sqrt(d.size)
     room = margin - abs(mean)
     p = float(stdtr(d.size - 1, -room / error)) if error else float(room <= 0)
     return Equivalence(p, margin, alpha, mean_interval(d, 1 - 2 * alpha))
 
 
-def _constant(array: Vector) -> bool:
-    """All values equal but for rounding: differences of decimal accuracies are equal only to the last bits."""
+def is_constant(array: Vector) -> bool:
+    """Whether all values are equal but for rounding: differences of decimal accuracies are equal only to the last bits."""
     return bool(np.ptp(array) <= 1e-13 * max(1.0, float(np.abs(array).max())))

@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from fsg.stats.paired import mean_interval
-from fsg.stats.sequential import plan_looks
+from fsg.stats.sequential import EFFECT_VARIANCE, AnyLook, plan_looks
 
 
 def all_looks(x, first, last):
@@ -49,6 +49,58 @@ def test_the_tails_of_the_looks_have_wang_and_tsiatis_shape():
 
 def test_more_confidence_is_wider():
     assert plan_looks(3, 12, 0.99).edges[-1] > plan_looks(3, 12).edges[-1]
+
+
+def test_a_look_has_a_small_p_where_its_interval_excludes_zero():
+    looks, rng = plan_looks(3, 12), np.random.default_rng(3)
+    for d in rng.normal(0.8, 1, (200, 7)):
+        p, edge = looks.p(d), looks.interval(d)
+        if abs(p - 0.05) > 1e-4:
+            assert (p < 0.05) == edge.excludes_zero
+
+
+def test_the_edges_of_another_level_are_those_of_its_plan():
+    assert plan_looks(3, 12).edge([3, 7], 0.01).tolist() == [plan_looks(3, 12, 0.99).edges[i] for i in (0, 4)]
+
+
+def test_looks_without_a_plan_err_in_at_most_five_percent_of_studies_however_long_they_go_on():
+    x = np.random.default_rng(77).standard_normal((10_000, 200))
+    n = np.arange(2, 201)
+    mean = x.cumsum(axis=1)[:, 1:] / n
+    error = np.sqrt(((x * x).cumsum(axis=1)[:, 1:] / n - mean**2) / (n - 1))
+    ever = (np.abs(mean) > AnyLook().edge(n, 0.05) * error).any(axis=1).mean()
+    assert 0.02 < ever <= 0.05
+
+
+def test_the_p_at_any_look_is_the_ratio_of_likelihoods_by_numerical_integration():
+    # Of the sign-symmetric maximal invariant d / |d_1|: both densities integrated over the scale, the effect over N(0, g).
+    d = np.array([0.9, 0.1, 1.3, -0.2, 0.8])
+
+    def density(effect):
+        log_scale = np.linspace(-6, 6, 4_001)
+        sigma = np.exp(log_scale)
+        logs = stats.norm.logpdf(d[:, None] / sigma, effect).sum(axis=0) - d.size * log_scale
+        return np.exp(logs).sum() * (log_scale[1] - log_scale[0])
+
+    effects = np.linspace(-25, 25, 2_001)
+    prior = stats.norm.pdf(effects, scale=np.sqrt(EFFECT_VARIANCE)) * (effects[1] - effects[0])
+    ratio = sum(p * density(effect) for p, effect in zip(prior, effects, strict=True)) / density(0.0)
+    assert AnyLook().p(d) == pytest.approx(min(1.0, 1 / ratio), rel=1e-5)
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.995])
+def test_the_interval_at_any_look_holds_the_means_that_are_not_refused(confidence):
+    d, rule = np.array([0.9, 0.1, 1.3, -0.2, 0.8, 0.4]), AnyLook(confidence)
+    found = rule.interval(d)
+    for end in (found.low, found.high):
+        assert rule.p(d - end) == pytest.approx(1 - confidence)
+    assert rule.edge([6], 1 - confidence)[0] * d.std(ddof=1) / np.sqrt(6) == pytest.approx(found.half_width)
+
+
+def test_two_seeds_have_no_interval_that_holds_at_any_look():
+    found = AnyLook().interval([1.0, 2.0])
+    assert np.isnan(found.half_width) and found.estimate == 1.5 and not found.excludes_zero
+    assert AnyLook().p([1.0, 1.0001]) > 0.05
 
 
 def test_seeds_are_added_until_the_interval_is_narrow_or_the_last_look_is_reached():
