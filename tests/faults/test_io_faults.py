@@ -59,9 +59,9 @@ def test_a_fault_loses_doubles_and_hides_nothing(scene, study, kind, call, part,
 @pytest.mark.parametrize(
     ("study", "kind", "calls", "of", "nth", "ended"),
     [
-        pytest.param("ablation", "EIO once", "s", "l", 12, "said why and ended", marks=pytest.mark.long),
-        pytest.param("ablation", "EIO once", "o", "c", 40, "tried a trial again", marks=pytest.mark.ray),
-        pytest.param("population", "EROFS from then on", "w", "j", 30, "said why and ended", marks=pytest.mark.long),
+        ("ablation", "EIO once", "s", "l", 12, "said why and ended"),
+        ("ablation", "EIO once", "o", "c", 40, "tried a trial again"),
+        ("population", "EROFS from then on", "w", "j", 30, "said why and ended"),
     ],
 )
 def test_a_fault_under_ray_loses_doubles_and_hides_nothing(scene, study, kind, calls, of, nth, ended):
