@@ -100,11 +100,7 @@ class Slurm:
     def __exit__(self, *failure: object) -> None:
         self._hosts.__exit__()
         for group in self._groups():
-            with suppress(OSError):
-                for folder in sorted(group.rglob("*"), reverse=True):
-                    if folder.is_dir():
-                        folder.rmdir()
-                group.rmdir()
+            _remove(group)
         shutil.rmtree(self.work, ignore_errors=True)
 
     def on(self, node: str, user: str, *words: str, **options) -> str:
@@ -199,3 +195,14 @@ class Slurm:
         return "\n".join(
             f"{file.name}: {file.read_text(errors='replace')[-3000:]}" for file in self.work.glob("slurm*.log")
         )
+
+
+def _remove(group: Path, seconds: float = 10) -> None:
+    """A group of processes and those in it, once the kernel has buried what was in them."""
+    end = time.monotonic() + seconds
+    while group.is_dir() and time.monotonic() < end:
+        with suppress(OSError):
+            for folder in sorted((folder for folder in group.rglob("*") if folder.is_dir()), reverse=True):
+                folder.rmdir()
+            group.rmdir()
+        time.sleep(0.05)
