@@ -254,8 +254,10 @@ class ArmPart(Document):
     arm: str
     metric: IntervalPart | None
     seeds: list[SeedPart]
-    test_accuracy: Number
-    """The mean; null unless every trial has it."""
+    test: IntervalPart | None
+    """Accuracy on the test set, in percent."""
+    test_vs_baseline: IntervalPart | None
+    """The same, arm minus baseline."""
     vs_reference: IntervalPart | None
     """Arm minus reference; null for the reference itself, and where nothing could be paired."""
     vs_reference_marks: MarksPart | None
@@ -279,7 +281,8 @@ class ArmPart(Document):
             arm=row.arm,
             metric=IntervalPart.of(row.metric),
             seeds=sorted(seeds, key=lambda one: one.seed),
-            test_accuracy=row.test_accuracy,
+            test=IntervalPart.of(row.test),
+            test_vs_baseline=IntervalPart.of(row.test_vs_baseline),
             vs_reference=IntervalPart.of(row.vs_reference),
             vs_reference_marks=MarksPart.of(row.verdict_reference),
             vs_reference_not_exercised=row.refused_reference,
