@@ -3,7 +3,7 @@
 import pytest
 
 from fsg.config import TrialConfig
-from fsg.metrics import EPOCH_METRICS, FINAL_METRICS, metrics_of, unreported
+from fsg.metrics import EPOCH_METRICS, FINAL_METRICS, MEANING, meaning, metrics_of, unreported
 from fsg.parts import names
 from fsg.train import Trainer
 
@@ -48,3 +48,9 @@ def test_what_is_said_to_be_missing_is_missing(options):
     defined = {"gain", "cosine", "uphill"} if config.gradient.name in DEFINED else set()
     assert metrics.keys() & EVERY == metrics_of(config) | (defined & metrics.keys())
     assert all(unreported(config).values())
+
+
+def test_every_metric_has_a_meaning_and_a_guests_says_whose_it_is():
+    assert set(MEANING) >= {*EPOCH_METRICS, *FINAL_METRICS}
+    assert meaning("val_recall") == "reported by the study's own code on the validation images"
+    assert meaning("schedule.optimizer.lr") == "what the population set optimizer.lr to"

@@ -37,20 +37,29 @@ def compare(
     figures: Annotated[
         bool, typer.Option("--figures/--no-figures", help="Draw the figures; without, the page has the tables alone.")
     ] = True,
+    html: Annotated[
+        bool, typer.Option("--html", help="Only the page: written without the other files, and its address printed.")
+    ] = False,
     storage: Storage = "studies",
     as_json: Document = False,
 ) -> None:
     """Make the comparison table again, from the ledger."""
+    from fsg.errors import ConfigError
     from fsg.report.study_report import make_report
 
     if not studies:
         raise no_study("compare", storage)
+    if html and (diagnostics or as_json):
+        raise ConfigError("--html writes the page and nothing else; leave --diagnostics and --json out.")
     if len(studies) > 1:
-        _compare_several(studies, diagnostics, storage, as_json)
+        _compare_several(studies, diagnostics, storage, html, as_json)
         return
     folder = open_study(studies[0], storage)
     state = folder.state()
     report = make_report(folder.spec(), state, top)
+    if html:
+        typer.echo(report.write_page(folder.reports).absolute().as_uri())
+        return
     _show(report, as_json)
     files = report.write(folder.reports, drawings=figures)
     if diagnostics:
@@ -66,7 +75,7 @@ def compare(
     _say_written(folder.reports, files, as_json)
 
 
-def _compare_several(names: list[str], diagnostics: bool, storage: str, as_json: bool) -> None:
+def _compare_several(names: list[str], diagnostics: bool, storage: str, html: bool, as_json: bool) -> None:
     from fsg.errors import StudyError
     from fsg.report.across import Source, compare_studies
 
@@ -74,8 +83,11 @@ def _compare_several(names: list[str], diagnostics: bool, storage: str, as_json:
         raise StudyError("--diagnostics draws the layers of one study; name one.")
     folders = [open_study(name, storage) for name in names]
     report = compare_studies([Source(f.path.name, f.spec(), f.state()) for f in folders])
-    _show(report, as_json)
     place = local(storage) / "comparisons" / "+".join(folder.path.name for folder in folders)
+    if html:
+        typer.echo(report.write_page(place).absolute().as_uri())
+        return
+    _show(report, as_json)
     _say_written(place, report.write(place), as_json)
 
 
@@ -97,6 +109,10 @@ def sync(
     storage: Storage = "studies",
     tracking_uri: Tracking = None,
     upgrade_store: UpgradeStore = False,
+    register: Annotated[
+        bool,
+        typer.Option("--register", help="Also put the best network, without hypernetworks, into MLflow's registry."),
+    ] = False,
 ) -> None:
     """Bring the copy in MLflow up to date with the ledger, or make it again where it was deleted."""
     if study is None:
@@ -107,8 +123,17 @@ def sync(
     exporter = _exporter(tracking_of(tracking_uri, upgrade_store, folder.path), folder)
     written = _bring_up_to_date(exporter, folder)
     report = make_report(folder.spec(), folder.state())
-    exporter.log_report(report.rows, report.markdown, report.write(folder.reports), report.arm_metrics, report.seeds)
+    files = report.write(folder.reports)
+    exporter.log_report(
+        report.rows, report.markdown, files, report.arm_metrics, report.seeds, report.note, report.arm_meanings
+    )
     typer.echo(f"MLflow holds the {written} events of {folder.path}.")
+    if register:
+        from fsg.driver.trained import best_network
+
+        record, network, images = best_network(folder)
+        called = exporter.register(record.key, network, images)
+        typer.echo(f"Registered as {called}: trial {record.key} ({record.arm}, seed {record.seed}).")
 
 
 def ui(

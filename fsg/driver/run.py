@@ -85,7 +85,9 @@ def _run_and_report(folder: StudyFolder, spec: AblationSpec | SweepSpec, lock: S
     files = report.write(folder.reports)
     if behind is None and exporter is not None:
         try:
-            exporter.log_report(report.rows, report.markdown, files, report.arm_metrics, report.seeds)
+            exporter.log_report(
+                report.rows, report.markdown, files, report.arm_metrics, report.seeds, report.note, report.arm_meanings
+            )
         except FsgError as error:  # the report stands in the study's folder
             behind = f"{error} Its report is not there; once it is back, write it with: fsg sync {folder.called}"
     if behind is not None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from fsg.report.comparison import Comparison
+    from fsg.report.figures import Columns
 
 # The columns that come first, with their pandas dtypes; then, as float64, the metrics.
 TRIAL_COLUMNS = {
@@ -161,8 +162,8 @@ class Study:
             raise StudyError(f"trial {record.key} is {record.status}; only a finished trial has its network.")
         return inference_network(trained(self._folder, record))
 
-    def plot_learning_curves(self, metric: str | None = None) -> Figure:
-        """A metric by epoch: the mean of each arm with its interval, or every trial of a sweep."""
+    def plot_learning_curves(self, metric: str | None = None, columns: Columns = 2) -> Figure:
+        """A metric by epoch: the mean of each arm with its interval, or every trial of a sweep; ``columns`` of a paper."""
         from fsg.report.figures import learning_curves
         from fsg.report.search_figures import all_curves
         from fsg.report.top import top_configurations
@@ -175,31 +176,31 @@ class Study:
             if metric not in (None, spec.metric.name):
                 raise StudyError(f"a sweep's curves are of {spec.metric.name}, by which it searched.")
             return all_curves(top_configurations(state, spec.metric), list(state.trials.values()))
-        return learning_curves(self._comparison(), state, metric or spec.metric.name)
+        return learning_curves(self._comparison(), state, metric or spec.metric.name, columns=columns)
 
-    def plot_differences(self, to: str | None = None) -> Figure:
+    def plot_differences(self, to: str | None = None, columns: Columns = 2) -> Figure:
         """The paired difference of each arm to one of them, with its interval. ``to`` left out: the reference."""
         from fsg.report.figures import forest
 
         comparison = self._comparison()
         other = to or comparison.reference
         assert other is not None, "an ablation has a reference"
-        return forest(comparison, other)
+        return forest(comparison, other, columns)
 
-    def plot_cost_and_quality(self) -> Figure:
+    def plot_cost_and_quality(self, columns: Columns = 2) -> Figure:
         """The metric against the time of a step, a point an arm."""
         from fsg.report.figures import cost_and_quality
 
-        return cost_and_quality(self._comparison())
+        return cost_and_quality(self._comparison(), columns)
 
-    def plot_effects(self) -> Figure:
+    def plot_effects(self, columns: Columns = 2) -> Figure:
         """Effects and interactions of a factorial design's components."""
         from fsg.report.figures import main_effects
 
         block = next((block for block in self.report().blocks if block.factors is not None), None)
         if block is None or block.factors is None:
             raise StudyError(f"{self.name} has no factorial design, so no effects; plot_differences shows its arms.")
-        return main_effects(block.comparison, block.factors)
+        return main_effects(block.comparison, block.factors, columns)
 
     def _comparison(self) -> Comparison:
         found = self.report().comparison

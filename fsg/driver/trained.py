@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsg.errors import CheckpointCorrupt
-from fsg.record.folder import StudyFolder
+from fsg.record.folder import BEST, StudyFolder, select_trial
 from fsg.record.ledger import TrialRecord
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from fsg.train.loop import Trainer
 
 
@@ -27,6 +29,18 @@ def trained(folder: StudyFolder, record: TrialRecord) -> Trainer:
         raise CheckpointCorrupt(f"{folder.checkpoints / record.key}: the trial's checkpoint is not there.")
     trainer.load_state_dict(state)
     return trainer
+
+
+def best_network(folder: StudyFolder) -> tuple[TrialRecord, nn.Module, Tensor]:
+    """The best trial, its binary network as it was tested, and four test images as an example of what it takes.
+
+    StudyError where none has finished.
+    """
+    from fsg.train.inference import inference_network
+
+    record = select_trial(folder.state(), BEST, folder.spec().metric)
+    trainer = trained(folder, record)
+    return record, inference_network(trainer), trainer.data.test.images[:4]
 
 
 def landscapes(folder: StudyFolder) -> Iterator[Path]:

@@ -200,6 +200,21 @@ def comparison_records(comparison: Comparison) -> Iterator[dict[str, Any]]:
     return (record(columns, row) for row in comparison.rows)
 
 
+def arm_meanings(comparison: Comparison) -> dict[str, str]:
+    """What each of those numbers is, in a sentence for who meets it in MLflow: short name to sentence."""
+    label, confidence = comparison.measure.label, f"{comparison.confidence:.0%}"
+    said = {
+        "acc": f"{label}, mean over the arm's seeds",
+        "ci_half": f"half-width of its {confidence} interval",
+        "test": "test accuracy [%], mean over the arm's seeds",
+        "vs_full": f"{label} less {comparison.reference}'s, paired by seed",
+        "vs_ste": f"{label} less {comparison.baseline}'s, paired by seed",
+        "n": "seeds with a value",
+        "step_x": f"time of a step relative to {comparison.baseline}'s",
+    }
+    return {name: said.get(name, column.name) for column in comparison_columns(comparison) for name in column.mlflow}
+
+
 def arm_metrics(comparison: Comparison) -> dict[str, dict[str, float]]:
     """Per arm, short names and rounded values for MLflow's columns: acc, ci_half, test, vs_full, vs_ste, n, step_x.
 

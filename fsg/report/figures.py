@@ -1,7 +1,8 @@
 """Figures of a comparison: paired differences as a forest plot, learning curves with bands, effects of the switches.
 
-Each function returns a matplotlib Figure that no window owns; ``save`` writes it. Colours are Okabe and Ito's, which
-colour-blind readers tell apart; every figure carries the caption of its table.
+Each function returns a matplotlib Figure that no window owns, as wide as one or two ``columns`` of a paper, with the same size of
+text in both; ``save`` writes it. Colours are Okabe and Ito's, which colour-blind readers tell apart; every figure carries
+the caption of its table.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from fsg.errors import StudyError
-from fsg.record.ledger import finite
+from fsg.report.arm_curves import arm_band, seed_curves
 from fsg.report.comparison import ArmRow, Comparison, Verdict
 from fsg.report.factors import FactorReport
-from fsg.stats.curves import Band, band
+from fsg.stats.curves import Band
 from fsg.stats.paired import Interval
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from fsg.record.ledger import StudyState
 
+Columns = Literal[1, 2]
+WIDTH: Mapping[int, float] = {1: 3.35, 2: 6.9}  # inches of the columns of a paper
 BETTER, WORSE, UNCLEAR = "#009E73", "#D55E00", "#5B6770"
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#5B6770")
 _INK, _FAINT = "#22272B", "#D5DADF"
@@ -45,7 +48,7 @@ _STYLE: Mapping[str, Any] = {
 }
 
 
-def forest(comparison: Comparison, other: str) -> Figure:
+def forest(comparison: Comparison, other: str, columns: Columns = 2) -> Figure:
     """The paired difference of each arm to ``other``, the reference or baseline: interval, and below it a dot per seed.
 
     The shaded band is the smallest effect of interest. Colour says what survives Holm's correction.
@@ -62,7 +65,7 @@ def forest(comparison: Comparison, other: str) -> Figure:
     if not found:
         raise StudyError(f'no arm shares a finished seed with "{other}", so there is no difference to draw.')
     with _style():
-        figure, axes = _axes(6.4, 1.5 + 0.3 * len(found))
+        figure, axes = _axes(columns, 1.5 + 0.3 * len(found))
         if comparison.smallest_effect is not None:
             limit = comparison.smallest_effect
             axes.axvspan(-limit, limit, color="#EEF1F3", zorder=0, label="smallest effect of interest")
@@ -80,8 +83,9 @@ def forest(comparison: Comparison, other: str) -> Figure:
         axes.set_ylim(len(found) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        axes.set_xlabel(
-            f"{comparison.measure.label}: arm − {_short(comparison, other)}, {comparison.confidence:.0%} t interval"
+        _xlabel(
+            axes,
+            f"{comparison.measure.label}: arm − {_short(comparison, other)}, {comparison.confidence:.0%} t interval",
         )
         _caption(figure, comparison, "colour: differs after Holm's correction")
         if comparison.smallest_effect is not None:
@@ -90,7 +94,12 @@ def forest(comparison: Comparison, other: str) -> Figure:
 
 
 def learning_curves(
-    comparison: Comparison, state: StudyState, metric: str, arms: Sequence[str] | None = None, unit: str = ""
+    comparison: Comparison,
+    state: StudyState,
+    metric: str,
+    arms: Sequence[str] | None = None,
+    unit: str = "",
+    columns: Columns = 2,
 ) -> Figure:
     """``metric`` against the epoch: the mean over finished seeds of each arm with its pointwise t band, at most 8 arms.
 
@@ -107,26 +116,18 @@ def learning_curves(
     from matplotlib.ticker import MaxNLocator
 
     with _style():
-        figure, axes = _axes(6.4, 3.8)
+        figure, axes = _axes(columns, 3.8)
         ends: list[tuple[float, str, str]] = []
         bands: list[Band] = []
         for name, colour in zip(arms, _COLOURS, strict=False):
-            curves = [
-                [finite(value) for value in record.curve(metric)]
-                for record in state.trials.values()
-                if record.arm == name and record.status == "finished" and record.epochs
-            ]
-            if not curves:
+            y = arm_band(seed_curves(state, name, metric), comparison.confidence)
+            if y is None:
                 continue
-            longest = max(map(len, curves))
-            y = band([c + [math.nan] * (longest - len(c)) for c in curves], comparison.confidence)
-            epochs = np.arange(1, longest + 1)
+            epochs = np.arange(1, len(y.mean) + 1)
             axes.fill_between(epochs, y.low, y.high, color=colour, alpha=0.12, linewidth=0)
             axes.plot(epochs, y.mean, color=colour, linewidth=1.6)
-            there = np.isfinite(y.mean)
-            if there.any():
-                ends.append((float(y.mean[there][-1]), _short(comparison, name), colour))
-                bands.append(y)
+            ends.append((float(y.mean[np.isfinite(y.mean)][-1]), _short(comparison, name), colour))
+            bands.append(y)
         if not ends:
             raise StudyError(f'no finished trial recorded "{metric}", so there is no curve to draw.')
         axes.set_xlabel("epoch")
@@ -141,10 +142,10 @@ def learning_curves(
     return figure
 
 
-def main_effects(comparison: Comparison, report: FactorReport) -> Figure:
+def main_effects(comparison: Comparison, report: FactorReport, columns: Columns = 2) -> Figure:
     """Every effect and interaction of the switches with its interval; hollow diamonds are the Shapley shares."""
     with _style():
-        figure, axes = _axes(6.4, 1.5 + 0.32 * len(report.effects))
+        figure, axes = _axes(columns, 1.5 + 0.32 * len(report.effects))
         axes.axvline(0, color=_INK, linewidth=0.8, zorder=1)
         shares = report.shares.shares if report.shares else {}
         for place, (effect, p) in enumerate(zip(report.effects, report.p_holm, strict=True)):
@@ -166,14 +167,14 @@ def main_effects(comparison: Comparison, report: FactorReport) -> Figure:
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         n = len(report.seeds)
-        axes.set_xlabel(f"effect on {comparison.measure.label}, {comparison.confidence:.0%} t interval, n = {n} seeds")
+        _xlabel(axes, f"effect on {comparison.measure.label}, {comparison.confidence:.0%} t interval, n = {n} seeds")
         if shares:
             axes.legend(frameon=False, fontsize=7.5, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
         _caption(figure, comparison)
     return figure
 
 
-def dose_response(comparison: Comparison, path: str, doses: Mapping[str, Any]) -> Figure:
+def dose_response(comparison: Comparison, path: str, doses: Mapping[str, Any], columns: Columns = 2) -> Figure:
     """The metric over the values of one option: mean with its t band, a dot per seed, and the baseline's as a line.
 
     ``doses``: arm -> value. Numbers stand on a scale, logarithmic where all are positive and span a factor of 10 or more;
@@ -189,7 +190,7 @@ def dose_response(comparison: Comparison, path: str, doses: Mapping[str, Any]) -
     rows, x = [rows[i] for i in order], x[order]
     found = [row.metric for row in rows if row.metric is not None]
     with _style():
-        figure, axes = _axes(6.4, 3.8)
+        figure, axes = _axes(columns, 3.8)
         line = next((row.metric for row in comparison.rows if row.arm == comparison.baseline and row.metric), None)
         if line is not None and comparison.baseline not in doses:
             axes.axhspan(line.low, line.high, color="#EEF1F3", zorder=0)
@@ -220,13 +221,13 @@ def dose_response(comparison: Comparison, path: str, doses: Mapping[str, Any]) -
     return figure
 
 
-def cost_and_quality(comparison: Comparison) -> Figure:
+def cost_and_quality(comparison: Comparison, columns: Columns = 2) -> Figure:
     """The metric of each arm with its interval against the time of a step relative to the baseline's."""
     rows = [row for row in comparison.rows if row.metric is not None and row.step_ratio is not None]
     if len(rows) < 2:
         raise StudyError("fewer than 2 arms have a step time relative to the baseline, so there is nothing to draw.")
     with _style():
-        figure, axes = _axes(6.4, 4.2)
+        figure, axes = _axes(columns, 4.2)
         for row in rows:
             assert row.metric is not None and row.step_ratio is not None
             known = row.arm in (comparison.reference, comparison.baseline)
@@ -234,7 +235,7 @@ def cost_and_quality(comparison: Comparison) -> Figure:
             if not math.isnan(row.metric.low):
                 axes.plot([row.step_ratio] * 2, [row.metric.low, row.metric.high], color=colour, linewidth=1, alpha=0.5)
             axes.plot(row.step_ratio, row.metric.estimate, "o", color=colour, markersize=6, markeredgecolor="white")
-        axes.set_xlabel(f"time per step, relative to {_short(comparison, comparison.baseline)}")
+        _xlabel(axes, f"time per step, relative to {_short(comparison, comparison.baseline)}")
         axes.set_ylabel(comparison.measure.label)
         axes.grid(color=_FAINT, linewidth=0.6)
         axes.set_axisbelow(True)
@@ -252,7 +253,7 @@ def save(figure: Figure, path: str | Path) -> Path:
     path = Path(path)
     metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
     with _style():
-        figure.savefig(path, dpi=160, bbox_inches="tight", facecolor="white", metadata=metadata)
+        figure.savefig(path, dpi=160, bbox_inches="tight", pad_inches=0.02, facecolor="white", metadata=metadata)
     return path
 
 
@@ -278,7 +279,9 @@ def _fit_height(axes: Axes, bands: Sequence[Band], metric: str) -> None:
 
 def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
     """Name each curve at its end, pushed apart where they crowd: a legend makes the reader match colours."""
-    gap = 0.055  # of the height
+    gap = (
+        8.5 * 1.25 / (72 * (axes.figure.bbox.height / axes.figure.dpi - 0.7))
+    )  # a line of text, as a share of the axis
     heights = axes.transData.transform([(0, value) for value, _, _ in sorted(ends)])[:, 1]
     wanted = [float(axes.transAxes.inverted().transform((0, height))[1]) for height in heights]
     places: list[float] = []
@@ -291,20 +294,24 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
 
 
 def _label_points(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
-    """Name each point beside it: of six places around it the first that no other name or point takes."""
+    """Name each point beside it: of the places around it the first that no other name or point takes."""
     axes.figure.canvas.draw()  # the layout decides where points lie
     taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in (axes.transData.transform((px, py)) for px, py, _ in points)]
     scale = axes.figure.dpi / 72
     for px, py, name in sorted(points):
         x, y = axes.transData.transform((px, py))
         width, height = 4.6 * len(name) * scale, 9 * scale
-        places = [(dx, dy) for dy in (4, -12, 14, -22, 24, -32) for dx in (6, -6 - width / scale)]
+        heights = (4, -12, 14, -22, 24, -32, 34, -42, 44, -52, 54, -62)
+        places = [(dx, dy) for dy in heights for dx in (6, -6 - width / scale)]
         for dx, dy in places:
             box = (x + dx * scale, y + dy * scale, x + dx * scale + width, y + dy * scale + height)
             if not any(box[0] < t[2] and t[0] < box[2] and box[1] < t[3] and t[1] < box[3] for t in taken):
                 break
         taken.append(box)
-        axes.annotate(name, (px, py), xytext=(dx, dy), textcoords="offset points", fontsize=8, va="bottom")
+        far = {"arrowstyle": "-", "color": _FAINT, "linewidth": 0.6, "shrinkA": 0} if abs(dy) > 14 else None
+        axes.annotate(
+            name, (px, py), xytext=(dx, dy), textcoords="offset points", fontsize=8, va="bottom", arrowprops=far
+        )
 
 
 def _short(comparison: Comparison, name: str | None) -> str:
@@ -314,15 +321,21 @@ def _short(comparison: Comparison, name: str | None) -> str:
 
 
 def _caption(figure: Figure, comparison: Comparison, first: str = "") -> None:
-    text = textwrap.fill(" · ".join(filter(None, (first, comparison.provenance.line()))), 118)
+    said = " · ".join(filter(None, (first, comparison.provenance.line())))
+    text = textwrap.fill(said, round(16 * figure.get_figwidth()))  # letters of 6.5 points
     figure.text(0.01, -0.03, text, fontsize=6.5, color=UNCLEAR, ha="left", va="top")
 
 
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+def _xlabel(axes: Axes, text: str) -> None:
+    """On as many lines as the figure's width asks for."""
+    axes.set_xlabel(textwrap.fill(text, round(10 * axes.figure.bbox.width / axes.figure.dpi)))
+
+
+def _axes(columns: Columns, height: float) -> tuple[Figure, Axes]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(WIDTH[columns], height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.add_subplot()
 

@@ -24,6 +24,11 @@ def grid_markdown(grid: Grid) -> str:
     return "\n".join(lines)
 
 
+def one_line(text: str) -> str:
+    """Any text as itself, on one line of markdown."""
+    return _note(text)
+
+
 def _row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 

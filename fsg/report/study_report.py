@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,18 +15,21 @@ from fsg.errors import StudyError
 from fsg.files import write_atomically
 from fsg.record.ledger import StudyState, TrialRecord
 from fsg.record.versions import mixtures
+from fsg.report.answer import Answer, answer, answer_of_search, effects_in_words
 from fsg.report.cells import Grid
-from fsg.report.columns import arm_metrics, comparison_grid, seed_records
+from fsg.report.columns import arm_meanings, arm_metrics, comparison_grid, seed_records
 from fsg.report.comparison import Comparison, compare
 from fsg.report.csv import comparison_csv, seeds_csv
 from fsg.report.exercised import exercise_grid
 from fsg.report.factors import FactorReport, anova_grid, factor_grid, factor_report
-from fsg.report.html import html_page
 from fsg.report.judgement import judgement_grid
 from fsg.report.latex import grid_latex
-from fsg.report.markdown import grid_markdown
+from fsg.report.markdown import grid_markdown, one_line
+from fsg.report.page import html_page
+from fsg.report.page.charts import Chart, comparison_charts, search_charts
 from fsg.report.published import published_grid
 from fsg.report.terminal import TerminalTable
+from fsg.report.top import TopConfigurations
 from fsg.stats.sequential import Looks, plan_looks
 from fsg.study.design import aliases, doses, factor_levels, left_out
 from fsg.study.plan import Block as DesignBlock
@@ -36,6 +39,8 @@ from fsg.study.spec import AblationSpec, SweepSpec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+MOST_NOTE = 5000  # letters that MLflow takes for a description of an experiment
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ class Block:
 class StudyReport:
     """``grids``: the tables first, then what stands behind them. ``arm_metrics``: the columns of MLflow's view.
 
-    ``texts`` are further files by name; a sweep has no ``blocks`` and no ``arm_metrics``, and its own way to ``draw``.
+    ``texts`` are further files by name; a sweep has no ``blocks`` and no ``arm_metrics`` but a ``ranking``, and its own way
+    to ``draw``.
     """
 
     title: str
@@ -71,6 +77,7 @@ class StudyReport:
     state: StudyState
     blocks: tuple[Block, ...] = ()
     draw: Callable[[Path], list[tuple[str, Path]]] | None = None
+    ranking: TopConfigurations | None = None
 
     @property
     def comparison(self) -> Comparison | None:
@@ -81,6 +88,27 @@ class StudyReport:
     def arm_metrics(self) -> dict[str, dict[str, float]]:
         """Short rounded numbers of each arm."""
         return {arm: numbers for block in self.blocks for arm, numbers in arm_metrics(block.comparison).items()}
+
+    @property
+    def arm_meanings(self) -> dict[str, str]:
+        """What each of these numbers is, by its short name; of several blocks each names its own reference and baseline."""
+        found: dict[str, dict[str, None]] = defaultdict(dict)
+        for block in self.blocks:
+            for name, what in arm_meanings(block.comparison).items():
+                found[name][what] = None
+        return {name: "; ".join(whats) for name, whats in found.items()}
+
+    @property
+    def note(self) -> str:
+        """The question, its answer, and as many of the main tables as MLflow's description of a run has room for."""
+        head = [f"**{one_line(self.question)}**"] if self.question else []
+        text = "\n\n".join([*head, *(one_line(found.sentence) for found in self.answers)])
+        for grid in self.main_grids:
+            more = f"{text}\n\n{grid_markdown(grid)}"
+            if len(more) > MOST_NOTE:
+                break
+            text = more
+        return text
 
     @property
     def main_grids(self) -> list[Grid]:
@@ -110,20 +138,58 @@ class StudyReport:
         """What each seed of each arm gave, or why it gave nothing."""
         return [row for block in self.blocks for row in seed_records(block.comparison)]
 
+    @property
+    def answers(self) -> list[Answer]:
+        """What the report answers: a sentence for each comparison, or the one of a search."""
+        return [answer(block.comparison) for block in self.blocks] + (
+            [answer_of_search(self.ranking)] if self.ranking else []
+        )
+
+    @property
+    def charts(self) -> list[Chart]:
+        """What the page draws."""
+        found = [
+            chart
+            for block in self.blocks
+            for chart in comparison_charts(block.name, block.comparison, self.state, block.factors, block.doses)
+        ]
+        if self.ranking is not None:
+            found += search_charts(self.ranking, list(self.state.trials.values()))
+        return found
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The tables as files, by name: markdown, LaTeX and CSV."""
+        latex = "\n".join(grid_latex(t, f"tab:{self.title}{i or ''}") for i, t in enumerate(self.main_grids))
+        return {"comparison.md": self.markdown, "comparison.tex": latex} | self.texts
+
     def write(self, folder: Path, drawings: bool = True) -> list[Path]:
         """Write markdown, LaTeX, CSV, figures and one self-contained page into ``folder``; returns their paths."""
         folder.mkdir(parents=True, exist_ok=True)
-        latex = "\n".join(grid_latex(t, f"tab:{self.title}{i or ''}") for i, t in enumerate(self.main_grids))
         paths = []
-        for name, text in ({"comparison.md": self.markdown, "comparison.tex": latex} | self.texts).items():
+        for name, text in self.files.items():
             write_atomically(folder / name, text.encode())
             paths.append(folder / name)
         drawn = self._draw(folder) if drawings else []
-        page = folder / "report.html"
+        return [*paths, *(path for _, path in drawn), self.write_page(folder, drawn)]
+
+    def write_page(self, folder: Path, drawn: Sequence[tuple[str, Path]] = ()) -> Path:
+        """Write ``report.html`` into ``folder``; of what was ``drawn`` (title, file) it embeds what it has no chart of."""
+        folder.mkdir(parents=True, exist_ok=True)
         main = self.main_grids
-        details = [grid for grid in self.grids if grid not in main]
-        write_atomically(page, html_page(self.title, self.question, main, drawn, details).encode())
-        return [*paths, *(path for _, path in drawn), page]
+        page = html_page(
+            self.title,
+            self.question,
+            main,
+            answers=self.answers,
+            more=[effects_in_words(b.comparison, b.factors) for b in self.blocks if b.factors is not None],
+            charts=self.charts,
+            images=[(title, path) for title, path in drawn if not self.blocks and path.stem != "search_curves"],
+            details=[grid for grid in self.grids if grid not in main],
+            files=self.files,
+        )
+        write_atomically(folder / "report.html", page.encode())
+        return folder / "report.html"
 
     def _draw(self, folder: Path) -> list[tuple[str, Path]]:
         if self.draw is not None:

@@ -42,7 +42,7 @@ def make_sweep_report(spec: SweepSpec, state: StudyState, top: int, device: str)
     best = replace(best, notes=(*best.notes[:1], *_early(spec, state), *best.notes[1:], *why_not))
     grids = (*top_grids(best, state), *mattered)
     draw = partial(_draw, spec, state, best, studies)
-    return StudyReport(spec.name, spec.question, grids, {"top.csv": top_csv(best)}, state, draw=draw)
+    return StudyReport(spec.name, spec.question, grids, {"top.csv": top_csv(best)}, state, draw=draw, ranking=best)
 
 
 def _early(spec: SweepSpec, state: StudyState) -> Iterator[str]:

@@ -19,17 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 from fsg.errors import BackendUnavailable, FsgError, StudyError
 from fsg.redaction import redact
-from fsg.tracking.runs import Identity, Run, StudyRuns
-from fsg.tracking.store import artifact_location, every_run, explain, open_client
+from fsg.tracking.network import log_dataset, log_network
+from fsg.tracking.runs import NOTE, Identity, Run, StudyRuns, described
+from fsg.tracking.store import artifact_location, every_run, explain, open_client, store_address
 from fsg.tracking.view import TAG_PREFIX, rounded, view_address, view_key, view_state
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
+    from torch import Tensor, nn
 
 # MLflow takes 1000 entities a request: metrics, params (at most 100) and tags together.
 POINTS_A_CALL = 850
 PARAMS_A_CALL = 100
+MOST_NOTE = 5000  # letters of a description, the most that an experiment's tag takes
 TABLE_FILE, SEEDS_FILE, MARKDOWN_FILE = "comparison.json", "seeds.json", "comparison.md"
 KEY_TAG = {"study": "fsg.study_id", "arm": "fsg.arm", "seed": "fsg.trial_key"}
 
@@ -106,11 +109,14 @@ class Exporter:
         files: Iterable[Path],
         arm_metrics: Mapping[str, Mapping[str, float | None]],
         seeds: Sequence[Mapping[str, Any]] = (),
+        note: str = "",
+        meanings: Mapping[str, str] | None = None,
     ) -> None:
         """Store the comparison with the study run and its numbers with the arm runs; replaces what an earlier call stored.
 
         ``table`` is rows or columns and becomes ``comparison.json`` (``mlflow.load_table`` reads it); ``seeds``, what each
-        seed of each arm gave, becomes ``seeds.json``; ``files`` go to the folder ``report``. ``arm_metrics`` maps arm to
+        seed of each arm gave, becomes ``seeds.json``; ``files`` go to the folder ``report``. ``note`` describes the study run
+        and the experiment, ``meanings`` (short name to sentence) the arms' numbers. ``arm_metrics`` maps arm to
         {short name: number}: the columns of the shared view, in this order, sorted by the first; rounded for reading, and
         left out where they are no finite number, or no trial of the arm has begun. Export first; StudyError for an arm that
         nobody planned.
@@ -123,12 +129,36 @@ class Exporter:
         with self._forgetting_on_error():
             client, study = self._store(), self._ensure(self._study.runs[self._study.root])
             self._log_files(client, study, {TABLE_FILE: table, SEEDS_FILE: seeds}, markdown, files)
+            self._describe(client, study, note or markdown)
+            log_dataset(client, study.run_id, self._study.shared)
+            if note:
+                assert self._experiment_id is not None
+                client.set_experiment_tag(self._experiment_id, NOTE, note[:MOST_NOTE])
             for arm, values in numbers.items():
                 if run := self._study.runs.get(("arm", arm)):
-                    self._log_numbers(client, self._ensure(run).run_id, values)
+                    remote = self._ensure(run)
+                    self._log_numbers(client, remote.run_id, values)
+                    log_dataset(client, remote.run_id, run.params)
+                    self._describe(client, remote, described({n: meanings[n] for n in values} if meanings else {}))
             shown = {name for values in numbers.values() for name in values}
             order = dict.fromkeys(name for values in arm_metrics.values() for name in values)
             self._set_view("arm", [name for name in order if name in shown])
+
+    def register(self, trial: str, network: nn.Module, images: Tensor) -> str:
+        """Store the network of the trial with this key with its run, and register it under the study's name; says as what.
+
+        ``images`` (N, C, H, W), uint8: an example of what it takes. Export first; StudyError for a trial that has no run.
+        """
+        with self._forgetting_on_error():
+            client = self._store()
+            query = f"tags.`fsg.study_id` = '{self._study.study_id}' AND tags.`fsg.trial_key` = '{trial}'"
+            run = next(iter(every_run(client, [str(self._experiment_id)], query)), None)
+            if run is None:
+                raise StudyError(f"Trial {trial} has no run in MLflow: export the ledger first.")
+            address = store_address(self.tracking_uri)
+            return (
+                f"models:/{self._study.name}/{log_network(address, run.info.run_id, network, images, self._study.name)}"
+            )
 
     def study_url(self, base: str) -> str:
         """The address of the study's shared view on the MLflow server at ``base``, e.g. "http://127.0.0.1:5000"."""
@@ -271,14 +301,16 @@ class Exporter:
         client.log_text(study.run_id, markdown, MARKDOWN_FILE)
         for file in files:
             client.log_artifact(study.run_id, str(file), "report")
-        shown = {
-            "mlflow.loggedArtifacts": json.dumps([{"path": name, "type": "table"} for name in tables]),
-            "mlflow.note.content": markdown[:8000],
-        }
-        for name, value in shown.items():
-            if study.tags.get(name) != value:
-                client.set_tag(study.run_id, name, value)
-                study.tags[name] = value
+        listed = json.dumps([{"path": name, "type": "table"} for name in tables])
+        self._set_tag(client, study, "mlflow.loggedArtifacts", listed)
+
+    def _describe(self, client: MlflowClient, run: Remote, note: str) -> None:
+        self._set_tag(client, run, NOTE, note[:MOST_NOTE])
+
+    def _set_tag(self, client: MlflowClient, run: Remote, name: str, value: str) -> None:
+        if run.tags.get(name, "") != value:
+            client.set_tag(run.run_id, name, value)
+            run.tags[name] = value
 
     def _log_numbers(self, client: MlflowClient, run_id: str, values: Mapping[str, float]) -> None:
         from mlflow.entities import Metric

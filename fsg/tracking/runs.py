@@ -17,8 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from fsg.errors import StudyError
+from fsg.metrics import meaning
 
 Identity = tuple[str, str]
+NOTE = "mlflow.note.content"  # the tag that MLflow shows as a run's or an experiment's description
 OVER = {"finished": "FINISHED", "failed": "FAILED", "pruned": "KILLED"}
 
 
@@ -141,6 +143,11 @@ class StudyRuns:
         return [key for level, key in self._tallies if level == "arm"]
 
     @property
+    def shared(self) -> dict[str, str]:
+        """Dotted parameters that all planned trials have alike, with their value."""
+        return {name: value for name, seen in self._values.items() if len(seen) == 1 for value in seen}
+
+    @property
     def varied(self) -> list[str]:
         """Dotted parameters that differ between planned trials, ``seed`` left out: a sweep's columns."""
         return sorted(name for name, seen in self._values.items() if len(seen) > 1 and name not in ("seed", "device"))
@@ -215,6 +222,8 @@ class StudyRuns:
         metrics = _metrics(event)
         new = {name: value for name, value in metrics.items() if run.last_epoch.get(name) != value}
         run.points += points(new, now, int(metrics.get("epoch") or run.last_epoch.get("epoch") or 0))
+        reported = points({**run.last_epoch, **metrics}, now, 0)
+        run.tags[NOTE] = described({point.name: meaning(point.name) for point in reported})
         run.last_epoch = {}
         self._turn(run, kind, now)
 
@@ -243,6 +252,11 @@ class StudyRuns:
             run.state, run.status, run.end_ms = "finished", "FINISHED", tally.end_ms
         if (run.state, run.end_ms) != before:
             self.changed.add(identity)
+
+
+def described(meanings: Mapping[str, str]) -> str:
+    """What each metric of a run is, as markdown; "" for none."""
+    return "\n".join(f"- `{name}`: {what}" for name, what in meanings.items())
 
 
 def points(metrics: Mapping[str, Any], time_ms: int, step: int) -> list[Point]:

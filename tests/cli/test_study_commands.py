@@ -133,6 +133,18 @@ def test_compare_makes_the_same_table_again(ablated, monkeypatch):
     assert table_of(again) == table_of(said)
 
 
+def test_compare_can_write_the_page_alone_and_prints_its_address(ablated, monkeypatch):
+    folder, _ = ablated
+    reports = folder / "studies" / "small" / "reports"
+    before = {path: path.stat().st_mtime_ns for path in reports.iterdir()}
+    said = run_main(monkeypatch, folder, "compare", "small", "--html")
+    assert (said.code, said.out.strip()) == (0, (reports / "report.html").as_uri())
+    changed = [path.name for path in reports.iterdir() if path.stat().st_mtime_ns != before.get(path)]
+    assert changed == ["report.html"]
+    refused = run_main(monkeypatch, folder, "compare", "small", "--html", "--diagnostics")
+    assert refused.code == 2 and "nothing else" in refused.err
+
+
 def test_the_same_command_again_trains_nothing_and_ends_with_the_same_table(ablated, monkeypatch):
     folder, said = ablated
     ledger = (folder / "studies" / "small" / "ledger.jsonl").read_bytes()

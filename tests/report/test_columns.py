@@ -41,7 +41,7 @@ def test_one_entry_of_the_list_is_a_column_of_every_rendering(report, tmp_path):
     for text in (console.file.getvalue(), files["comparison.md"]):
         assert "speed [img/s]" in text and "800.50 ± 6.35" in text
     assert r"speed [img/s] \\" in files["comparison.tex"] and r"800.50 $\pm$ 6.35 \\" in files["comparison.tex"]
-    assert "<th>speed [img/s]</th>" in files["report.html"]
+    assert '<th scope="col">speed [img/s]</th>' in files["report.html"]
     assert '800.50 <span class="spread">± 6.35</span>' in files["report.html"]
     assert all(row["speed [img/s]"] == "800.50 ± 6.35" for row in report.rows), "the table in MLflow"
     table = files["comparison.csv" if report.blocks else "top.csv"]

@@ -7,6 +7,7 @@ import re
 
 import pytest
 from handmade import Metric, arms, state, trial
+from matplotlib.text import Text
 
 from fsg.errors import StudyError
 from fsg.report.cells import Cell, Grid
@@ -14,7 +15,17 @@ from fsg.report.columns import comparison_grid
 from fsg.report.comparison import compare
 from fsg.report.csv import comparison_csv, seeds_csv
 from fsg.report.factors import factor_grid, factor_report
-from fsg.report.figures import BETTER, UNCLEAR, WORSE, forest, learning_curves, main_effects, save
+from fsg.report.figures import (
+    BETTER,
+    UNCLEAR,
+    WIDTH,
+    WORSE,
+    cost_and_quality,
+    forest,
+    learning_curves,
+    main_effects,
+    save,
+)
 from fsg.report.judgement import judge, judgement_grid
 from fsg.report.latex import grid_latex
 from fsg.stats.paired import hedges_g, sign_flip_test, t_test
@@ -217,3 +228,22 @@ def test_figures_that_cannot_be_drawn_are_refused():
 def test_one_seed_is_drawn_without_interval():
     (axes,) = forest(comparison(arms(full=(2.0,), ste=(1.0,))), "ste").axes
     assert not any(math.isnan(x) for line in axes.lines for x in line.get_xdata())
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_figures_are_as_wide_as_the_columns_of_a_paper_and_no_two_names_touch(tmp_path, columns):
+    crowd = {f"arm_number_{i}": tuple(90 + 0.02 * i + 0.3 * s for s in range(3)) for i in range(9)}
+    study = arms(**crowd)
+    found = compare(study, metric=Metric(), reference="arm_number_0", baseline="arm_number_1")
+    names = list(crowd)[:8]
+    drawn = [
+        forest(found, "arm_number_1", columns),
+        learning_curves(found, study, "val_accuracy", names, columns=columns),
+        cost_and_quality(found, columns),
+    ]
+    for number, figure in enumerate(drawn):
+        path = save(figure, tmp_path / f"{number}.svg")
+        width = float(re.search(r'<svg[^>]* width="([\d.]+)pt"', path.read_text())[1]) / 72
+        assert width <= WIDTH[columns] + 0.1, number
+        boxes = [Text.get_window_extent(text) for text in figure.axes[0].texts]  # without its line to the point
+        assert not [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.padded(-3).overlaps(b.padded(-3))]

@@ -63,7 +63,7 @@ def test_star_and_bold_stand_in_every_rendering_only_where_tests_tell_the_best(s
     files = {path.name: path.read_text() for path in report.write(tmp_path, drawings=False)}
     assert ("| **full** | " in files["comparison.md"]) == starred
     assert (r"\textbf{full}" in files["comparison.tex"]) == starred
-    assert ("<td class='best'>full</td>" in files["report.html"]) == starred
+    assert ('<th scope="row" class="best">full</th>' in files["report.html"]) == starred
     assert ("| **full** | " in report.markdown) == starred, "what MLflow shows"
 
 

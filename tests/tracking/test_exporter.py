@@ -306,6 +306,7 @@ ARM_METRICS = {
     "full": {"acc": 96.123456, "vs_full": None, "vs_ste": 1.23456, "n": 3},
     "ste": {"acc": 94.888888, "vs_full": -1.23456, "vs_ste": float("nan"), "n": 3},
 }
+MEANINGS = {"acc": "accuracy", "vs_full": "less full's", "vs_ste": "less ste's", "n": "seeds"}
 
 
 def test_report_stands_with_the_study_run_and_its_numbers_with_the_arms(uri, client, tmp_path, monkeypatch):
@@ -316,7 +317,10 @@ def test_report_stands_with_the_study_run_and_its_numbers_with_the_arms(uri, cli
     page.write_text("<p>report</p>")
     for mean in (1.0, 96.12):  # a second report replaces the first
         seeds = [{"arm": "full", "seed": 0, "acc": mean, "missing": ""}]
-        exporter.log_report([{"arm": "full", "mean": mean, "p": float("nan")}], "# Table", [page], ARM_METRICS, seeds)
+        said = f"**Which?** full, by {mean}"
+        exporter.log_report(
+            [{"arm": "full", "mean": mean, "p": float("nan")}], "# Table", [page], ARM_METRICS, seeds, said, MEANINGS
+        )
     runs = runs_of(client)
     whole = runs["components"].info
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # load_table reads this, not its client's store
@@ -330,7 +334,9 @@ def test_report_stands_with_the_study_run_and_its_numbers_with_the_arms(uri, cli
         "comparison.md",
         "report",
     }
-    assert runs["components"].data.tags["mlflow.note.content"] == "# Table"
+    assert runs["components"].data.tags["mlflow.note.content"] == "**Which?** full, by 96.12"
+    assert client.get_experiment(whole.experiment_id).tags["mlflow.note.content"] == "**Which?** full, by 96.12"
+    assert runs["ste"].data.tags["mlflow.note.content"] == "- `acc`: accuracy\n- `vs_full`: less full's\n- `n`: seeds"
     assert runs["full"].data.metrics == {"acc": 96.12, "vs_ste": 1.23, "n": 3}
     assert runs["ste"].data.metrics == {"acc": 94.89, "vs_full": -1.23, "n": 3}
     assert (tmp_path / "mlartifacts").is_dir()

@@ -4,7 +4,7 @@ import pytest
 from fake_studies import header, study
 
 from fsg.errors import StudyError
-from fsg.tracking.runs import Point, StudyRuns, flat, points
+from fsg.tracking.runs import NOTE, Point, StudyRuns, flat, points
 
 
 def folded(events):
@@ -124,3 +124,11 @@ def test_ledger_without_header_or_plan_is_refused():
     runs = StudyRuns(header())
     with pytest.raises(StudyError, match="was never planned"):
         runs.fold({"event": "started", "time": 1.0, "key": "k"})
+
+
+def test_a_finished_trial_says_what_each_of_its_metrics_is():
+    events = study(arms=("ste",), seeds=(0,))
+    run = by_name(folded(events))["ste/seed0"]
+    told = dict(line[2:].split(": ", 1) for line in run.tags[NOTE].splitlines())
+    assert {f"`{point.name}`" for point in run.points} == set(told)
+    assert told["`val_accuracy`"].startswith("share of validation images")
