@@ -1,14 +1,16 @@
 """The one sentence that a report begins with: which arm is better, by how much, or that nobody can tell yet."""
 
+from dataclasses import replace
+
 import pytest
 from handmade import Metric, arms, state, trial
 from test_study_report import FACTORIAL, factorial_state, study
-from test_top import configured, sweep
+from test_top import configured
 
 from fsg.report.answer import answer, answer_of_search, effects_in_words
 from fsg.report.comparison import compare
 from fsg.report.factors import factor_report
-from fsg.report.study_report import make_report
+from fsg.report.study_report import StudyReport, make_report
 from fsg.report.top import top_configurations
 from fsg.stats.sequential import plan_looks
 
@@ -70,6 +72,15 @@ def test_without_a_baseline_the_best_other_arm_stands_against_the_reference():
     assert found.sentence.startswith("b is better than full: its val_accuracy is 2.0")
 
 
+def test_of_arms_that_differ_in_nothing_that_acted_nothing_is_claimed():
+    found = compare(FAR, metric=Metric(), reference="full", baseline="ste")
+    full, ste = found.rows
+    idle = replace(found, rows=(replace(full, vs_baseline=None, refused_baseline="hgs"), ste))
+    assert (
+        answer(idle).sentence == "No verdict on full and ste: hgs was not exercised, and they differ in nothing else."
+    )
+
+
 def test_a_study_without_a_pair_says_how_far_it_is():
     nothing = state(trial("full", 0, None, status="running"), trial("ste", 0, 90.0))
     assert answered(nothing).sentence == "Not yet known: 1 of 2 trials finished, and no two arms pair."
@@ -81,6 +92,8 @@ def test_effects_are_told_from_those_that_are_not():
     values = {a: tuple(90.0 + 2 * hgs + e for e in es) for (a, (hgs, _)), es in zip(levels.items(), noise, strict=True)}
     found = compare(arms(**values), metric=Metric(), reference="full", baseline=None)
     said = effects_in_words(found, factor_report(found, ["hgs", "lre"], levels))
+    idle = effects_in_words(found, replace(factor_report(found, ["hgs", "lre"], levels), idle=frozenset({"lre"})))
+    assert idle.endswith("points; no verdict on lre, which did not act.")
     assert said.startswith("Of the switches, hgs is worth +1.99 ± 0.17 points") and said.endswith(
         "points; lre cannot be told from nothing."
     )
@@ -89,10 +102,11 @@ def test_effects_are_told_from_those_that_are_not():
 @pytest.mark.parametrize(("seeds", "said"), [(1, "97.00 % (one seed, so no interval"), (3, "(95% interval")])
 def test_a_search_names_the_best_it_found_and_never_calls_it_told_without_a_test(seeds, said):
     trials = [configured(lr, s, 95.0 + lr * 10 + s) for lr in (0.1, 0.2) for s in range(seeds)]
-    found = answer_of_search(top_configurations(state(*trials), Metric()))
+    top = top_configurations(state(*trials), Metric())
+    found = answer_of_search(top)
     assert found.sentence.startswith("The best configuration found is 0.2-0: val_accuracy 9") and said in found.sentence
     assert "not told from the 1 other by a test" in found.sentence
-    assert make_report(sweep(), state(*trials)).answers == [found]
+    assert StudyReport("search", "", (), {}, state(*trials), ranking=top).answers == [found]
 
 
 def test_mlflows_note_is_the_question_its_answer_and_as_many_tables_as_there_is_room_for(monkeypatch):

@@ -4,12 +4,13 @@ import json
 import math
 
 import pytest
-from handmade import state, trial
+from handmade import Metric, state, trial
 from test_study_report import FACTORIAL, dose_report, factorial_state, study
-from test_top import configured, sweep
+from test_top import configured
 
 from fsg.report.page import charts
-from fsg.report.study_report import make_report
+from fsg.report.study_report import StudyReport, make_report
+from fsg.report.top import top_configurations
 
 
 def charts_of(report):
@@ -51,7 +52,9 @@ def test_a_search_shows_every_trial_that_has_a_value_over_each_searched_paramete
     empty = trial(
         "sweep", 0, None, status="failed", losses=(), step_ms=(), key="x", config={"seed": 0, "optimizer": {"lr": 0.5}}
     )
-    found = charts_of(make_report(sweep(), state(*trials, stopped, empty)))
+    ledger = state(*trials, stopped, empty)
+    top = top_configurations(ledger, Metric(), searched=["optimizer.lr"])
+    found = charts_of(StudyReport("search", "", (), {}, ledger, ranking=top))
     order, rate = found["trials"]["groups"]
     assert [point["told"] for point in order["points"]] == ["finished", "finished", "best", "pruned"]
     assert (rate["name"], [point["x"] for point in rate["points"]]) == ("optimizer.lr", [0.1, 0.2, 0.3, 0.4])

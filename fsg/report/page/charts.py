@@ -129,6 +129,8 @@ def _effects(comparison: Comparison, report: FactorReport) -> Chart:
             comparison.measure.mode,
         )
         row["n"] = len(report.seeds)
+        if report.refused(effect):
+            row["note"] = "no verdict: not exercised"
         if share := shares.get(effect.name):
             row["share"] = [short(v) for v in (share.estimate, share.low, share.high)]
         rows.append(row)

@@ -17,13 +17,14 @@ from string import Template
 
 from fsg.report.answer import Answer
 from fsg.report.cells import MINUS, NONE, Cell, Grid
+from fsg.report.exercised import REFUSED
 from fsg.report.page.charts import Chart
 
 _HERE = Path(__file__).parent
 MOST_IMAGES = 1_000_000  # bytes of drawings that are embedded, half of what the page may have
 _NUMBER = re.compile(r"[<+]?(-?\d+(?:\.\d+)?(?:e[-+]?\d+)?)(?:[ /(%].*)?")
 _URGENT = ("MISSING", "NOT PAIRED", "NOT COMPARABLE")  # notes that nobody should have to unfold
-_ENDS = ("reference", "baseline", NONE, "")  # cells of a column of numbers that hold none
+_ENDS = ("reference", "baseline", REFUSED, NONE, "")  # cells of a column of numbers that hold none
 
 
 def html_page(
