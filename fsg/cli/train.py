@@ -11,7 +11,6 @@ from fsg.cli.options import FILE, FOLDER, Plugin
 from fsg.cli.studies import complete_reference
 from fsg.errors import ConfigError
 from fsg.files import user_path
-from fsg.metrics import MOVED_BY
 
 if TYPE_CHECKING:
     from fsg.config import TrialConfig
@@ -93,12 +92,16 @@ def train(
             else "."
         )
     )
-    if moved := [f"{last.metrics[name]:.2%} without {name.removeprefix(MOVED_BY)}" for name in _parts(last)]:
+    if moved := _moved(last):
         typer.echo(f"The direction of the next step would change by {', '.join(moved)}.")
 
 
-def _parts(result: EpochResult) -> list[str]:
-    return [name for name in result.metrics if name.startswith(MOVED_BY)]
+def _moved(result: EpochResult) -> list[str]:
+    """By how much the direction changes without each component of the estimator."""
+    from fsg.metrics import MOVED_BY
+
+    shares = {name.removeprefix(MOVED_BY): v for name, v in result.metrics.items() if name.startswith(MOVED_BY)}
+    return [f"{share:.2%} without {part}" for part, share in shares.items()]
 
 
 def _trial(
