@@ -1,7 +1,8 @@
 """Which trials can be trained as one program, side by side: known from their configurations, without torch.
 
-Two trials fit together if their programs have equal shapes: the same network, images, batch and precision, the same kinds of
-estimator and optimizer with the same sizes and switches. Seeds, lengths, schedules, rates and other fractions may differ.
+Two trials fit together if their programs have equal shapes: the same network, images, batch, precision and kind of optimizer.
+Estimators, seeds, lengths, schedules, rates and other fractions may differ; trials of one estimator, with the same sizes and
+switches, cost less together than those of several.
 Proof: ``tests/test_fusing.py``.
 """
 
@@ -14,7 +15,6 @@ from fsg.config import TrialConfig, digest
 from fsg.parts import has_part, part_of
 
 _SHAPES = ("model", "quantizer", "data", "evaluate", "dtype", "deterministic", "checkpoint_every_steps", "device")
-_RATED = ("gradient", "optimizer")  # of these, fractions are rates and may differ
 LANES = 16  # numbers of a vector of the widest processors: a channel must not move between whole vectors and a rest
 
 
@@ -48,14 +48,20 @@ def _as_configured(kind: str, section: Any) -> str:
 
 def shape_of(config: TrialConfig) -> str:
     """Equal for trials that fit together."""
-    whole = config.model_dump(mode="json")
-    rated = {name: _without_fractions(whole[name]) for name in _RATED}
-    used = {name: getattr(config.optimizer, name, 0) > 0 for name in ("momentum", "weight_decay")}
-    fixed = {name: whole[name] for name in _SHAPES} | {"data": config.images.model_dump(mode="json")}
-    return digest(fixed | rated | {"used": used})
+    optimizer = config.optimizer
+    used = {name: getattr(optimizer, name, 0) > 0 for name in ("momentum", "weight_decay")}
+    whole = config.model_dump(mode="json", include={*_SHAPES, "optimizer"})
+    whole |= {"data": config.images.model_dump(mode="json"), "optimizer": _without_fractions(whole["optimizer"])}
+    return digest(whole | {"used": used})
+
+
+def estimator_shape(config: TrialConfig) -> str:
+    """Equal for trials whose estimators, too, are computed as one."""
+    return digest(_without_fractions(config.gradient.model_dump(mode="json")))
 
 
 def _without_fractions(part: Any) -> Any:
+    """Fractions are rates, and may differ."""
     if isinstance(part, Mapping):
         return {name: _without_fractions(value) for name, value in part.items() if not isinstance(value, float)}
     return part

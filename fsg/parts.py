@@ -83,6 +83,7 @@ FACTS: Mapping[str, Mapping[str, Any]] = {
         "objectives": False,  # whether it knows several
         "constraints": True,  # whether it learns from constraints on metrics
         "exhaustive": False,  # whether every point of the space is gone through, and it is never asked
+        "adapts": True,  # whether the next point hangs on what those before came to
         "resumable": False,  # whether it knows from Optuna's memory where it stood, so its seed stays when it is made again
         "unfit": lambda config, space: (),  # (path or None, why it cannot search this space), each
     },

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from fsg.config import TrialConfig, digest
-from fsg.fusing import settled, shape_of, why_alone
+from fsg.fusing import estimator_shape, settled, shape_of, why_alone
 
 
 def trial(**over):
@@ -17,7 +17,7 @@ def test_a_trial_that_is_not_fused_has_the_key_it_had():
     assert digest(trial().identity()) != digest(trial(fused=True).identity())
 
 
-def test_seeds_rates_lengths_and_schedules_fit_together():
+def test_seeds_rates_lengths_schedules_and_estimators_fit_together():
     base = shape_of(trial())
     for over in (
         {"seed": 7},
@@ -25,17 +25,23 @@ def test_seeds_rates_lengths_and_schedules_fit_together():
         {"optimizer": {"lr": 0.5}},
         {"schedule": {"name": "step", "warmup_epochs": 2}},
         {"gradient": {"name": "fsg", "beta": 0.1, "fast": {"lr": 0.1}}},
+        {"gradient": {"name": "fsg", "lre": False}},
+        {"gradient": "ste"},
     ):
         assert shape_of(trial(**over)) == base, over
+
+
+def test_estimators_of_equal_sizes_and_switches_are_computed_as_one():
+    base = estimator_shape(trial())
+    assert estimator_shape(trial(gradient={"name": "fsg", "beta": 0.1, "fast": {"lr": 0.1}}, optimizer="sgd")) == base
+    for over in ("ste", {"length": 3}, {"lre": False}, {"gain": "free"}, {"slow": {"d_conv": 8}}):
+        other = {"name": "fsg"} | over if isinstance(over, dict) else over
+        assert estimator_shape(trial(gradient=other)) != base, over
 
 
 def test_what_changes_a_shape_does_not_fit():
     base = shape_of(trial())
     for over in (
-        {"gradient": "ste"},
-        {"gradient": {"name": "fsg", "length": 3}},
-        {"gradient": {"name": "fsg", "lre": False}},
-        {"gradient": {"name": "fsg", "gain": "free"}},
         {"quantizer": "bwn"},
         {"model": "resnet20"},
         {"data": {"batch_size": 32}},

@@ -92,9 +92,17 @@ register(
     package="cmaes",
     unfit=_unfit_for_cmaes,
 )
-register("sampler", OptunaSampler, f"{_HOME}:qmc", names=["qmc"], objectives=True, resumable=True)
+register("sampler", OptunaSampler, f"{_HOME}:qmc", names=["qmc"], objectives=True, resumable=True, adapts=False)
 register("sampler", OptunaSampler, f"{_HOME}:nsga2", names=["nsga2"], objectives=True)
-register("sampler", OptunaSampler, f"{_HOME}:at_random", names=["random"], conditional=True, objectives=True)
+register(
+    "sampler",
+    OptunaSampler,
+    f"{_HOME}:at_random",
+    names=["random"],
+    conditional=True,
+    objectives=True,
+    adapts=False,
+)
 register(
     "sampler",
     GridSampler,
@@ -102,6 +110,7 @@ register(
     conditional=True,
     objectives=True,
     exhaustive=True,
+    adapts=False,
     unfit=_unfit_for_grid,
 )
 register("sampler", AutoSampler, f"{_HOME}:tpe", conditional=True, objectives=True)

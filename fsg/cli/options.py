@@ -110,8 +110,8 @@ Fuse = Annotated[
     str,
     typer.Option(
         metavar="auto|off|N",
-        help="Train up to N trials of equal shape as one program. auto: 16, where a measurement says that it pays. "
-        "A study that has begun stays as it is; off: its trials are trained one by one.",
+        help="Train up to N trials of equal networks as one program. auto: 16, where 12 or more fit together and a "
+        "measurement says that it pays. A study that has begun stays as it is; off: its trials are trained one by one.",
     ),
 ]
 Set = Annotated[

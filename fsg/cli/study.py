@@ -63,7 +63,7 @@ def ablate(
     gpus_per_trial: Gpus = None,
     accelerator: Accelerator = None,
     memory_per_trial: Memory = None,
-    fuse: Fuse = "off",
+    fuse: Fuse = "auto",
     address: Address = None,
     wait_for_cluster: Wait = WAIT,
     exclude: Exclude = [],
@@ -109,7 +109,7 @@ def sweep(
     gpus_per_trial: Gpus = None,
     accelerator: Accelerator = None,
     memory_per_trial: Memory = None,
-    fuse: Fuse = "off",
+    fuse: Fuse = "auto",
     address: Address = None,
     wait_for_cluster: Wait = WAIT,
     exclude: Exclude = [],
@@ -176,7 +176,7 @@ def resume(
     uri = tracking_of(given, upgrade_store, folder.path)
     environment = environment_line(uri, tracking_uri is not None, address)  # before ours are in it
     with fit(spec, resources, folder.path.parent), driving(folder.path, console_of(hushed=output == "json")) as lock:
-        _say_environment(output, environment)
+        _say_aside(output, environment)
         run(folder, spec, uri, resources, output, lock, allow_failed, notify)
 
 
@@ -232,7 +232,7 @@ def _start(
         spec = with_costs(spec, storage, resources.cpus_per_trial, resources.gpus_per_trial)
     from fsg.driver.fusing import with_fusing
 
-    spec, resources = with_fusing(spec, fuse, storage, resources)
+    spec, resources = with_fusing(spec, fuse, storage, resources, lambda sentence: _say_aside(output, sentence))
     if dry_run:
         from fsg.report.dry_run import describe_plan
 
@@ -247,11 +247,11 @@ def _start(
     with fit(spec, resources, place), driving(place / spec.name, console_of(hushed=output == "json")) as lock:
         folder = begin_study(spec, storage, accept_changes)
         spec = spec.in_format(folder.spec().format)
-        _say_environment(output, environment)
+        _say_aside(output, environment)
         run(folder, spec, uri, resources, output, lock, allow_failed, notify)
 
 
-def _say_environment(output: Output, line: str | None) -> None:
-    """Once the study may begin: a refusal is one message."""
+def _say_aside(output: Output, line: str | None) -> None:
+    """What is not about the study's result. Of the environment once the study may begin: a refusal is one message."""
     if line is not None and output == "text":
         console_of().print(line, style="dim", markup=False, highlight=False, soft_wrap=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from fsg.errors import ConfigError, FsgError, StudyError
 from fsg.execution.engine import Engine, Resources
-from fsg.report.plain import plain_console
+from fsg.report.plain import plain_console, say
 
 if TYPE_CHECKING:
     from fsg.driver.study import Study
@@ -80,10 +80,16 @@ def run(
     if isinstance(spec, AblationSpec):
         has = engine.resources
         spec = with_costs(spec, str(storage), has.cpus_per_trial, has.gpus_per_trial)
-    spec, _ = with_fusing(spec, "off", str(storage), engine.resources)  # its file says it, or the run that began it
+    console = plain_console(quiet=output == "json")
+    spec, _ = with_fusing(
+        spec,
+        "auto",
+        str(storage),
+        engine.resources,
+        lambda sentence: say(console, sentence) if output == "text" else None,
+    )
     StudyFolder(place / spec.name).refuse_newer()
     uri = tracking_of(tracking_uri, study=place / spec.name)
-    console = plain_console(quiet=output == "json")
     with engine.ready(spec, place), driving(place / spec.name, console) as lock:
         folder = begin_study(spec, str(storage), accept_changes)
         spec = spec.in_format(folder.spec().format)

@@ -1,7 +1,8 @@
 """Which trials an engine trains together: those whose programs have equal shapes, as many as there may be in a pack.
 
-A pack is another at every epoch: who has ended leaves it, and the next trial of that shape takes the place. A trial is heard,
-judged and stopped by itself, as if it were alone. What fits nowhere is a pack of its own.
+A pack is another at every epoch: who has ended leaves it, and the next trial of that shape takes the place; of equal estimators
+before others, as these cost less side by side. A trial is heard, judged and stopped by itself, as if it were alone. What fits
+nowhere is a pack of its own.
 Proof: ``tests/execution/test_packs.py``.
 """
 
@@ -18,7 +19,7 @@ from fsg.errors import TrialDiverged
 from fsg.execution.reports import EpochReport, TrialAssignment, TrialEnd
 from fsg.execution.retry import end_of
 from fsg.execution.trial_run import TrialRun
-from fsg.fusing import shape_of
+from fsg.fusing import estimator_shape, shape_of
 
 if TYPE_CHECKING:
     from fsg.execution.engine import Work
@@ -38,38 +39,39 @@ Outcome = EpochReport | TrialEnd | Interrupted
 
 @dataclass(frozen=True)
 class Member:
-    """An attempt at a trial, by the engine's name for it. ``shape``: that of trials to train it with; None: it is alone."""
+    """An attempt at a trial, by the engine's name for it. ``shape``: that of trials to train it with; None: it is alone.
+
+    ``estimator``: equal for those of them that cost the least beside it.
+    """
 
     name: str
     assignment: TrialAssignment
     shape: str | None
+    estimator: str
 
 
 class PackQueue:
     """Takes trials from the source of ``work`` and tells who trains next with whom; hears what comes of it.
 
-    ``most``: trials of a pack. ``slots``: packs side by side, among which the trials that are left are shared out.
+    ``most``: trials of a pack. ``slots``: packs side by side. Trials that are known at the beginning are shared out evenly among
+    as few packs as there can be.
     """
 
     def __init__(self, work: Work, most: int, prefix: str, slots: int = 1) -> None:
-        self._work, self._most, self._slots = work, most, slots
+        self._work, self._most = work, most
         self._names = (f"{prefix}{number}" for number in itertools.count())
-        self._waiting: deque[Member] = deque()
         self._alone: set[str] = set()
-        self._nothing = False
+        self._waiting: deque[Member] = deque()
+        while work.source.ahead and (known := self._take()) is not None:
+            self._waiting.append(known)
+        if fitting := sum(member.shape is not None for member in self._waiting):
+            self._most = size_of(fitting, most, slots)
 
     def filled(self, pack: Sequence[Member]) -> list[Member]:
         """The pack with trials that fit beside it, as far as there are any and as many as there may be."""
         pack = list(pack)
-        left = len(self._waiting) + self._work.source.ahead
-        most = min(self._most, max(1, math.ceil(left / self._slots))) if self._work.source.ahead else self._most
-        while len(pack) < most:
-            found = self._next(pack[0].shape if pack else None, first=not pack)
-            if found is None:
-                return pack
+        while len(pack) < self._most and (found := self._next(pack)) is not None:
             pack.append(found)
-            if found.shape is None:
-                return pack
         return pack
 
     def dissolve(self, pack: Sequence[Member]) -> None:
@@ -99,17 +101,20 @@ class PackQueue:
         work.source.heard(member.name, outcome)
         return True
 
-    def _next(self, shape: str | None, first: bool) -> Member | None:
+    def _next(self, pack: Sequence[Member]) -> Member | None:
         """The trial that has waited longest of those that fit; else one that is taken from the source."""
-        for member in self._waiting:
-            if first or member.shape == shape is not None:
-                self._waiting.remove(member)
-                return member
-        while first or (shape is not None and len(self._waiting) < self._work.source.ahead + 1):
-            taken = self._take()
-            if taken is None or first or taken.shape == shape:
-                return taken
-            self._waiting.append(taken)
+        if pack and pack[0].shape is None:
+            return None
+        estimators = {member.estimator for member in pack}
+        fitting = [member for member in self._waiting if not pack or member.shape == pack[0].shape]
+        if fitting:
+            found = min(fitting, key=lambda member: member.estimator not in estimators)
+            self._waiting.remove(found)
+            return found
+        taken = self._take() if not pack or not self._waiting else None
+        if taken is None or not pack or taken.shape == pack[0].shape:
+            return taken
+        self._waiting.append(taken)
         return None
 
     def _take(self) -> Member | None:
@@ -117,8 +122,14 @@ class PackQueue:
         assignment = self._work.source.take(name)
         if assignment is None:
             return None
-        fits = assignment.config.fused and assignment.key not in self._alone and self._most > 1
-        return Member(name, assignment, shape_of(assignment.config) if fits else None)
+        config = assignment.config
+        fits = config.fused and assignment.key not in self._alone and self._most > 1
+        return Member(name, assignment, shape_of(config) if fits else None, estimator_shape(config))
+
+
+def size_of(trials: int, most: int, slots: int) -> int:
+    """How many trials a pack has, of so many in as few rounds as there can be: 36 in two slots of 16 at most are 4 packs of 9."""
+    return math.ceil(trials / (slots * math.ceil(trials / (slots * most))))
 
 
 class PackRun:

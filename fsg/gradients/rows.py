@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fsg.gradients.base import GradientEstimator, Signal
+from fsg.gradients.base import Direction, GradientEstimator, Signal
 from fsg.gradients.baselines import LearnedScale, MovingAverage, StraightThrough
 from fsg.gradients.fsg import FastSlowEstimator
 from fsg.gradients.gate import HandGateEstimator
@@ -125,6 +125,11 @@ def fast_net(parts: Mapping[str, Tensor], values: Tensor, name: str = "fast") ->
 
 class StraightThroughRows(EstimatorRows, StraightThrough):
     """m = g."""
+
+    def forward(self, signal: Signal) -> Direction:
+        """c g, with gain and cosine 1 in every row."""
+        ones = signal.grad.new_ones(len(signal.grad), len(self.spans))
+        return Direction(signal.slope * signal.grad, ones, ones)
 
 
 class HandGateRows(EstimatorRows, HandGateEstimator):

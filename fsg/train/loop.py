@@ -182,6 +182,11 @@ class Trainer:
         """Steps of the epoch under way; 0 between two."""
         return self._tally.steps if self._tally is not None else 0
 
+    @property
+    def steps_in_all(self) -> int:
+        """Steps of all epochs so far."""
+        return self.epoch * self.steps_per_epoch + self.steps_done
+
     def progress(self, steps: int) -> float:
         """The share of all training that is done after so many steps of this epoch."""
         return (self.epoch * self.steps_per_epoch + steps) / (self.steps_per_epoch * self.config.epochs)

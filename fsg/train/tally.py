@@ -87,15 +87,19 @@ class EpochTally:
         whole.steps = first.steps
         return whole
 
-    def give(self, tallies: Sequence[EpochTally]) -> None:
-        """The clock stands; each of ``tallies`` gets its row of a ``stacked`` one, and its share of the time."""
+    def give(self, tallies: Sequence[EpochTally], own: Sequence[float]) -> None:
+        """The clock stands; each of ``tallies`` gets its row of a ``stacked`` one, and its share of the time.
+
+        That is what it took alone, ``own`` seconds, and as much as any other of what all took together.
+        """
         self.stop()
+        common = max(0.0, self.seconds - sum(own)) / len(tallies)
         for k, tally in enumerate(tallies):
             tally.sums = {name: rows[k].clone() for name, rows in self.sums.items()}
             tally.last_good, tally.good_steps = self.last_good[k].clone(), self.good_steps[k].clone()
             tally.steps = self.steps
             tally.generated += self.generated
-            tally.seconds += self.seconds / len(tallies)
+            tally.seconds += common + own[k]
         self.generated, self.seconds = 0, 0.0
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,20 +1,22 @@
 """``--fuse``: a study that begins is fused as it is asked; one that has begun stays as it is."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
+import yaml
 from tiny_studies import ABLATION, BASE
 
-from fsg.driver.fusing import with_fusing
+from fsg.driver.fusing import packable, with_fusing
 from fsg.errors import ConfigError
 from fsg.execution.engine import Resources
 from fsg.record.folder import StudyFolder
 from fsg.study.spec import load_study
 
 
-def spec_of(tmp_path, **base):
-    import yaml
-
+def spec_of(tmp_path, fused=False, **over):
     file = tmp_path / "study.yaml"
-    file.write_text(yaml.safe_dump(ABLATION | {"base": BASE | base}))
+    file.write_text(yaml.safe_dump(ABLATION | {"base": BASE | {"fused": fused}} | over))
     return load_study(file)
 
 
@@ -26,19 +28,84 @@ def test_a_number_fuses_and_off_does_not(tmp_path):
     assert apart == spec and resources.fuse == 1
 
 
-def test_auto_fuses_where_packs_were_measured_to_be_faster(tmp_path, monkeypatch):
+@pytest.fixture
+def measured(monkeypatch):
+    """Packs that take this share of the time apart; what was asked of the probe."""
     import fsg.train.fused.probe as probe
 
-    spec, asked = spec_of(tmp_path), []
+    found = SimpleNamespace(share=0.3, packs=[])
 
-    def measured(config, members, threads):
-        asked.append((config.gradient.name, members, threads))
-        return 0.3 if len(asked) == 1 else 0.95
+    def share_of_time(configs, threads):
+        found.packs.append([config.gradient.name for config in configs])
+        return found.share
 
-    monkeypatch.setattr(probe, "share_of_time", measured)
-    assert with_fusing(spec, "auto", str(tmp_path), Resources())[0].base.fused
-    assert not with_fusing(spec, "auto", str(tmp_path), Resources())[0].base.fused
-    assert asked == [("ste", 4, 1)] * 2, "two arms with two seeds"
+    monkeypatch.setattr(probe, "share_of_time", share_of_time)
+    return found
+
+
+def test_auto_fuses_where_packs_were_measured_to_be_faster_and_says_so(tmp_path, measured):
+    spec, said = spec_of(tmp_path, seeds=[*range(4)], baselines=["ste", "ema", "lstm_fc"]), []
+    assert with_fusing(spec, "auto", str(tmp_path), Resources(fuse=9), said.append)[0].base.fused
+    measured.share = 0.95
+    assert not with_fusing(spec, "auto", str(tmp_path), Resources(), said.append)[0].base.fused
+    assert measured.packs == [["ste"] * 8 + ["ema"], ["ste"] * 8 + ["ema"] * 4], "equal estimators are neighbours"
+    assert said == [
+        "12 trials fit together and are trained in packs: a step of 9 at once takes 0.30 of the time that it takes apart.",
+        "12 trials fit together and are trained one by one: a step of 12 at once takes 0.95 of the time that it takes apart, "
+        "more than 0.8.",
+    ]
+
+
+def test_auto_measures_nothing_where_there_is_little_to_gain_or_something_to_lose(tmp_path, measured):
+    many, few = (
+        {"seeds": [*range(4)], "baselines": ["ste", "ema"]},
+        {"seeds": [*range(3)], "baselines": ["ste", "ema"]},
+    )
+    for study, resources in (
+        (few, Resources()),
+        (many, Resources(fuse=1)),
+        (many, Resources(gpus_per_trial=1)),
+        (many | {"retune": {"space": {"optimizer.lr": [0.1, 0.01]}, "search": {"trials": 2}}}, Resources()),
+    ):
+        assert not with_fusing(spec_of(tmp_path, **study), "auto", str(tmp_path), resources)[0].base.fused
+    assert not measured.packs
+
+
+@pytest.mark.parametrize(("sampler", "fused"), [("random", True), ("qmc", True), ("tpe", False), ("auto", False)])
+def test_auto_leaves_a_search_that_learns_from_trial_to_trial_alone(tmp_path, measured, sampler, fused):
+    search = {"sampler": sampler, "trials": 20}
+    sweep = {
+        "name": "search",
+        "base": BASE,
+        "metric": ABLATION["metric"],
+        "space": {"optimizer.lr": {"loguniform": [1e-4, 0.1]}},
+    }
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(sweep | {"search": search}))
+    assert with_fusing(load_study(file), "auto", str(tmp_path), Resources())[0].base.fused == fused
+
+
+def test_most_arms_of_the_studies_that_are_shipped_fit_together():
+    """How many trials of each train in packs, of how many."""
+    found = {}
+    for file in sorted(Path("ablations").glob("*.yaml")):
+        spec = load_study(file)
+        found[file.stem] = (len(packable(spec)), len(spec.plan.trials()))
+    assert found == {
+        "baselines_retuned": (35, 50),  # lstm_fc and the gates have no twin
+        "beta": (40, 40),
+        "cifar10_one_bit": (0, 60),  # its activations have none
+        "cifar10_resnet20": (40, 80),  # two optimizers
+        "components": (36, 36),
+        "history_length": (35, 35),
+        "layout": (15, 25),  # flattened
+        "leave_one_out": (80, 80),
+        "protocol": (5, 120),  # all others differ in their network
+        "slow_net": (40, 50),  # LSTM
+        "surrogates": (20, 110),  # curves
+        "surrogates_retuned": (20, 110),
+        "which_layer_bears_one_bit": (5, 35),
+    }
 
 
 @pytest.mark.parametrize("begun", [True, False])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import Any, Literal
 
 import pytest
@@ -162,11 +163,36 @@ def odd():
 def test_a_trial_has_the_same_bits_in_every_pack_and_place(gradient, threads, odd, of_threads):
     with of_threads(threads):
         known = state(trained([trial(gradient, model=odd)], 3, ODD)[0])
-        for members, place in [(2, 0), (2, 1), (3, 1), (5, 4), (8, 3)]:
+        for members, place in [(2, 1), (5, 4)]:
             seeds = [*range(1, members)]
             seeds.insert(place, 0)
             found = state(trained([trial(gradient, seed, model=odd) for seed in seeds], 3, ODD)[place])
             assert difference(known, found) is None, (members, place)
+
+
+MIXED = [*((name, 0) for name in ESTIMATORS), ("fsg", 1), ("ste", 1), ("no_lre", 1), ("fsg", 2)]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_trial_has_the_same_bits_whatever_estimators_are_beside_it(threads, odd, of_threads):
+    """As in a pack of its own kind: in a group of its own or with others, in packs of 2 to 32, at any place."""
+    with of_threads(threads):
+        known = {name: state(trained([trial(name, model=odd)], 3, ODD)[0]) for name in ESTIMATORS}
+        packs = [MIXED[::-1], [*MIXED[7:], *MIXED[:7], *(("fsg", seed) for seed in range(3, 32 - len(MIXED) + 3))]]
+        for pack in (*packs, [("ste", 0), ("fsg", 0)], [("no_lre", 0), ("scalar", 0), ("no_lre", 5)]):
+            found = trained([trial(name, seed, model=odd) for name, seed in pack], 3, ODD)
+            for (name, seed), trainer in zip(pack, found, strict=True):
+                assert seed or difference(known[name], state(trainer)) is None, (name, len(pack))
+
+
+def test_networks_of_many_weights_have_the_same_bits_beside_other_estimators(of_threads):
+    """Two threads share the sum of a single row out where it has more than 32,768 numbers."""
+    with of_threads(2):
+        names = ["multi_fc", "scalar", "no_hgs"]
+        pack = trained([trial(name, model="resnet20") for name in names], 1)
+        for name, trainer in zip(names, pack, strict=True):
+            own = trained([trial(name, seed, model="resnet20") for seed in (3, 0)], 1)[1]
+            assert difference(state(own), state(trainer)) is None, name
 
 
 @pytest.mark.parametrize("name", ["digits_cnn", "resnet20"])
@@ -249,10 +275,20 @@ def test_a_fused_trial_by_itself_is_trained_by_the_fused_program():
     assert difference(known, state(by_itself)) is None
 
 
+def test_the_time_of_a_pack_is_shared_out_by_what_each_estimator_takes():
+    begun = time.perf_counter()
+    pack = trained([trial(name, model="digits_cnn") for name in ("no_lre", "ste", "scalar", "ste")], 1)
+    results = [trainer.last_result for trainer in pack]
+    assert all(result is not None for result in results)
+    slow, plain, scalar, other = (result.metrics["step_ms"] for result in results if result is not None)
+    assert slow > scalar > plain > 0 and other == plain, "equal estimators share alike"
+    assert (slow + scalar + plain + other) / 1000 * pack[0].steps_per_epoch < time.perf_counter() - begun
+
+
 def test_trials_that_do_not_fit_together_are_refused():
     lstm = TrialConfig.model_validate({"gradient": "lstm_fc", "fused": True})
     with pytest.raises(ConfigError, match="equal shapes"):
-        FusedTrainer([trial("fsg"), trial("ste")], DATA).run_epoch()
+        FusedTrainer([trial("fsg"), trial("fsg", quantizer={"name": "bwn"})], DATA).run_epoch()
     with pytest.raises(ConfigError, match="gradient lstm_fc has no twin"):
         FusedTrainer([lstm], DATA)
 

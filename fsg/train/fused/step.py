@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsg.gradients import Signal, Update
-from fsg.gradients.rows import EstimatorRows
+from fsg.gradients import Direction, Signal
 from fsg.ops.spans import RowSpans
 from fsg.parts import part_of, resolved
+from fsg.train.fused.group import groups_of, look_ahead
 from fsg.train.fused.network import put, side_by_side
-from fsg.train.fused.optim import AdamRows, OptimizerRows
+from fsg.train.fused.optim import OptimizerRows
 from fsg.train.loop import Trainer
-from fsg.train.step import LookAheadStep, StepResult
+from fsg.train.step import StepResult
 
 
 class RowScope:
@@ -57,12 +57,13 @@ class RowScope:
 class FusedStep:
     """Steps the trials of ``trainers``, of which several may be the same one: a trial alone is trained as two.
 
+    Networks are side by side, estimators in groups of equal ones (``group.py``): those that are to be one are neighbours.
     ``gather`` stacks what the trainers have, ``scatter`` gives it back; in between they are not to be used. Results of a
     step have a row for each trial.
     """
 
     def __init__(self, trainers: Sequence[Trainer]) -> None:
-        steps = [_look_ahead(trainer) for trainer in trainers]
+        steps = [look_ahead(trainer) for trainer in trainers]
         first, config = steps[0], trainers[0].config
         self.trainers, self.steps = list(trainers), steps
         self.device, self.dtype = first.latent.device, first.latent.dtype
@@ -77,13 +78,10 @@ class FusedStep:
         self.statistics = [
             name for name, _ in first.model.named_buffers() if name.rpartition(".")[2].startswith("running")
         ]
-        maker = resolved(part_of("gradient", config.gradient).fact("fusable", config.gradient))
-        self.estimator: EstimatorRows = maker([step.estimator for step in steps], self.spans, self.dtype)
+        self.groups = groups_of(trainers, self.spans)
         rows = resolved(part_of("optimizer", config.optimizer).fact("fusable", config.optimizer))
         self.latent_optimizer: OptimizerRows = rows([step.latent_optimizer for step in steps])
         self.float_optimizer: OptimizerRows = rows([step.float_optimizer for step in steps])
-        meta = [step.meta_optimizer for step in steps if step.meta_optimizer is not None]
-        self.meta_optimizer = AdamRows(meta) if meta else None
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -104,9 +102,8 @@ class FusedStep:
         self.signs = torch.stack([each for each in signs if each is not None]) if known else None
         averaged = [trainer.averaged for trainer in self.trainers if trainer.averaged is not None]
         self.averaged = torch.stack(averaged) if averaged else None
-        self.estimator.gather()
-        for rows in self._optimizers():
-            rows.gather()
+        for part in (*self.groups, self.latent_optimizer, self.float_optimizer):
+            part.gather()
         self.taken = 0
 
     @torch.no_grad()
@@ -127,8 +124,9 @@ class FusedStep:
                 step.signal = Signal(*(None if part is None else part[k].clone() for part in self.signal))  # type: ignore[arg-type]
             step.flips.signs = self.signs[k].clone() if self.signs is not None else None
             trainer.averaged = self.averaged[k].clone() if self.averaged is not None else None
-        self.estimator.scatter(count)
-        for rows in self._optimizers():
+        for group in self.groups:
+            group.scatter()
+        for rows in (self.latent_optimizer, self.float_optimizer):
             rows.scatter(count)
         self.taken = 0
 
@@ -136,8 +134,9 @@ class FusedStep:
         """One step on inputs (B, K C, H, W) and labels (K, B); ``progress``: t / T of each trial."""
         direction = None
         if self.signal is not None:
-            direction = self.estimator(self.signal)
-            self._move(direction.value.detach(), self.signal, progress)
+            parts = zip(*(group.generate(self.signal) for group in self.groups), strict=True)
+            direction = Direction(*map(torch.cat, parts))
+            self._move(direction.value, self.signal, progress)
 
         quantized = self.quantizer(self.latent.view(-1), self.scope)
         weights = quantized.value.view_as(self.latent).requires_grad_()
@@ -151,12 +150,8 @@ class FusedStep:
 
         pre, slope = (part.view_as(self.latent) for part in (quantized.pre, quantized.slope))
         measured = Signal(gradient, pre, slope, self.latent.new_tensor(progress))
-        learnt = self.estimator.learnt
-        if direction is not None and self.meta_optimizer is not None and learnt is not None:
-            learnt.grad = None
-            if self.estimator.learn(direction, measured) and learnt.grad is not None:
-                with torch.no_grad():
-                    self.meta_optimizer.step(learnt, learnt.grad)
+        for group in self.groups:
+            group.learn(measured)
         self.signal = measured
         if float_gradient is not None:
             self.float_optimizer.step(self.floats, float_gradient)
@@ -166,12 +161,19 @@ class FusedStep:
         norms = _norms([slope * gradient, *([] if float_gradient is None else [float_gradient])])
         result = StepResult(loss.detach(), correct, self._flips(weights.detach()), norms=norms)
         if direction is not None:
-            result.gain, result.cosine = direction.gain.detach(), direction.cosine.detach()
+            result.gain, result.cosine = direction.gain, direction.cosine
         return result
 
-    def diagnose(self) -> dict[str, Tensor]:
-        """The estimators', each (K, layers)."""
-        return self.estimator.diagnose(self.signal) if self.signal is not None else {}
+    def diagnose(self) -> list[dict[str, Tensor]]:
+        """What each trial's estimator says of itself, by name, (layers,)."""
+        signal = self.signal
+        return (
+            [own for group in self.groups for own in group.diagnose(signal)] if signal is not None else [{}] * len(self)
+        )
+
+    def seconds(self) -> list[float]:
+        """What each trial's estimator alone took since ``gather`` or ``scatter``."""
+        return [group.seconds / len(group) for group in self.groups for _ in range(len(group))]
 
     def put_rows(self, latent: Tensor, rows: Tensor, statistics: Mapping[str, Tensor]) -> None:
         """The quantised ``latent`` weights, (R, N), into the network, with the float parameters of ``rows``, (R,)."""
@@ -189,14 +191,11 @@ class FusedStep:
 
     @torch.no_grad()
     def _move(self, direction: Tensor, signal: Signal, progress: Sequence[float]) -> None:
-        if not self.estimator.gates:
-            self.latent_optimizer.step(self.latent, direction)
-            return
-        before = self.latent.clone()
+        gating = [group for group in self.groups if group.gates]
+        before = self.latent.clone() if gating else self.latent
         self.latent_optimizer.step(self.latent, direction)
-        step = before - self.latent
-        update = Update(before, step, self.estimator.column(progress))  # type: ignore[arg-type]  # a row of it each
-        self.latent.copy_(before - self.estimator.gate(update, signal) * step)
+        for group in gating:
+            group.hold(before, self.latent, signal, self.latent.new_tensor(progress))
 
     def _average(self) -> None:
         decay = self.trainers[0].config.evaluate.ema_weights
@@ -215,10 +214,6 @@ class FusedStep:
         self.signs = signs
         return flips
 
-    def _optimizers(self) -> list[OptimizerRows]:
-        meta = [self.meta_optimizer] if self.meta_optimizer is not None else []
-        return [self.latent_optimizer, self.float_optimizer, *meta]
-
 
 def _stacked(parts: Sequence[Tensor | None]) -> Tensor | None:
     """A row of each; None where the quantiser states none."""
@@ -230,9 +225,3 @@ def _norms(gradients: Sequence[Tensor]) -> Tensor:
     """(K, 2): of each trial the l2 and the l1 norm of (K, n) gradients as of one vector."""
     euclidean = torch.stack([gradient.norm(dim=1) for gradient in gradients]).norm(dim=0)
     return torch.stack([euclidean, sum(gradient.abs().sum(1) for gradient in gradients)], dim=1)  # type: ignore[list-item]
-
-
-def _look_ahead(trainer: Trainer) -> LookAheadStep:
-    step = trainer.step
-    assert isinstance(step, LookAheadStep)
-    return step

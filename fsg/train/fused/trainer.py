@@ -3,8 +3,8 @@
     pack = FusedTrainer(configs)
     for results in pack: ...                      # an epoch of each: its result, or the TrialDiverged that ended it
 
-Trials of a pack may be in different epochs, but for what the first steps of a trial lack (its history fills): those are trained
-apart until it is there.
+Trials of a pack may be in different epochs, but for what the first two steps of a trial lack: those that begin are trained apart
+from the others for an epoch.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from fsg.config import TrialConfig
 from fsg.data import DataSplits, load_data
 from fsg.errors import ConfigError, TrialDiverged, TrialPreempted
 from fsg.fusing import shape_of
-from fsg.parts import part_of
 from fsg.train.fused.evaluate import scores_of
+from fsg.train.fused.group import SETTLED, kind_of
 from fsg.train.fused.step import FusedStep
 from fsg.train.loop import EpochResult, Leaving, Save, Trainer
 from fsg.train.memory import keep_memory
 from fsg.train.tally import EpochTally
 
-SETTLED = 2  # steps beyond those that fill the memory, after which a step is as any other
 Outcome = EpochResult | TrialDiverged
 
 
@@ -75,21 +74,19 @@ def run_epoch(
 def refuse_misfits(configs: Sequence[TrialConfig]) -> None:
     """ConfigError where trials cannot be trained as one program."""
     if len({shape_of(config) for config in configs}) > 1:
-        raise ConfigError("trials can be fused only if their networks, data, batches and estimators have equal shapes.")
+        raise ConfigError("trials can be fused only if their networks, data, batches and optimizers have equal shapes.")
 
 
 def place_of(trainer: Trainer) -> tuple[int, int]:
-    """Steps done of the epoch under way, and in all, up to where all memories are full. Equal: they can be trained together."""
-    done = trainer.steps_done
-    config = trainer.config
-    memory = part_of("gradient", config.gradient).fact("memory_steps", config.gradient)
-    return done, min(trainer.epoch * trainer.steps_per_epoch + done, memory + SETTLED)
+    """Steps done of the epoch under way, and in all, of the first ones. Equal: they can be trained together."""
+    return trainer.steps_done, min(trainer.steps_in_all, SETTLED)
 
 
 def _same_place(trainers: Sequence[Trainer]) -> list[list[int]]:
+    """Who can be trained together, those with equal estimators side by side."""
     places: dict[tuple[int, int], list[int]] = {}
-    for k, trainer in enumerate(trainers):
-        places.setdefault(place_of(trainer), []).append(k)
+    for k in sorted(range(len(trainers)), key=lambda k: kind_of(trainers[k])):
+        places.setdefault(place_of(trainers[k]), []).append(k)
     return list(places.values())
 
 
@@ -107,7 +104,7 @@ def _epoch(trainers: list[Trainer], saves: Sequence[Save | None], leaving: Leavi
     orders = torch.stack([trainer.permutation for trainer in slots]).to(first.device)
 
     def give() -> None:
-        tally.give([trainer.tally for trainer in trainers])
+        tally.give([trainer.tally for trainer in trainers], step.seconds()[:count])
         step.scatter(count)
 
     tally.start()
@@ -128,14 +125,15 @@ def _epoch(trainers: list[Trainer], saves: Sequence[Save | None], leaving: Leavi
             tally.start()
         if asked:
             raise TrialPreempted(f"asked to leave in epoch {first.epoch + 1}, after step {tally.steps}.")
+    tally.good_steps.tolist()  # waits for a GPU, whose steps are timed
+    tally.stop()
     diagnosed = step.diagnose()
     scores = scores_of(step, trainers)
     give()
     outcomes: list[Outcome] = []
     for k, trainer in enumerate(trainers):
         try:
-            own = {name: rows[k] for name, rows in diagnosed.items()}
-            outcomes.append(trainer.end_epoch(own, scores[k] if scores is not None else None))
+            outcomes.append(trainer.end_epoch(diagnosed[k], scores[k] if scores is not None else None))
         except TrialDiverged as error:
             outcomes.append(error)
     return outcomes
