@@ -2,17 +2,19 @@
 
 Run: ``python -m benchmarks.fused`` (about 5 minutes on two cores). Prints a table and writes ``benchmarks/results/fused.json``.
 
-digits_cnn on the digits, batch 64, float32, one thread, K = 12 trials of different seeds. In a round every trial apart takes a
-step, then the pack takes one; a row gives the median of the rounds' ratios and their quartiles. An epoch has its 19 steps, the
-diagnosis and the evaluation, of plain and averaged weights. Time is the processor's, of this thread: what else the machine does
-counts less. The last row is one estimator's step beside another's, both by themselves.
+digits_cnn on the digits, batch 64, float32, one thread, K = 12 trials: of different seeds, or of the arms of
+``ablations/components.yaml``, all twelve with one seed or the first four with three, as a study packs them. In a round every
+trial apart takes a step, then the pack takes one; a row gives the median of the rounds' ratios and their quartiles. An epoch has its 19
+steps, the diagnosis and the evaluation, of plain and averaged weights. Time is the processor's, of this thread: what else the
+machine does counts less. The last row is one estimator's step beside another's, both by themselves.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
@@ -21,12 +23,15 @@ import torch
 from benchmarks.record import table, write
 from fsg.config import TrialConfig
 from fsg.data import load_data
+from fsg.study.spec import load_study
 from fsg.train import Trainer
 from fsg.train.fused import run_epoch
+from fsg.train.fused.group import kind_of
 from fsg.train.fused.step import FusedStep
 from fsg.train.fused.trainer import inputs_of
 from fsg.train.memory import keep_memory
 
+COMPONENTS = Path(__file__).parents[1] / "ablations" / "components.yaml"
 WARM_UP = 8
 TARGETS = {"ste": 0.4, "fsg": 0.5}
 STEP_TARGET = 1.7  # of a step of fsg to one of ste
@@ -43,7 +48,11 @@ def main() -> int:
     keep_memory()
     rows = []
     for name in TARGETS:
-        rows += _pair(name, arguments.members, arguments.rounds)
+        seeds = [_config(name, seed) for seed in range(arguments.members)]
+        rows += _pair(name, TARGETS[name], seeds, arguments.rounds)
+    arms = [config.gradient.model_dump() for config in load_study(COMPONENTS).plan.arms.values()]
+    rows += _pair("12 arms", None, [_config(arm, 0) for arm in arms], arguments.rounds)
+    rows += _pair("4 arms x 3", None, [_config(arm, seed) for arm in arms[:4] for seed in range(3)], arguments.rounds)
     rows.append(_estimators(arguments.rounds))
     print(table(HEADER, [_cells(row) for row in rows]))
     settings = {"batch": 64, "threads": 1, "members": arguments.members, "rounds": arguments.rounds}
@@ -51,8 +60,10 @@ def main() -> int:
     return 0 if all(row["holds"] is not False for row in rows) else 1
 
 
-def _pair(name: str, members: int, rounds: int) -> list[dict[str, Any]]:
-    apart, pack = ([_trainer(name, seed, fused) for seed in range(members)] for fused in (False, True))
+def _pair(name: str, target: float | None, configs: Sequence[TrialConfig], rounds: int) -> list[dict[str, Any]]:
+    members = len(configs)
+    apart, fused_ones = ([_trainer(config, fused) for config in configs] for fused in (False, True))
+    pack = sorted(fused_ones, key=kind_of)
     images, labels = apart[0].data.train.images[:64], apart[0].data.train.labels[:64]
     inputs = apart[0].inputs(images)
     fused = FusedStep(pack)
@@ -72,15 +83,16 @@ def _pair(name: str, members: int, rounds: int) -> list[dict[str, Any]]:
             trainer.run_epoch()
 
     epochs = _ratios(epoch_apart, lambda: run_epoch(pack), max(3, rounds // 5), 1)
+    holds = None if target is None else steps["ratio"] <= target
     return [
-        {"what": "step", "estimator": name, "target": TARGETS[name], "holds": steps["ratio"] <= TARGETS[name], **steps},
+        {"what": "step", "estimator": name, "target": target, "holds": holds, **steps},
         {"what": "epoch", "estimator": name, "target": None, "holds": None, **epochs},
     ]
 
 
 def _estimators(rounds: int) -> dict[str, Any]:
     """A step of fsg beside one of ste."""
-    trainers = {name: _trainer(name, 0, False) for name in TARGETS}
+    trainers = {name: _trainer(_config(name, 0), False) for name in TARGETS}
     inputs = trainers["ste"].inputs(trainers["ste"].data.train.images[:64])
     labels = trainers["ste"].data.train.labels[:64]
     found = _ratios(
@@ -93,10 +105,13 @@ def _estimators(rounds: int) -> dict[str, Any]:
     return {"what": "step of one trial", "estimator": "fsg / ste", "target": STEP_TARGET, "holds": holds, **found}
 
 
-def _trainer(name: str, seed: int, fused: bool) -> Trainer:
-    data = {"gradient": name, "seed": seed, "fused": fused, "epochs": 100, "data": {"augment": False}}
-    config = TrialConfig.model_validate(data)
-    return Trainer(config, load_data(config.data))
+def _config(gradient: Any, seed: int) -> TrialConfig:
+    data = {"gradient": gradient, "seed": seed, "epochs": 100, "data": {"augment": False}}
+    return TrialConfig.model_validate(data)
+
+
+def _trainer(config: TrialConfig, fused: bool) -> Trainer:
+    return Trainer(config.model_copy(update={"fused": fused}), load_data(config.data))
 
 
 def _ratios(first: Callable[[], Any], second: Callable[[], Any], rounds: int, warm_up: int) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 Run: ``python -m benchmarks.main_job`` (6 runs: about 15 minutes on two idle cores). Prints a table and writes
 ``benchmarks/results/main_job.json``.
 
-Each run is in an empty folder, on a Ray of its own, with MLflow's copy. ``--fuse off`` and ``--fuse auto`` take turns. Wall time is
-that of the command; processor time, user's and system's, that of all processes which it started: this process adopts those whose
-parent has gone, so that they are counted, too. ``load``: how many processes wanted a processor during the last minute of a run.
+Each run is in an empty folder, on a Ray of its own, with MLflow's copy. ``--fuse off`` and ``--fuse auto`` take turns. Wall time
+is that of the command; processor time, user's and system's, that of all processes which it started: this process adopts those
+whose parent has gone, so that they are counted, too. ``load``: how many processes wanted a processor during a run's last minute.
 """
 
 from __future__ import annotations

@@ -232,6 +232,7 @@ def _start(
         spec = with_costs(spec, storage, resources.cpus_per_trial, resources.gpus_per_trial)
     from fsg.driver.fusing import with_fusing
 
+    fuse = "off" if dry_run and fuse == "auto" else fuse  # what is estimated are trials one by one
     spec, resources = with_fusing(spec, fuse, storage, resources, lambda sentence: _say_aside(output, sentence))
     if dry_run:
         from fsg.report.dry_run import describe_plan
