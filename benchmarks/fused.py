@@ -4,9 +4,9 @@ Run: ``python -m benchmarks.fused`` (about 5 minutes on two cores). Prints a tab
 
 digits_cnn on the digits, batch 64, float32, one thread, K = 12 trials: of different seeds, or of the arms of
 ``ablations/components.yaml``, all twelve with one seed or the first four with three, as a study packs them. In a round every
-trial apart takes a step, then the pack takes one; a row gives the median of the rounds' ratios and their quartiles. An epoch has its 19
-steps, the diagnosis and the evaluation, of plain and averaged weights. Time is the processor's, of this thread: what else the
-machine does counts less. The last row is one estimator's step beside another's, both by themselves.
+trial apart takes a step, then the pack takes one; a row gives the median of the rounds' ratios and their quartiles. An epoch has
+its 19 steps, the diagnosis and the evaluation, of plain and averaged weights. Time is the processor's, of this thread: what else
+the machine does counts less. The last row is one estimator's step beside another's, both by themselves.
 """
 
 from __future__ import annotations

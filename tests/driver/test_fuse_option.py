@@ -65,7 +65,7 @@ def test_auto_measures_nothing_where_there_is_little_to_gain_or_something_to_los
         (few, Resources()),
         (many, Resources(fuse=1)),
         (many, Resources(gpus_per_trial=1)),
-        (many | {"retune": {"space": {"optimizer.lr": [0.1, 0.01]}, "search": {"trials": 2}}}, Resources()),
+        (many | {"retune": {"trials_per_arm": 2, "space": {"optimizer.lr": {"uniform": [0.01, 0.1]}}}}, Resources()),
     ):
         assert not with_fusing(spec_of(tmp_path, **study), "auto", str(tmp_path), resources)[0].base.fused
     assert not measured.packs

@@ -1,11 +1,14 @@
 """Trials that train together, as an engine sees them: each with its own ledger, checkpoint, end and decisions."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from tiny_studies import BASE, ONE_SEED, WILD, LocalStudy, numbers
 
-from fsg.execution.packs import PackRun
+from fsg.config import TrialConfig
+from fsg.execution.packs import PackQueue, PackRun, size_of
+from fsg.execution.reports import TrialAssignment
 from fsg.execution.trial_run import TrialRun
 
 FUSED = BASE | {"epochs": 3, "fused": True}
@@ -15,7 +18,7 @@ RATES = {
     "seeds": [0, 1],
     "metric": {"name": "val_accuracy", "mode": "max"},
     "arms": {"slow": {"optimizer": {"lr": 0.003}}, "gate": {"gradient": "gate"}},
-    "baselines": ["ste"],
+    "baselines": ["ste", "scalar"],
 }
 SWEEP = {
     "name": "search",
@@ -28,9 +31,9 @@ SWEEP = {
 
 
 class Packed(LocalStudy):
-    """A study that LocalEngine runs, in packs of four unless said otherwise."""
+    """A study that LocalEngine runs, in packs of six unless said otherwise."""
 
-    def run(self, listener=None, fuse=4):
+    def run(self, listener=None, fuse=6):
         return super().run(listener, fuse=fuse)
 
     def results(self):
@@ -63,14 +66,41 @@ def in_folder(path, name):
     return path / name
 
 
-def test_trials_of_equal_shape_train_together_and_end_as_each_by_itself(tmp_path, packs):
+def test_trials_of_equal_networks_train_together_and_end_as_each_by_itself(tmp_path, packs):
     together, apart = Packed(in_folder(tmp_path, "a"), RATES), Packed(in_folder(tmp_path, "b"), RATES)
     assert together.run()
-    assert packs == [4, 4, 4], "both arms of ste with both seeds; gate has no twin"
+    assert packs == [6, 6, 6], "both arms of ste and scalar with both seeds; gate has no twin"
     assert apart.run(fuse=1)
     assert together.results() == apart.results()
     configs = [record.config for record in together.folder.state().trials.values()]
     assert {c["gradient"]["name"] for c in configs if not c["fused"]} == {"gate"}
+
+
+def test_the_seeds_of_an_arm_are_neighbours_and_packs_are_of_one_size():
+    names = ["ste", "scalar", "gate", "ema", "multi_fc"]
+    configs = [
+        TrialConfig.model_validate({"gradient": n, "seed": k, "fused": n != "gate"}) for k in range(3) for n in names
+    ]
+    left = [TrialAssignment(f"{c.gradient.name}{c.seed}", c, Path("last.pt"), {}) for c in configs]
+
+    class Planned(SimpleNamespace):
+        ahead = property(lambda self: len(left))
+
+        def take(self, name):
+            return left.pop(0) if left else None
+
+    queue = PackQueue(SimpleNamespace(source=Planned()), 16, "pack", slots=2)
+    packs = [[member.assignment.key for member in queue.filled([])] for _ in range(6)]
+    assert packs[0] == ["ste0", "ste1", "ste2", "scalar0", "scalar1", "scalar2"]
+    assert packs[2] == ["ema0", "ema1", "ema2", "multi_fc0", "multi_fc1", "multi_fc2"]
+    assert [packs[1], *packs[3:]] == [["gate0"], ["gate1"], ["gate2"], []]
+
+
+@pytest.mark.parametrize(
+    ("trials", "slots", "size"), [(36, 2, 9), (36, 1, 12), (16, 1, 16), (17, 1, 9), (3, 4, 1), (33, 2, 9)]
+)
+def test_packs_are_as_few_as_there_can_be_and_equal(trials, slots, size):
+    assert size_of(trials, 16, slots) == size
 
 
 def test_each_trial_of_a_pack_is_judged_by_itself(tmp_path):
@@ -87,14 +117,15 @@ def test_each_trial_of_a_pack_is_judged_by_itself(tmp_path):
 
 
 def test_a_trial_that_diverges_leaves_its_pack(tmp_path, packs):
-    arms = {"calm": {"optimizer": {"lr": 0.001}}, "wild": {"optimizer": {"lr": 90.0}}}
+    slow = {"optimizer": {"lr": 0.001}}
+    arms = {"calm": slow, "other": slow | {"gradient": "scalar"}, "wild": {"optimizer": {"lr": 90.0}}}
     data = RATES | ONE_SEED | {"base": FUSED | WILD, "arms": arms, "baselines": []}
     study = Packed(tmp_path, data)
     assert study.run()
     found = {record.arm: record for record in study.folder.state().trials.values()}
     assert found["calm"].status == "finished" and found["wild"].status == "failed"
     assert found["wild"].reason.startswith("diverged: ")
-    assert packs[0] == 2 and packs[-1] == 1
+    assert found["other"].status == "finished" and packs[0] == 3 and packs[-1] == 2
 
 
 def test_a_study_killed_in_the_middle_goes_on_to_the_bit_in_other_packs(tmp_path):
@@ -134,7 +165,7 @@ def test_a_pack_that_fails_goes_on_trial_by_trial(tmp_path, monkeypatch):
 
     monkeypatch.setattr(fused, "run_epoch", failing)
     assert faulty.run()
-    assert seen.count(4) == 1 and faulty.results() == whole.results()
+    assert seen.count(6) == 1 and faulty.results() == whole.results()
     assert all(record.attempts == 1 for record in faulty.folder.state().trials.values()), "nothing was a trial's fault"
 
 

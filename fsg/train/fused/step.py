@@ -102,8 +102,10 @@ class FusedStep:
         self.signs = torch.stack([each for each in signs if each is not None]) if known else None
         averaged = [trainer.averaged for trainer in self.trainers if trainer.averaged is not None]
         self.averaged = torch.stack(averaged) if averaged else None
-        for part in (*self.groups, self.latent_optimizer, self.float_optimizer):
-            part.gather()
+        for group in self.groups:
+            group.gather()
+        for rows in (self.latent_optimizer, self.float_optimizer):
+            rows.gather()
         self.taken = 0
 
     @torch.no_grad()
