@@ -52,13 +52,15 @@ def limited(resources: Resources, asked: str) -> Resources:
 def _pays(spec: AblationSpec | SweepSpec, resources: Resources, tell: Tell) -> bool:
     """Whether a pack of this study was faster here than its trials apart.
 
-    Not asked on a GPU, where it is not known what packs are worth; nor of a search that learns: beside more trials it knows less.
+    Not asked where it is not known what packs are worth: on a GPU, a cluster, or with resources by arm; nor of a search that learns,
+    as beside more trials it knows less.
     """
-    if resources.fuse < 2 or resources.gpus_per_trial or _learns(spec) or len(fitting := packable(spec)) < LEAST:
+    special = resources.gpus_per_trial or resources.address or resources.arms or resources.memory_per_trial
+    if resources.fuse < 2 or special or _learns(spec) or len(fitting := packable(spec)) < LEAST:
         return False
     from fsg.train.fused.probe import share_of_time  # torch, which takes seconds
 
-    pack = [config.model_copy(update={"device": "cpu"}) for config in fitting[: resources.fuse]]
+    pack = [config.model_copy(update={"device": "cpu"}) for config in fitting[: min(LEAST, resources.fuse)]]
     share = share_of_time(pack, int(resources.cpus_per_trial))
     pays = share <= GAIN
     tell(

@@ -65,6 +65,8 @@ def test_auto_measures_nothing_where_there_is_little_to_gain_or_something_to_los
         (few, Resources()),
         (many, Resources(fuse=1)),
         (many, Resources(gpus_per_trial=1)),
+        (many, Resources(address="auto")),
+        (many, Resources(arms={"ste": {"cpus": 2}})),
         (many | {"retune": {"trials_per_arm": 2, "space": {"optimizer.lr": {"uniform": [0.01, 0.1]}}}}, Resources()),
     ):
         assert not with_fusing(spec_of(tmp_path, **study), "auto", str(tmp_path), resources)[0].base.fused
