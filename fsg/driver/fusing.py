@@ -52,8 +52,8 @@ def limited(resources: Resources, asked: str) -> Resources:
 def _pays(spec: AblationSpec | SweepSpec, resources: Resources, tell: Tell) -> bool:
     """Whether a pack of this study was faster here than its trials apart.
 
-    Not asked where it is not known what packs are worth: on a GPU, a cluster, or with resources by arm; nor of a search that learns,
-    as beside more trials it knows less.
+    Not asked where it is not known what packs are worth: on a GPU, a cluster, or with resources by arm; nor of a search that
+    learns, as beside more trials it knows less.
     """
     special = resources.gpus_per_trial or resources.address or resources.arms or resources.memory_per_trial
     if resources.fuse < 2 or special or _learns(spec) or len(fitting := packable(spec)) < LEAST:
