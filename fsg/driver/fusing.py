@@ -18,7 +18,7 @@ from fsg.record.folder import StudyFolder
 from fsg.study.spec import AblationSpec, SweepSpec
 
 LEAST = 12  # trials that fit together, below which a study is over before a measurement pays
-GAIN = 0.8  # of the time that they take apart, at most, for packs to pay
+GAIN = 0.6  # of the time apart, at most, for packs to pay: the last packs of a study are smaller than the one that is measured
 
 Tell = Callable[[str], None]
 
