@@ -3,7 +3,7 @@
 Run: ``python -m benchmarks.fused`` (about 5 minutes on two cores). Prints a table and writes ``benchmarks/results/fused.json``.
 
 digits_cnn on the digits, batch 64, float32, one thread, K = 12 trials: of different seeds, or of the arms of
-``ablations/components.yaml``, all twelve with one seed or the first four with three, as a study packs them. In a round every
+``ablations/components_defaults_0_1.yaml``, all twelve with one seed or the first four with three. In a round every
 trial apart takes a step, then the pack takes one; a row gives the median of the rounds' ratios and their quartiles. An epoch has
 its 19 steps, the diagnosis and the evaluation, of plain and averaged weights. Time is the processor's, of this thread: what else
 the machine does counts less. The last row is one estimator's step beside another's, both by themselves.
@@ -31,7 +31,7 @@ from fsg.train.fused.step import FusedStep
 from fsg.train.fused.trainer import inputs_of
 from fsg.train.memory import keep_memory
 
-COMPONENTS = Path(__file__).parents[1] / "ablations" / "components.yaml"
+COMPONENTS = Path(__file__).parents[1] / "ablations" / "components_defaults_0_1.yaml"
 WARM_UP = 8
 TARGETS = {"ste": 0.4, "fsg": 0.5}
 STEP_TARGET = 1.7  # of a step of fsg to one of ste
