@@ -35,7 +35,7 @@ def test_the_best_network_is_registered_and_gives_the_logits_of_the_study(uri, t
     assert done.exit_code == 0 and "Registered as models:/small/1" in done.output
     import mlflow
 
-    record, network, images = best_network(open_study("small", tmp_path / "studies"))
+    record, network, images = best_network(open_study("small", str(tmp_path / "studies")))
     mlflow.set_tracking_uri(uri)
     model = mlflow.pyfunc.load_model("models:/small/1")
     with torch.no_grad():
