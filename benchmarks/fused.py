@@ -28,7 +28,7 @@ from fsg.train import Trainer
 from fsg.train.fused import run_epoch
 from fsg.train.fused.group import kind_of
 from fsg.train.fused.step import FusedStep
-from fsg.train.fused.trainer import inputs_of
+from fsg.train.fused.trainer import batch_of
 from fsg.train.memory import keep_memory
 
 COMPONENTS = Path(__file__).parents[1] / "ablations" / "components_defaults_0_1.yaml"
@@ -69,7 +69,7 @@ def _pair(name: str, target: float | None, configs: Sequence[TrialConfig], round
     fused = FusedStep(pack)
     fused.gather()
     index = torch.arange(64).expand(members, -1)
-    side_by_side, all_labels, progress = inputs_of(pack, index), labels.expand(members, -1), [0.0] * members
+    (side_by_side, all_labels), progress = batch_of(pack, index), [0.0] * members
 
     def step_apart() -> None:
         for trainer in apart:

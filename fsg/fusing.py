@@ -1,8 +1,8 @@
 """Which trials can be trained as one program, side by side: known from their configurations, without torch.
 
-Two trials fit together if their programs have equal shapes: the same network, images, batch, precision and kind of optimizer.
-Estimators, seeds, lengths, schedules, rates and other fractions may differ; trials of one estimator, with the same sizes and
-switches, cost less together than those of several.
+Two trials fit together if their programs have equal shapes: the same network, data, batch, precision and kind of optimizer.
+Estimators, seeds, splits of the images, lengths, schedules, rates and other fractions may differ; trials of one estimator, with
+the same sizes and switches, cost less together than those of several.
 Proof: ``tests/test_fusing.py``.
 """
 
@@ -51,8 +51,10 @@ def shape_of(config: TrialConfig) -> str:
     optimizer = config.optimizer
     used = {name: getattr(optimizer, name, 0) > 0 for name in ("momentum", "weight_decay")}
     whole = config.model_dump(mode="json", include={*_SHAPES, "optimizer"})
-    whole |= {"data": config.images.model_dump(mode="json"), "optimizer": _without_fractions(whole["optimizer"])}
-    return digest(whole | {"used": used})
+    whole |= {"optimizer": _without_fractions(whole["optimizer"]), "used": used}
+    for name in ("split_seed", "split_per_seed"):  # which images are whose, not how many steps they make
+        whole["data"].pop(name, None)
+    return digest(whole)
 
 
 def estimator_shape(config: TrialConfig) -> str:

@@ -98,7 +98,7 @@ def test_most_arms_of_the_studies_that_are_shipped_fit_together():
         "beta": (40, 40),
         "cifar10_one_bit": (0, 60),  # its activations have none
         "cifar10_resnet20": (40, 80),  # two optimizers
-        "components": (12, 36),  # each seed splits the images otherwise
+        "components": (36, 36),
         "components_defaults_0_1": (36, 36),
         "history_length": (35, 35),
         "layout": (15, 25),  # flattened

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 
 from fsg import Section, register
 from fsg.config import TrialConfig
+from fsg.data import Images
 from fsg.errors import ConfigError, TrialDiverged, TrialPreempted
 from fsg.layers import QuantConv2d, QuantLinear
 from fsg.parts import forget
@@ -183,6 +185,31 @@ def test_a_trial_has_the_same_bits_whatever_estimators_are_beside_it(threads, od
             found = trained([trial(name, seed, model=odd) for name, seed in pack], 3, ODD)
             for (name, seed), trainer in zip(pack, found, strict=True):
                 assert seed or difference(known[name], state(trainer)) is None, (name, len(pack))
+
+
+def test_trials_that_split_the_images_otherwise_stand_side_by_side():
+    """Validation and test have other sizes in each split; an epoch has 18 steps in all."""
+    digits = {"name": "digits", "split": "by_writer", "split_per_seed": True}
+    configs = [
+        trial(name, seed, data=digits, epochs=2, dtype="float64") for seed in (3, 4, 5) for name in ("ste", "fsg")
+    ]
+    pack = trained(configs, 2, None)
+    assert len({len(trainer.data.validation) for trainer in pack}) == 3
+    for trainer in pack:
+        (own,) = trained([trainer.config], 2, None)
+        assert difference(state(own), state(trainer)) is None, trainer.config.seed
+        by_itself = Trainer(alone(trainer.config))
+        result = [by_itself.run_epoch() for _ in range(2)][-1]
+        for name in ("train_loss", "val_loss", "test_loss"):
+            assert trainer.last_result.metrics[name] == pytest.approx(result.metrics[name], rel=1e-6), name
+
+
+def test_trials_whose_epochs_are_longer_are_trained_apart(monkeypatch):
+    packs = []
+    monkeypatch.setattr("fsg.train.fused.trainer._epoch", lambda trainers, *_: packs.append(trainers) or trainers)
+    short = replace(DATA, train=Images(DATA.train.images[:20], DATA.train.labels[:20]))
+    run_epoch([Trainer(trial("ste", seed), data) for seed, data in enumerate((short, DATA, short))])
+    assert [[trainer.config.seed for trainer in pack] for pack in packs] == [[0, 2], [1]]
 
 
 def test_networks_of_many_weights_have_the_same_bits_beside_other_estimators(of_threads):

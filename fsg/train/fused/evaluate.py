@@ -1,6 +1,7 @@
-"""Evaluation of a pack: as ``fsg/train/evaluate.py``, over several networks side by side, of the same images.
+"""Evaluation of a pack: as ``fsg/train/evaluate.py``, over several networks side by side, each with images of its own.
 
-Letters: K networks, B images, N weights. Large images gain nothing from it: there each trial is evaluated by itself.
+Letters: K networks, B images, N weights. Trials with equally many images stand side by side: those of one split, if there are
+several. Large images gain nothing from it: there each trial is evaluated by itself.
 """
 
 from __future__ import annotations
@@ -35,30 +36,40 @@ def scores_of(step: FusedStep, trainers: Sequence[Trainer]) -> list[Scores] | No
     asked = {"plain": any(n < LAST for n in left), "averaged": 0 in left}
     found: list[dict[str, dict[str, Score]]] = [{} for _ in trainers]
     for name, weights in read.items():
-        parts = {"validation": first.data.validation} | ({"test": first.data.test} if asked[name] else {})
-        for start in range(0, len(trainers), SIDE_BY_SIDE):
-            slots = list(range(start, min(start + SIDE_BY_SIDE, len(trainers))))
-            rows = torch.tensor(slots if len(slots) > 1 else slots * 2, device=weights.device)
-            scored = _scored(step, weights, rows, parts, trainers, guests=name == "plain")
+        parts = ["validation", "test"] if asked[name] else ["validation"]
+        for slots in _side_by_side(trainers):
+            twins = slots if len(slots) > 1 else slots * 2
+            scored = _scored(step, weights, twins, parts, [trainers[k] for k in twins], guests=name == "plain")
             for k, own in zip(slots, scored, strict=False):
                 last = left[k] < LAST if name == "plain" else left[k] == 0
                 found[k][name] = {part: score for part, score in own.items() if last or part == "validation"}
     return list(found)
 
 
+def _side_by_side(trainers: Sequence[Trainer]) -> list[list[int]]:
+    """Who is evaluated together."""
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for k, trainer in enumerate(trainers):
+        parts = (trainer.balanced, trainer.data.validation, trainer.data.test)
+        alike.setdefault(tuple(map(len, parts)), []).append(k)
+    return [
+        slots[start : start + SIDE_BY_SIDE] for slots in alike.values() for start in range(0, len(slots), SIDE_BY_SIDE)
+    ]
+
+
 def _scored(
     step: FusedStep,
     weights: Tensor,
-    rows: Tensor,
-    parts: Mapping[str, Images],
+    slots: Sequence[int],
+    parts: Sequence[str],
     trainers: Sequence[Trainer],
     guests: bool,
 ) -> list[dict[str, Score]]:
-    """The scores of the trials ``rows``, with their rows of ``weights``, (K, N), quantised."""
-    first, network = trainers[0], step.network
+    """The scores of ``trainers``, which have the rows ``slots`` of ``weights``, (K, N), quantised."""
+    network, rows = step.network, torch.tensor(slots, device=weights.device)
     statistics = {name: value[rows].clone() for name, value in step.running.items()}
     step.put_rows(weights[rows], rows, statistics)
-    if first.config.evaluate.batchnorm == "reestimated":
+    if trainers[0].config.evaluate.batchnorm == "reestimated":
         norms = norms_of(network)
         momenta = [norm.momentum for norm in norms]
         for name, value in statistics.items():
@@ -66,29 +77,32 @@ def _scored(
         for norm in norms:
             norm.momentum = 1.0
         network.train()
-        network(_for_each(first, first.balanced.images, len(rows)))
+        network(_inputs(trainers, [trainer.balanced.images for trainer in trainers]))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
     network.eval()
-    found: list[dict[str, Score]] = [{} for _ in rows]
-    for part, images in parts.items():
-        for k, score in enumerate(_of_part(step, images, rows, trainers, guests)):
+    found: list[dict[str, Score]] = [{} for _ in slots]
+    for part in parts:
+        images = [getattr(trainer.data, part) for trainer in trainers]
+        for k, score in enumerate(_of_part(step, images, trainers, guests)):
             found[k][part] = score
     network.train()
     return found
 
 
-def _of_part(step: FusedStep, images: Images, rows: Tensor, trainers: Sequence[Trainer], guests: bool) -> list[Score]:
-    first, members = trainers[0], len(rows)
-    loss = torch.zeros(members, dtype=torch.float64, device=rows.device)
-    correct = torch.zeros(members, dtype=torch.int64, device=rows.device)
-    metrics = first.guest_metrics if guests else {}
+def _of_part(step: FusedStep, images: Sequence[Images], trainers: Sequence[Trainer], guests: bool) -> list[Score]:
+    """``images``: those of each trainer, equally many."""
+    members, count = len(trainers), len(images[0])
+    loss = torch.zeros(members, dtype=torch.float64, device=images[0].labels.device)
+    correct = torch.zeros(members, dtype=torch.int64, device=loss.device)
+    metrics = trainers[0].guest_metrics if guests else {}
     kept = []
-    for start in range(0, len(images), EVALUATION_BATCH):
-        labels = images.labels[start : start + EVALUATION_BATCH]
-        inputs = _for_each(first, images.images[start : start + EVALUATION_BATCH], members)
-        logits = step.network(inputs).view(len(labels), members, -1).transpose(0, 1).contiguous()
-        each = F.cross_entropy(logits.flatten(0, 1), labels.repeat(members), reduction="none")
+    for start in range(0, count, EVALUATION_BATCH):
+        some = slice(start, start + EVALUATION_BATCH)
+        labels = torch.stack([own.labels[some] for own in images])
+        inputs = _inputs(trainers, [own.images[some] for own in images])
+        logits = step.network(inputs).view(len(inputs), members, -1).transpose(0, 1).contiguous()
+        each = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
         loss += each.view(members, -1).sum(1).double()
         correct += (logits.argmax(2) == labels).sum(1)
         if metrics:
@@ -97,12 +111,12 @@ def _of_part(step: FusedStep, images: Images, rows: Tensor, trainers: Sequence[T
     scores = []
     for k, (nats, right) in enumerate(zip(loss.tolist(), correct.tolist(), strict=True)):
         others = (
-            {n: float(metric(whole[k], images.labels)) for n, metric in metrics.items()} if whole is not None else {}
+            {n: float(metric(whole[k], images[k].labels)) for n, metric in metrics.items()} if whole is not None else {}
         )
-        scores.append(Score(nats / len(images), 100.0 * right / len(images), others))
+        scores.append(Score(nats / count, 100.0 * right / count, others))
     return scores
 
 
-def _for_each(trainer: Trainer, images: Tensor, members: int) -> Tensor:
-    """The inputs of these images for every network: (B, K C, H, W)."""
-    return trainer.inputs(images).repeat(1, members, 1, 1)
+def _inputs(trainers: Sequence[Trainer], images: Sequence[Tensor]) -> Tensor:
+    """The inputs of each one's images for its network: (B, K C, H, W)."""
+    return torch.cat([trainer.inputs(own) for trainer, own in zip(trainers, images, strict=True)], dim=1)

@@ -17,7 +17,7 @@ from fsg.data import stand_in
 from fsg.fusing import estimator_shape
 from fsg.train.fused.group import SETTLED, kind_of
 from fsg.train.fused.step import FusedStep
-from fsg.train.fused.trainer import inputs_of
+from fsg.train.fused.trainer import batch_of
 from fsg.train.loop import Trainer
 from fsg.train.step import StepResult
 
@@ -61,7 +61,7 @@ def _measured(configs: Sequence[TrialConfig]) -> float:
     fused = FusedStep(pack)
     fused.gather()
     many, members = index.expand(len(pack), -1), len(pack)
-    all_inputs, all_labels = inputs_of(pack, many), labels.expand(members, -1)
+    all_inputs, all_labels = batch_of(pack, many)
     shares = []
     for _ in range(SETTLED + ROUNDS):
         alone = sum(counts[shape] * apart(trainer) for shape, trainer in others.items())

@@ -3,8 +3,8 @@
     pack = FusedTrainer(configs)
     for results in pack: ...                      # an epoch of each: its result, or the TrialDiverged that ended it
 
-Trials of a pack may be in different epochs, but for what the first two steps of a trial lack: those that begin are trained apart
-from the others for an epoch.
+Trials of a pack may be in different epochs and split the images otherwise, but for what the first two steps of a trial lack and
+where their epochs have other lengths: those that begin are trained apart from the others for an epoch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fsg.config import TrialConfig
-from fsg.data import DataSplits, load_data
+from fsg.data import DataSplits
 from fsg.errors import ConfigError, TrialDiverged, TrialPreempted
 from fsg.fusing import shape_of
 from fsg.train.fused.evaluate import scores_of
@@ -36,7 +36,6 @@ class FusedTrainer:
     """
 
     def __init__(self, configs: Sequence[TrialConfig], data: DataSplits | None = None) -> None:
-        data = data if data is not None else load_data(configs[0].images)
         self.trainers = [Trainer(config, data) for config in configs]
 
     def __iter__(self) -> Iterator[dict[int, Outcome]]:
@@ -77,14 +76,18 @@ def refuse_misfits(configs: Sequence[TrialConfig]) -> None:
         raise ConfigError("trials can be fused only if their networks, data, batches and optimizers have equal shapes.")
 
 
-def place_of(trainer: Trainer) -> tuple[int, int]:
-    """Steps done of the epoch under way, and in all, of the first ones. Equal: they can be trained together."""
-    return trainer.steps_done, min(trainer.steps_in_all, SETTLED)
+def place_of(trainer: Trainer) -> tuple[int, int, int]:
+    """Images of an epoch, steps done of the one under way, and in all, of the first ones. Equal: they can be trained together."""
+    return _images_of_epoch(trainer), trainer.steps_done, min(trainer.steps_in_all, SETTLED)
+
+
+def _images_of_epoch(trainer: Trainer) -> int:
+    return min(len(trainer.data.train), trainer.steps_per_epoch * trainer.config.data.batch_size)
 
 
 def _same_place(trainers: Sequence[Trainer]) -> list[list[int]]:
     """Who can be trained together, those with equal estimators side by side."""
-    places: dict[tuple[int, int], list[int]] = {}
+    places: dict[tuple[int, int, int], list[int]] = {}
     for k in sorted(range(len(trainers)), key=lambda k: kind_of(trainers[k])):
         places.setdefault(place_of(trainers[k]), []).append(k)
     return list(places.values())
@@ -101,7 +104,7 @@ def _epoch(trainers: list[Trainer], saves: Sequence[Save | None], leaving: Leavi
     tally = EpochTally.stacked([trainer.tally for trainer in slots])
     first, config = trainers[0], trainers[0].config
     batch, every, per_epoch = config.data.batch_size, config.checkpoint_every_steps, first.steps_per_epoch
-    orders = torch.stack([trainer.permutation for trainer in slots]).to(first.device)
+    orders = torch.stack([trainer.permutation[: _images_of_epoch(trainer)] for trainer in slots]).to(first.device)
 
     def give() -> None:
         tally.give([trainer.tally for trainer in trainers], step.seconds()[:count])
@@ -111,7 +114,7 @@ def _epoch(trainers: list[Trainer], saves: Sequence[Save | None], leaving: Leavi
     while tally.steps < per_epoch:
         index = orders[:, tally.steps * batch : (tally.steps + 1) * batch]
         progress = [trainer.progress(tally.steps) for trainer in slots]
-        result = step(inputs_of(trainers, index), first.data.train.labels[index], progress)
+        result = step(*batch_of(trainers, index), progress)
         tally.add(result)
         if first.device.type == "cpu" and not torch.isfinite(result.loss).any():
             break  # nobody is left
@@ -139,13 +142,15 @@ def _epoch(trainers: list[Trainer], saves: Sequence[Save | None], leaving: Leavi
     return outcomes
 
 
-def inputs_of(trainers: Sequence[Trainer], index: Tensor) -> Tensor:
-    """The batch of each slot, (K, B) numbers of training images, as (B, K C, H, W) inputs."""
-    first = trainers[0]
-    images = first.data.train.images[index]
-    members, batch, *shape = images.shape
-    if first.augmented:
-        moved = [trainer.augmented_images(images[k]) for k, trainer in enumerate(trainers)]
-        images = torch.stack(moved if members == len(trainers) else moved * members)
-    inputs = first.inputs(images.flatten(0, 1)).view(members, batch, *shape)
-    return inputs.transpose(0, 1).flatten(1, 2)
+def batch_of(trainers: Sequence[Trainer], index: Tensor) -> tuple[Tensor, Tensor]:
+    """The batch of each slot, (K, B) numbers of its training images: inputs (B, K C, H, W) and labels (K, B).
+
+    Of one trainer with two slots, both are of the same images.
+    """
+    inputs, labels = [], []
+    for trainer, numbers in zip(trainers, index, strict=False):
+        images = trainer.augmented_images(trainer.data.train.images[numbers])
+        inputs.append(trainer.inputs(images))
+        labels.append(trainer.data.train.labels[numbers])
+    times = len(index) // len(trainers)
+    return torch.cat(inputs * times, dim=1), torch.stack(labels * times)
