@@ -18,6 +18,7 @@ from fsg.cli import (
     doctor,
     export,
     jobs,
+    mcp,
     new,
     power,
     results,
@@ -30,8 +31,8 @@ from fsg.cli import (
     upgrade,
     verdict,
 )
+from fsg.cli.options import message_of
 from fsg.errors import FsgError
-from fsg.redaction import redact
 
 
 class _Commands(TyperGroup):
@@ -92,16 +93,13 @@ app.command()(results.ui)
 app.command()(schema.schema)
 app.command()(bench.bench)
 app.command()(doctor.doctor)
+app.command()(mcp.mcp)
 
 
 def main() -> None:
     """Run the command line; what a user can mend is one message, never a traceback."""
     try:
         app()
-    except FsgError as error:
-        print(f"fsg: {redact(str(error))}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except OSError as error:  # a folder that cannot be written, a full disk
-        place = f"{error.filename}: " if error.filename else ""
-        print(redact(f"fsg: {place}{error.strerror or error}."), file=sys.stderr)
-        sys.exit(1)
+    except (FsgError, OSError) as error:
+        print(f"fsg: {message_of(error)}", file=sys.stderr)
+        sys.exit(error.exit_code if isinstance(error, FsgError) else 1)

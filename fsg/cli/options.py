@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fsg.driver.store import DEFAULT_TRACKING
+from fsg.errors import FsgError
 from fsg.files import user_path
+from fsg.redaction import redact
 from fsg.remote import is_url
 from fsg.report.plain import plain_console
 
@@ -213,6 +215,14 @@ def tracking_of(uri: str | None, upgrade_store: bool, study: Path | None = None)
 def say_aside(sentence: str) -> None:
     """On stderr: --json leaves nothing but JSON on stdout."""
     typer.echo(sentence, err=True)
+
+
+def message_of(error: FsgError | OSError) -> str:
+    """What is said of it, without a password: of the system's own, such as a full disk, the file and the reason."""
+    if isinstance(error, FsgError):
+        return redact(str(error))
+    place = f"{error.filename}: " if error.filename else ""
+    return redact(f"{place}{error.strerror or error}.")
 
 
 def console_of(hushed: bool = False) -> Console:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsg.errors import StudyError
-from fsg.nearest import did_you_mean
 from fsg.record.folder import BEST, StudyFolder, find_study, select_trial
 from fsg.record.ledger import TrialRecord
+from fsg.report.arm_curves import metric_names, require_metric
 from fsg.report.study_report import StudyReport, make_report
 from fsg.report.top import flatten
 from fsg.study.spec import AblationSpec, SweepSpec
@@ -85,7 +85,7 @@ class Study:
         import pandas as pd
 
         records = list(self._folder.state().trials.values())
-        metrics = _metric_names(records)
+        metrics = metric_names(records)
         options = [flatten(record.config) for record in records]
         paths = dict.fromkeys(path for option in options for path in option)
         differing = [p for p in paths if p != "seed" and len({repr(option.get(p)) for option in options}) > 1]
@@ -115,7 +115,7 @@ class Study:
         import pandas as pd
 
         records = list(self._folder.state().trials.values())
-        metrics = _metric_names(records)
+        metrics = metric_names(records)
         rows = [
             {"key": record.key, "arm": record.arm, "seed": record.seed, "epoch": epoch["epoch"]}
             | {name: _number(epoch.get(name)) for name in metrics}
@@ -169,9 +169,8 @@ class Study:
         from fsg.report.top import top_configurations
 
         spec, state = self.spec, self._folder.state()
-        names = _metric_names(list(state.trials.values()))
-        if metric is not None and metric not in names:
-            raise StudyError(f'no trial reports "{metric}".{did_you_mean(metric, names)} Metrics: {", ".join(names)}.')
+        if metric is not None:
+            require_metric(state, metric)
         if isinstance(spec, SweepSpec):
             if metric not in (None, spec.metric.name):
                 raise StudyError(f"a sweep's curves are of {spec.metric.name}, by which it searched.")
@@ -222,12 +221,6 @@ def open_study(name_or_path: str | Path, storage: str | Path = "studies") -> Stu
     StudyError with the nearest name where there is none.
     """
     return Study(find_study(name_or_path, storage))
-
-
-def _metric_names(records: list[TrialRecord]) -> list[str]:
-    """The metrics that any of them reports, in the order in which they came."""
-    reported = (report for record in records for report in (*record.epochs, record.final or {}))
-    return [name for name in dict.fromkeys(name for report in reported for name in report) if name != "epoch"]
 
 
 def _number(value: Any) -> float:

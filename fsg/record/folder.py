@@ -274,9 +274,21 @@ def find_study(name_or_path: str | Path, storage: str | Path = DEFAULT_STORAGE) 
         with suppress(OSError, ValueError):  # a name too long for a file, or with a character that no file has
             if (path / "spec.yaml").is_file():
                 return StudyFolder(path.resolve() if path.name in ("", "..") else path)
+    raise _no_study(text, storage)
+
+
+def named_study(name: str, storage: str | Path = DEFAULT_STORAGE) -> StudyFolder:
+    """The study of that name in ``storage``, never one at a path elsewhere. StudyError as ``find_study``."""
+    found = next((folder for folder in studies_in(storage) if folder.path.name == name), None)
+    if found is None:
+        raise _no_study(name, user_path(storage))
+    return found
+
+
+def _no_study(text: str, storage: Path) -> StudyError:
     names = [folder.path.name for folder in studies_in(storage)]
     known = f"Studies in {storage}: {', '.join(names)}." if names else f"There are no studies in {storage}."
-    raise StudyError(f'no study "{text}".{did_you_mean(Path(text).name, names)} {known}')
+    return StudyError(f'no study "{text}".{did_you_mean(Path(text).name, names)} {known}')
 
 
 def parse_reference(text: str) -> tuple[str, str | None]:

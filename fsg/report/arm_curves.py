@@ -6,15 +6,31 @@ Proof: ``tests/report/test_charts.py``.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from fsg.errors import StudyError
+from fsg.nearest import did_you_mean
 from fsg.record.ledger import finite
 from fsg.stats.curves import Band, band
 
 if TYPE_CHECKING:
-    from fsg.record.ledger import StudyState
+    from fsg.record.ledger import StudyState, TrialRecord
 
 Curve = list[float]
+
+
+def metric_names(records: Iterable[TrialRecord]) -> list[str]:
+    """The metrics that any of the trials reports, in the order in which they came."""
+    reported = (report for record in records for report in (*record.epochs, record.final or {}))
+    return [name for name in dict.fromkeys(name for report in reported for name in report) if name != "epoch"]
+
+
+def require_metric(state: StudyState, metric: str) -> None:
+    """StudyError, with those that there are, where no trial reports ``metric``."""
+    names = metric_names(state.trials.values())
+    if metric not in names:
+        raise StudyError(f'no trial reports "{metric}".{did_you_mean(metric, names)} Metrics: {", ".join(names)}.')
 
 
 def seed_curves(state: StudyState, arm: str, metric: str) -> dict[int, Curve]:

@@ -79,29 +79,36 @@ def describe_plan(spec: AblationSpec | SweepSpec, resources: Resources) -> Rende
         f"about {clock(START_UP + total / min(slots, trials))}.",
         _costs(spec, total / 3600, stored, resources),
         *_data_notes(config.data for configs in groups.values() for config in configs),
+        *sentences(spec),
     ]
-    if isinstance(spec, SweepSpec):
-        lines.append("Searched: " + "; ".join(f"{path} {domain}" for path, domain in describe(spec.space)))
-        lines += [f"Tried first: {start.label}." for start in spec.start_from]
-        lines += [f"Only where {constraint}." for constraint in spec.constraints]
-        if spec.seeds_per_config > 1:
-            lines.append(
-                f"Up to {spec.seeds_per_config} times that: a configuration runs on as many seeds if it keeps up."
-            )
-        lines += [describe_budget(spec.budget)] if spec.budget else []
-        lines += [_scheduled(spec)] if spec.scheduler.name != "none" else []
-    else:
-        if spec.fairness.equal is not None:
-            lines.append(f"Every arm has the same {_ALIKE[spec.fairness.equal]}.")
-        lines.append(f"Seeds {', '.join(map(str, spec.first_seeds))}, the same in every arm.")
-        lines += [f"Aliased in this fraction: {', '.join(found)}." for found in [aliases(spec.design)] if found]
-        lines += [f"Left out, its rules forbid it: {why}." for why in left_out(spec)]
+    if isinstance(spec, AblationSpec):
         lines += _idle(spec)
-        if spec.retune is not None:
-            lines.append(f"Before that, {spec.retune.trials_per_arm} trials of search for each arm, not counted here.")
     return Group(
         table, *(Text(line) for line in lines), Text("Dry run: nothing was started, nothing was written.", style="dim")
     )
+
+
+def sentences(spec: AblationSpec | SweepSpec) -> Iterator[str]:
+    """What a plan is besides its numbers: the space and its rules, or seeds, fairness, aliases and the search before it."""
+    if isinstance(spec, SweepSpec):
+        yield "Searched: " + "; ".join(f"{path} {domain}" for path, domain in describe(spec.space))
+        yield from (f"Tried first: {start.label}." for start in spec.start_from)
+        yield from (f"Only where {constraint}." for constraint in spec.constraints)
+        if spec.seeds_per_config > 1:
+            yield f"Up to {spec.seeds_per_config} times that: a configuration runs on as many seeds if it keeps up."
+        if spec.budget:
+            yield describe_budget(spec.budget)
+        if spec.scheduler.name != "none":
+            yield _scheduled(spec)
+        return
+    if spec.fairness.equal is not None:
+        yield f"Every arm has the same {_ALIKE[spec.fairness.equal]}."
+    yield f"Seeds {', '.join(map(str, spec.first_seeds))}, the same in every arm."
+    if found := aliases(spec.design):
+        yield f"Aliased in this fraction: {', '.join(found)}."
+    yield from (f"Left out, its rules forbid it: {why}." for why in left_out(spec))
+    if spec.retune is not None:
+        yield f"Before that, {spec.retune.trials_per_arm} trials of search for each arm, not counted here."
 
 
 def _groups(spec: AblationSpec | SweepSpec) -> dict[str, list[TrialConfig]]:

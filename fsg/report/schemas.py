@@ -13,9 +13,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from fsg.record.ideas import Look
+from fsg.record.ledger import TrialRecord
 from fsg.report.comparison import ArmRow, Comparison
 from fsg.report.comparison import Verdict as Marks
 from fsg.report.ideas import standings
+from fsg.report.plan import StudyPlan
 from fsg.report.study_report import StudyReport
 from fsg.report.verdict import Code, Verdict
 from fsg.stats.paired import Interval
@@ -346,6 +348,81 @@ class ComparisonDocument(Document):
         )
 
 
+# fsg mcp --------------------------------------------------------------------------------------------------------------
+class CurvePart(Document):
+    """One seed of an arm."""
+
+    seed: int
+    status: str
+    """``finished``, ``running``, ...: a curve may end early."""
+    values: list[Number]
+    """At epochs 1, 2, ...; null where there is none."""
+
+
+class CurvesDocument(Document):
+    """The tool ``curves`` of ``fsg mcp``: a metric by epoch, for each seed of an arm that has an epoch."""
+
+    study: str
+    arm: str
+    metric: str
+    seeds: list[CurvePart]
+
+    @classmethod
+    def of(cls, study: str, arm: str, metric: str, trials: Iterable[TrialRecord]) -> CurvesDocument:
+        """The document of an arm's trials."""
+        parts = [CurvePart(seed=one.seed, status=one.status, values=one.curve(metric)) for one in trials if one.epochs]
+        return cls(study=study, arm=arm, metric=metric, seeds=sorted(parts, key=lambda part: part.seed))
+
+
+class PlannedArmPart(Document):
+    """One arm of a plan, or the search of a sweep."""
+
+    arm: str
+    epochs: int | None
+    """Of a trial; null where they follow from costs that are not measured yet, and where a sweep searches them."""
+    trials: int
+    over: int
+    """Of them, those that have ended."""
+    hours: Number
+    """Of a trial, the median of those that ran in one piece; null before one has."""
+
+
+class PlanDocument(Document):
+    """The tool ``plan`` of ``fsg mcp``: what a study's file would run, with nothing timed, downloaded or started."""
+
+    study: str
+    kind: Literal["ablation", "sweep"]
+    question: str
+    metric: str
+    trials: int
+    over: int
+    """Of them, those that have ended."""
+    hours: Number
+    """Of training, for what is left, one trial after the other; null where an arm's are not known."""
+    arms: list[PlannedArmPart]
+    notes: list[str]
+    """Seeds, fairness, aliases; of a sweep its space and rules."""
+
+    @classmethod
+    def of(cls, found: StudyPlan) -> PlanDocument:
+        """The document of a plan."""
+        arms = [
+            PlannedArmPart(arm=one.name, epochs=one.epochs, trials=one.trials, over=one.over, hours=one.hours)
+            for one in found.arms
+        ]
+        return cls(
+            study=found.spec.name,
+            kind=found.spec.kind,
+            question=found.spec.question,
+            metric=found.spec.metric.name,
+            trials=found.trials,
+            over=found.over,
+            hours=found.hours,
+            arms=arms,
+            notes=list(found.notes),
+        )
+
+
 # fsg power ------------------------------------------------------------------------------------------------------------
 class PowerPart(Document):
     """What one arm needs."""
@@ -504,6 +581,8 @@ DOCUMENTS: tuple[type[Document], ...] = (
     PowerDocument,
     StatusDocument,
     StudiesDocument,
+    CurvesDocument,
+    PlanDocument,
     DoctorDocument,
     MeasurementDocument,
 )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import median
 from typing import Literal
 
 import numpy as np
@@ -21,6 +20,7 @@ from fsg.record.ledger import StudyState
 from fsg.report.cells import decimals, number, p_value
 from fsg.report.comparison import ArmRow, Comparison, Measure
 from fsg.report.comparison import Verdict as Marks
+from fsg.report.plan import trial_hours
 from fsg.report.study_report import comparison_of, planned_looks
 from fsg.stats.paired import Interval, Vector, is_constant, matched
 from fsg.stats.sequential import AnyLook, LookRule
@@ -92,7 +92,7 @@ def verdict(
     """
     if isinstance(spec, SweepSpec):
         raise StudyError(f"{spec.name}: a sweep has no arms; a verdict is of an arm of an ablation.")
-    block = _block_of(spec, arm)
+    block = block_of(spec, arm)
     other = _other(spec, block, arm, against)
     comparison = comparison_of(spec, state, block, baseline=other)
     rows = {row.arm: row for row in comparison.rows}
@@ -145,7 +145,8 @@ def refusals(row: ArmRow | None, d: Vector) -> Iterator[str]:
         )
 
 
-def _block_of(spec: AblationSpec, arm: str) -> Block:
+def block_of(spec: AblationSpec, arm: str) -> Block:
+    """The block whose table has the arm. StudyError, with those that there are, where none has."""
     names = [name for block in spec.plan.blocks for name in block.arms]
     for block in spec.plan.blocks:
         if arm in block.arms:
@@ -178,14 +179,10 @@ def _differences(comparison: Comparison, arm: str, other: str, rule: LookRule) -
 
 
 def _seed_hours(spec: AblationSpec, state: StudyState, arm: str, other: str) -> tuple[float, float] | None:
-    """Hours of one more seed: of the two arms, and of all. An arm's trial is the median of those that ran in one piece."""
-    times: dict[str, list[float]] = {}
-    for record in state.trials.values():
-        if record.status == "finished" and record.attempts <= 1 and record.started and record.ended:
-            times.setdefault(record.arm, []).append((record.ended - record.started) / 3600)
-    if arm not in times or other not in times:
+    """Hours of one more seed: of the two arms, and of all."""
+    hours = trial_hours(state)
+    if arm not in hours or other not in hours:
         return None
-    hours = {name: median(found) for name, found in times.items()}
     return hours[arm] + hours[other], sum(hours.get(name, 0.0) for name in spec.plan.arms)
 
 
