@@ -17,7 +17,8 @@ Written by `python docs/json_page.py` from `fsg/report/schemas.py`; the tests ho
 One JSON object on stdout, `fsg bench` one a line; everything else goes to stderr. A number that is not there, or not finite, is
 null. A field may be added; none is renamed, removed or given another meaning. Times are unix seconds, sizes bytes.
 
-`ablate`, `sweep` and `resume` print with `--json` an event of the ledger a line. The tools of `fsg mcp` answer with the same objects.
+`ablate`, `sweep` and `resume` print with `--json` an event of the ledger a line. The tools of `fsg mcp` answer with objects
+of this page, too.
 
 `fsg verdict` exits with 0 for better, 3 for worse, 4 for equivalent, 5 for not yet known; as everywhere, 2 is something that the
 user can mend, 1 a failure, 130 Ctrl-C. In a shell: `fsg verdict STUDY ARM && echo better`.

@@ -20,7 +20,7 @@ def mcp(
     ] = False,
     storage: Annotated[Path, typer.Option(**FOLDER, help="Folder that holds the studies.")] = Path("studies"),
 ) -> None:
-    """Serve the studies to an agent by the Model Context Protocol, on stdin and stdout. It reads and writes nothing."""
+    """Serve the studies to an agent by the Model Context Protocol, on stdin and stdout; it only reads."""
     try:
         from fsg.cli.mcp_server import make_server
     except ModuleNotFoundError as error:

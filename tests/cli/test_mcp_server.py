@@ -203,10 +203,17 @@ def test_stdout_has_the_protocol_alone_and_nothing_is_written(finished, tmp_path
     words = ["-m", "fsg.cli", "mcp", "--storage", str(storage)]
     server = StdioServerParameters(command=sys.executable, args=words, env=python_environment(), cwd=tmp_path)
 
-    async def table(client):
-        return await client.call_tool("table", {"study": "small"})
+    stray = []
 
-    found = talk(stdio_client(server), table)
+    async def hear(message):
+        stray.append(message)  # a line that is no message of the protocol comes as an exception
+
+    async def meet():
+        async with Client(stdio_client(server), message_handler=hear) as client:
+            return await client.call_tool("table", {"study": "small"})
+
+    found = anyio.run(meet)
+    assert stray == []
     assert found.structured_content["blocks"][0]["reference"] == "slow_rate"
     assert {path: path.stat().st_mtime_ns for path in storage.rglob("*")} == before
     assert list(tmp_path.iterdir()) == [storage]
