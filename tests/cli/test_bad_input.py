@@ -96,8 +96,7 @@ def test_the_other_kind_of_study_names_its_command(command, text, other, fsg, fi
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_a_missing_cifar_folder_says_how_to_get_it(name, fsg, files, tmp_path):
     files(ABLATION, ("data: {name: digits, ", f"data: {{name: {name}, root: images, "))
-    for said in (fsg("ablate", "study.yaml"), fsg("ablate", "study.yaml", "--dry-run")):
-        refused(said, f"fsg: {name}: ", str(tmp_path / "images"), "data.download=true", "md5")
+    refused(fsg("ablate", "study.yaml"), f"fsg: {name}: ", str(tmp_path / "images"), "data.download=true", "md5")
     assert [p.name for p in tmp_path.iterdir()] == ["study.yaml"], "a study of missing images was begun"
 
 
