@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 # What decides which images a trial is trained, validated and tested on.
-IMAGES = ("data.name", "data.root", "data.image_size", "data.validation_share", "data.split_seed")
+IMAGES = (
+    "data.name", "data.root", "data.image_size", "data.validation_share", "data.split", "data.split_seed", "data.split_per_seed",
+)  # fmt: skip
 
 
 def log_dataset(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> None:
@@ -27,7 +29,8 @@ def log_dataset(client: MlflowClient, run_id: str, params: Mapping[str, str]) ->
     name = params.get("data.name")
     if name is None:
         return
-    source = json.dumps({key: params[key] for key in IMAGES if key in params}, sort_keys=True)
+    drawn = ("seed",) if params.get("data.split_per_seed") == "True" else ()
+    source = json.dumps({key: params[key] for key in (*IMAGES, *drawn) if key in params}, sort_keys=True)
     digest = hashlib.sha256(source.encode()).hexdigest()[:8]
     dataset = Dataset(name, digest, source_type="fsg", source=source)
     client.log_inputs(
@@ -44,18 +47,23 @@ def log_network(tracking_uri: str, run_id: str, network: nn.Module, images: Tens
     import mlflow
 
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # a virtual environment of uv's has no pip
+    from mlflow import is_tracking_uri_set
     from mlflow.models import Model, infer_signature
 
     example = images.numpy()
     signature = infer_signature(example, network(images).numpy())
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(tracking_uri)
+    before = (is_tracking_uri_set() and mlflow.get_tracking_uri()) or None
+    mlflow.set_tracking_uri(tracking_uri)  # for the processes that this one starts, too
     try:
         import mlflow.pytorch
 
+        client = mlflow.MlflowClient()
+        run = client.get_run(run_id)
+        # Else MLflow 3.17 makes the model in the active experiment, "Default", whatever experiment the run is of.
+        made = client.create_logged_model(run.info.experiment_id, "network", run_id, params=run.data.params)
         logged: Any = Model.log(
             artifact_path=None,
-            name="network",
+            model_id=made.model_id,
             flavor=mlflow.pytorch,
             run_id=run_id,
             pytorch_model=network,
@@ -66,5 +74,5 @@ def log_network(tracking_uri: str, run_id: str, network: nn.Module, images: Tens
             pip_requirements=["torch", "mlflow"],
         )
     finally:
-        mlflow.set_tracking_uri(before)
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None: as if it had never been set
     return int(logged.registered_model_version)

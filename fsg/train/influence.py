@@ -22,11 +22,13 @@ from fsg.gradients.base import Signal, Update
 from fsg.metrics import MOVED, MOVED_BY
 from fsg.ops.spans import Spans, unit
 from fsg.quantizers import to_latent
+from fsg.train.eager import eager
 
 if TYPE_CHECKING:
     from fsg.train.step import LookAheadStep
 
 LOOKS = 5  # a trial: one takes as long as two or three steps
+KNOWN = {eager(kind) for kind in (SGD, Adam, AdamW)}  # whose copies step on their own
 
 
 class Influence(NamedTuple):
@@ -51,8 +53,7 @@ def influence(step: LookAheadStep) -> Influence | None:
         estimator = copy.deepcopy(step.estimator)
     except (RuntimeError, TypeError):  # a guest that keeps what cannot be copied, a graph for one
         return None
-    kind = type(step.latent_optimizer)
-    scale_free = kind in (Adam, AdamW)
+    known, scale_free = type(step.latent_optimizer) in KNOWN, isinstance(step.latent_optimizer, Adam)
     with torch.random.fork_rng([signal.grad.device] if signal.grad.is_cuda else []):  # a guest may draw
         value, plain = estimator(signal).value, signal.slope * signal.grad
         others = {
@@ -60,7 +61,7 @@ def influence(step: LookAheadStep) -> Influence | None:
             for name, generated in estimator.without(signal).items()
         }
         moved = {name: _change(step.spans, value, other, scale_free) for name, other in others.items()}
-        if kind not in (SGD, Adam, AdamW):  # others may draw, count, or keep what a copy would share
+        if not known:  # others may draw, count, or keep what a copy would share
             own = {} if estimator.gates else {MOVED: _change(step.spans, value, plain, scale_free)}
             return Influence(own | moved, None)
         straight = taken = _after(step, plain, signal)

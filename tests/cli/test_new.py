@@ -8,20 +8,17 @@ import sys
 import pytest
 import yaml
 from command_line import python_environment, run_main
+from guest_files import forget_files
 from tiny_studies import LocalStudy
 
-from fsg import plugins
 from fsg.cli.new import KINDS
-from fsg.parts import forget
 from fsg.study.spec import load_study
 
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_stays():
     yield
-    for kind in KINDS:
-        forget(f"my_{kind}.py")
-        plugins._current.pop(f"my_{kind}.py", None)
+    forget_files(f"my_{kind}.py" for kind in KINDS)
 
 
 @pytest.fixture(scope="module")

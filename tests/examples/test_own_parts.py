@@ -9,6 +9,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from command_line import python_environment, run_main
+from guest_files import forget_files
 
 import fsg
 from fsg import plugins
@@ -22,12 +23,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_stays():
-    """What the examples register is known to this process until it is taken out."""
     yield
-    for path in EXAMPLES.glob("own_*.py"):
-        file = path.name
-        forget(file)
-        plugins._current.pop(file, None)
+    forget_files(path.name for path in EXAMPLES.glob("own_*.py"))
 
 
 @pytest.fixture(scope="module")

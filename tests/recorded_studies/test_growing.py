@@ -169,9 +169,8 @@ def test_a_study_keeps_the_defaults_of_its_format(later, release, request, tmp_p
     copy, run = later
     path = copy / "catalogue" / "gradients.py"
     text = path.read_text()
-    changed = text.replace('    """Sham control: a moving average of g, nothing learnt. What momentum alone gives."""\n\n'
-                           '    name: Literal["ema"] = "ema"\n    beta: Share = 0.5', '    """Changed."""\n\n'
-                           '    name: Literal["ema"] = "ema"\n    beta: Share = 0.9')  # fmt: skip
+    changed = text.replace('name: Literal["ema"] = "ema"\n    beta: Share = 0.5',
+                           'name: Literal["ema"] = "ema"\n    beta: Share = 0.9')  # fmt: skip
     assert changed != text
     path.write_text(changed)
     place = recorded(request, release, tmp_path)

@@ -36,12 +36,16 @@ def test_the_best_network_is_registered_and_gives_the_logits_of_the_study(uri, t
     import mlflow
 
     record, network, images = best_network(open_study("small", str(tmp_path / "studies")))
+    assert not mlflow.is_tracking_uri_set(), "the next process would write into that store"
     mlflow.set_tracking_uri(uri)
     model = mlflow.pyfunc.load_model("models:/small/1")
+    mlflow.set_tracking_uri(None)
     with torch.no_grad():
         expected = network(images).numpy()
     assert model.predict(images.numpy()) == pytest.approx(expected, abs=1e-5)
     assert model.predict(images[:1].numpy()).shape == (1, 10), "any number of images"
+    (stored,) = open_client(uri).search_logged_models([open_client(uri).get_experiment_by_name("small").experiment_id])
+    assert stored.name == "network" and stored.params["gradient.name"]
     assert "uint8" in str(model.metadata.signature.inputs) and model.input_example is not None
     (version,) = open_client(uri).search_model_versions("name = 'small'")
     run = open_client(uri).get_run(version.run_id)
