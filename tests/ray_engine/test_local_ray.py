@@ -29,8 +29,8 @@ with joined(None):
 @pytest.mark.ray
 @pytest.mark.parametrize(
     "before",
-    ["", "import ray\n", "import ray, os; os.environ['RAY_AUTH_MODE'] = 'token'\n"],
-    ids=["", "ray was imported before", "and a cluster joined"],
+    ["", "import ray, os; os.environ['RAY_AUTH_MODE'] = 'token'\n"],
+    ids=["", "ray was imported before and a cluster joined"],
 )
 def test_a_local_ray_starts_whatever_ray_address_and_tmpdir_say_and_the_user_s_token(tmp_path, before):
     """Ray reads whether there is a token when it is imported: a Ray that asks for one would refuse such a program."""

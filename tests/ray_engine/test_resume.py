@@ -70,6 +70,7 @@ def test_a_killed_driver_loses_no_finished_trial_and_resumes_to_the_same_bits(tm
             assert total <= EPOCHS + 1, f"trained anew from the start, not from epoch {len(record.epochs)}"
 
 
+@pytest.mark.long  # cli/test_interrupt.py, and to the same bits after a kill: above
 def test_ctrl_c_leaves_a_study_to_go_on_with(study, tmp_path):
     """One trial at a time has both cores, and threads decide bits: so has what it is held against."""
     (tmp_path / "whole").mkdir()
