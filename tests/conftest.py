@@ -79,6 +79,28 @@ def signals_are_given_back() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def plug_ins_are_forgotten() -> Iterator[None]:
+    """What files of guests register is known to this process until it is taken out; the next module's tests have no guests."""
+    yield
+    from fsg import plugins
+    from fsg.parts import forget
+
+    for name in list(plugins._current):
+        forget(name)
+        del plugins._current[name]
+
+
+@pytest.fixture
+def no_guests_domains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plug-in's kinds of domains stay known after it is taken out: a page of what fsg has must not list them."""
+    from fsg.study.domains import KINDS
+
+    for name, kind in list(KINDS.items()):
+        if not kind.__module__.startswith("fsg."):
+            monkeypatch.delitem(KINDS, name)
+
+
 @pytest.fixture(scope="session")
 def shared_ray() -> Iterator[None]:
     """One Ray with two cores for the whole session; ``run_study`` and the command line take what is already connected."""

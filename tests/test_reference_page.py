@@ -4,9 +4,12 @@ import re
 import runpy
 from pathlib import Path
 
+import pytest
+
 from fsg.study.schema import study_schema
 
 DOCS = Path(__file__).parents[1] / "docs"
+pytestmark = pytest.mark.usefixtures("no_guests_domains")
 
 
 def test_the_page_is_what_the_typed_tree_says():

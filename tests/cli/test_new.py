@@ -8,17 +8,10 @@ import sys
 import pytest
 import yaml
 from command_line import python_environment, run_main
-from guest_files import forget_files
 from tiny_studies import LocalStudy
 
 from fsg.cli.new import KINDS
 from fsg.study.spec import load_study
-
-
-@pytest.fixture(scope="module", autouse=True)
-def nothing_stays():
-    yield
-    forget_files(f"my_{kind}.py" for kind in KINDS)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from pathlib import Path
 import mlflow
 import pytest
 from command_line import python_environment, run_main
-from guest_files import forget_files
 
 import fsg
 from fsg import plugins
@@ -19,12 +18,6 @@ from fsg.record.folder import StudyFolder
 from fsg.study.domains import parse_domain
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def nothing_stays():
-    yield
-    forget_files(path.name for path in EXAMPLES.glob("own_*.py"))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from guest_files import forget_files
 
 from fsg.config import load_trial, parse_trial
 from fsg.errors import BackendUnavailable, ConfigError, ExportRefused, StudyError
@@ -75,12 +74,6 @@ def test_what_is_loaded_gives_the_bits_of_the_network_that_was_exported(tmp_path
         assert bits == ({} if over["quantizer"] == "none" else dict.fromkeys(layers, 1))
     whole, packed = (done.measured.sizes[name] for name in ("float network, float32", "network.safetensors"))
     assert (packed < whole) == (over["quantizer"] != "none")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def nothing_stays():
-    yield
-    forget_files(["own_network.py", "own_quantizer.py", "one_net.py"])
 
 
 def test_parts_of_a_guest_come_along_with_their_plug_ins(tmp_path, quick):

@@ -14,6 +14,7 @@ from fsg.study.spec import load_study
 from fsg.yaml_source import read_yaml
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("no_guests_domains")
 SHIPPED = [*sorted(ROOT.glob("ablations/*.yaml")), *sorted(ROOT.glob("search_spaces/*.yaml"))]
 ABLATION = {"name": "one", "seeds": 3, "metric": {"name": "val_accuracy", "mode": "max"}, "baselines": ["ste", "ema"]}
 SWEEP = {
