@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fsg.cli.completion import complete_python
 from fsg.driver.store import DEFAULT_TRACKING
 from fsg.errors import FsgError
 from fsg.files import user_path
@@ -122,7 +123,11 @@ Set = Annotated[
 ]
 Plugin = Annotated[
     list[str],
-    typer.Option("--plugin", help="A Python file that registers parts, beside those the file names; repeatable."),
+    typer.Option(
+        "--plugin",
+        help="A Python file that registers parts, beside those the file names; repeatable.",
+        autocompletion=complete_python,
+    ),
 ]
 AllowFailed = Annotated[
     bool, typer.Option("--allow-failed", help="Exit with 0 though trials failed. They are reported all the same.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fsg.cli.completion import complete_yaml
 from fsg.cli.environment import environment_line
 from fsg.cli.options import (
     DISTANT,
@@ -37,7 +38,7 @@ from fsg.cli.options import (
     tracking_of,
 )
 from fsg.cli.running import run
-from fsg.cli.studies import complete, complete_yaml, no_study
+from fsg.cli.studies import complete, no_study
 from fsg.database import absolute_address
 from fsg.driver.locate import begin_study, fetched, local, open_study, where_it_ran
 from fsg.driver.session import driving

@@ -47,12 +47,11 @@ def log_network(tracking_uri: str, run_id: str, network: nn.Module, images: Tens
     import mlflow
 
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # a virtual environment of uv's has no pip
-    from mlflow import is_tracking_uri_set
     from mlflow.models import Model, infer_signature
 
     example = images.numpy()
     signature = infer_signature(example, network(images).numpy())
-    before = (is_tracking_uri_set() and mlflow.get_tracking_uri()) or None
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
     mlflow.set_tracking_uri(tracking_uri)  # for the processes that this one starts, too
     try:
         import mlflow.pytorch

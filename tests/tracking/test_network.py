@@ -20,12 +20,15 @@ def test_runs_of_the_same_images_have_the_same_data_set_however_often_it_is_said
     def told(**params):
         run = client.create_run(experiment).info.run_id
         for _ in range(2):
-            log_dataset(client, run, {f"data.{name}": value for name, value in params.items()})
+            log_dataset(client, run, {name.replace("__", "."): value for name, value in params.items()})
         return [(found.dataset.name, found.dataset.digest) for found in client.get_run(run).inputs.dataset_inputs]
 
-    (first,) = told(name="digits", split_seed="0", batch_size="64")
-    assert told(name="digits", split_seed="0", batch_size="256") == [first] and first[0] == "digits"
-    assert told(name="digits", split_seed="1") != [first]
+    (first,) = told(data__name="digits", data__split_seed="0", data__batch_size="64")
+    assert told(data__name="digits", data__split_seed="0", data__batch_size="256") == [first] and first[0] == "digits"
+    assert told(data__name="digits", data__split_seed="1") != [first]
+    assert told(data__name="digits", data__split_seed="0", data__split="by_writer") != [first]
+    seeds = [told(data__name="digits", data__split_per_seed="True", seed=seed) for seed in ("1", "2")]
+    assert seeds[0] != seeds[1], "each seed has images of its own"
 
 
 def test_the_best_network_is_registered_and_gives_the_logits_of_the_study(uri, tmp_path, finished):
