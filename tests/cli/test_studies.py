@@ -120,11 +120,13 @@ def test_the_version_is_said_without_loading_anything_heavy(tmp_path):
         ("fsg sweep ./sw", ["./sweep.yaml"]),
         ("fsg ablate studies/small/sp", ["studies/small/spec.yaml"]),
         ("fsg ablate nowhere/x", []),
+        ("fsg ablate study.yaml --plugin n", ["nets.py"]),
     ],
 )
 def test_the_shell_completes_commands_studies_and_files_without_torch(words, found, studies, tmp_path):
     (tmp_path / "elsewhere" / "other").mkdir(parents=True)
     (tmp_path / "elsewhere" / "other" / "spec.yaml").touch()
+    (tmp_path / "nets.py").touch()
     asked = {"_FSG_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
     code = "import sys; from fsg.cli import main; sys.argv = ['fsg']\ntry: main()\nfinally: assert 'torch' not in sys.modules"
     done = subprocess.run(
