@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import pytest
 from command_line import run_main
 from jsonschema import Draft7Validator
 
 from fsg.yaml_source import read_yaml
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+pytestmark = pytest.mark.usefixtures("no_guests_domains")
 PLUGINS = ("own_network.py", "own_estimator.py", "own_data.py")
 
 

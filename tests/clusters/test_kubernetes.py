@@ -146,8 +146,9 @@ def test_the_image_has_what_the_manifest_runs(manifest):
 # What a pod runs --------------------------------------------------------------------------------------------------------
 DRIVER = """
 import pathlib, signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), sys.exit(130)))
-pathlib.Path(__file__).with_name("ready").touch()
+here = pathlib.Path(__file__)
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), here.with_name("saved").touch(), sys.exit(130)))
+here.with_name("ready").touch()
 time.sleep(60)
 """
 
@@ -157,7 +158,7 @@ def test_the_study_of_a_pod_is_stopped_and_waited_for(tmp_path):
     script = tmp_path / "fsg"
     script.write_text(DRIVER)
     begin = f"{sys.executable} {script} ablate study.yaml & until [ -e {tmp_path}/ready ]; do sleep 0.1; done"
-    inside = f"{begin}; bash {ROOT}/clusters/stop_study.sh 20; kill -0 $! && exit 9; wait $!"
+    inside = f"{begin}; bash {ROOT}/clusters/stop_study.sh 20; [ -e {tmp_path}/saved ] || exit 9; wait $!"
     space = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if subprocess.run([*space, "true"], capture_output=True).returncode:
         pytest.skip("no space of processes can be made here")
