@@ -85,7 +85,9 @@ class OptimizerConfig(FloatOptimizer, OptimizerSection):
     @model_validator(mode="after")
     def _steps_by_curvature(self) -> OptimizerConfig:
         if self.curvature is not None and self.name in BUILT_IN:
-            raise ValueError(f"curvature is given, but {self.name} does not step by it; use adahessian or sophiah.")
+            raise ValueError(
+                f"curvature is given, but {self.name} does not step by it; use adahessian, sophiah, vsgd_schaul or gns."
+            )
         return self
 
 

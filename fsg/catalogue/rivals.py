@@ -1,4 +1,4 @@
-"""Rivals of FSG that learn nothing: two estimators with a memory of past gradients, three base optimizers."""
+"""Rivals of FSG that learn nothing: two estimators with a memory of past gradients, four base optimizers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from fsg.section import ByName, Rate, Section, Share
 # Named here, as ``float`` is a field in an optimizer's section.
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Gamma = Annotated[float, Field(gt=0, le=1)]
+Radius = Annotated[float, Field(ge=1e-9, le=1e9)]
 Threshold = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -93,6 +94,23 @@ class VsgdSchaul(OptimizerSection):
     curvature: Annotated[CurvatureConfig, ByName] = CurvatureConfig()
 
 
+class Gns(OptimizerSection):
+    """Gradient-normalized smoothness: a Newton step by the Hessian's diagonal, damped so that it is no longer than a radius.
+
+    The radius doubles after a step that brought the loss down enough, and halves after any other.
+
+    Args:
+        lr: A factor of every step.
+        gamma: The first radius, over all weights together.
+        curvature: The diagonal of the Hessian.
+    """
+
+    name: Literal["gns"] = "gns"
+    lr: Rate = 1.0
+    gamma: Radius = 1.0
+    curvature: Annotated[CurvatureConfig, ByName] = CurvatureConfig()
+
+
 def _needs_one_bit(config: Bop, trial: Any) -> str | None:
     """Bop flips signs: of anything else it makes nonsense."""
     quantizer = part_of("quantizer", trial.quantizer)
@@ -123,3 +141,4 @@ register("gradient", Mstgd, "fsg.gradients.untrained:MstgdEstimator", memory_ste
 register("optimizer", Bop, "fsg.train.optimizers.own:bop", unfit=_needs_one_bit)
 register("optimizer", Lcam, "fsg.train.optimizers.own:lcam")
 register("optimizer", VsgdSchaul, "fsg.train.optimizers.own:vsgd_schaul")
+register("optimizer", Gns, "fsg.train.optimizers.own:gns")

@@ -179,7 +179,7 @@ def test_sophia_clips_the_ratio_of_average_gradient_and_average_curvature():
         torch.testing.assert_close(p.detach(), place, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["adahessian", "sophiah", "vsgd_schaul"])
+@pytest.mark.parametrize("name", ["adahessian", "sophiah", "vsgd_schaul", "gns"])
 @pytest.mark.parametrize("curvature", [{"every": 3}, {"name": "squared_gradient", "every": 2}], ids=str)
 def test_a_trial_resumes_to_the_bit_between_two_estimates(name, curvature):
     assert_resumes(trainer_of({"name": name, "lr": 0.01, "curvature": curvature}).config, small_images())

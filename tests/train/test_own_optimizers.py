@@ -1,4 +1,4 @@
-"""Bop, LCAM and vSGD against their authors' equations; an optimizer of its own for biases and BatchNorm."""
+"""Bop, LCAM, vSGD and GNS against their authors' equations; an optimizer of its own for biases and BatchNorm."""
 
 import math
 
@@ -166,6 +166,85 @@ def test_the_packages_vsgd_points_to_this_one(caplog):
     assert "vsgd is Variational SGD" in caplog.text and "vsgd_schaul" in caplog.text
 
 
+# GNS ------------------------------------------------------------------------------------------------------------------
+BOWL = [2.0, 8.0]  # f = sum of a w^2 / 2
+
+
+def bowl(place):
+    """Loss, gradient and curvature of it."""
+    pairs = list(zip(BOWL, place, strict=True))
+    return sum(a * w * w / 2 for a, w in pairs), [a * w for a, w in pairs], BOWL
+
+
+def hills(place):
+    """A sum of log cosh, whose curvature is far from constant."""
+    slopes = [math.tanh(w) for w in place]
+    return sum(math.log(math.cosh(w)) for w in place), slopes, [1 - s * s for s in slopes]
+
+
+def walk(section, function, start, steps):
+    """(places, radii) of GNS on a function that is measured without noise."""
+    p, optimizer = driven({"name": "gns", **section}, start)
+    places, radii = [], []
+    for _ in range(steps):
+        loss, gradient, curvature = function(p.detach().tolist())
+        p.grad = torch.tensor(gradient, dtype=torch.float64)
+        optimizer.see(torch.tensor(loss), [torch.tensor(curvature, dtype=torch.float64)])
+        optimizer.step()
+        places.append(p.detach().tolist())
+        radii.append(optimizer.param_groups[0]["gamma"])
+    return places, radii
+
+
+def test_gns_takes_newtons_step_within_its_radius_and_a_shorter_one_where_that_is_too_long():
+    (there,), _ = walk({"gamma": 1e9}, bowl, [3.0, -1.0], 1)
+    assert there == pytest.approx([0, 0], abs=1e-6)
+    (near,), _ = walk({"gamma": 0.5}, bowl, [3.0, -1.0], 1)
+    damping = 10 / 0.5  # the gradient is (6, -8)
+    assert near == pytest.approx([3 - 6 / (2 + damping), -1 + 8 / (8 + damping)])
+    assert math.dist(near, [3.0, -1.0]) < 0.5
+
+
+def test_gns_takes_the_steps_of_its_authors_search_where_that_accepts_them_at_once():
+    """Their algorithm 1 written out, its line search first: gamma from 0.1, doubled after every step."""
+    places, radii = walk({"gamma": 0.1}, hills, [3.0, -2.0, 0.5], 8)
+    place, gamma, expected = [3.0, -2.0, 0.5], 0.1, []
+    for _ in range(8):
+        loss, gradient, curvature = hills(place)
+        damping = math.hypot(*gradient) / gamma
+        new = [w - g / (h + damping) for w, g, h in zip(place, gradient, curvature, strict=True)]
+        after, led_to, _ = hills(new)
+        assert loss - after >= math.hypot(*led_to) ** 2 / (8 * damping), "this start was chosen so that no step fails"
+        place, gamma = new, 2 * gamma
+        expected.append(new)
+    assert places == [pytest.approx(where) for where in expected]
+    assert radii == [0.1 * 2**k for k in range(8)], "a step is judged by what the next one measures"
+
+
+def test_gns_halves_its_radius_after_a_step_that_did_not_help_and_keeps_the_step():
+    """Newton's method on log cosh from 1.5 goes to -3.5, where the loss is larger."""
+    places, radii = walk({"gamma": 1e6}, hills, [1.5], 3)
+    assert places[0][0] == pytest.approx(1.5 - math.tanh(1.5) * math.cosh(1.5) ** 2, rel=1e-4)
+    assert hills(places[0])[0] > hills([1.5])[0]
+    assert radii[:2] == [1e6, 5e5]
+
+
+def test_a_rate_of_gns_is_another_curvature_and_another_radius():
+    def steeper(place):
+        loss, gradient, curvature = hills(place)
+        return loss, gradient, [h / 0.25 for h in curvature]
+
+    places, radii = walk({"gamma": 0.4, "lr": 0.25}, hills, [2.0, -1.0], 6)
+    others, small = walk({"gamma": 0.1}, steeper, [2.0, -1.0], 6)
+    assert places == [pytest.approx(place) for place in others]
+    assert radii == [pytest.approx(4 * radius) for radius in small]
+
+
+def test_gns_learns_from_batches_and_signs():
+    *_, last = Trainer(trial("gns", quantizer="bwn", epochs=8), small_images())
+    assert last.metrics["val_accuracy"] > 0.9
+
+
 # optimizer.float ------------------------------------------------------------------------------------------------------
 def test_float_parameters_have_an_optimizer_of_their_own_where_it_is_named():
     own = {"name": "sgd", "lr": 0.1, "float": {"name": "adam", "lr": 0.02}}
@@ -192,7 +271,7 @@ def test_a_trial_without_it_is_the_trial_it_was_and_one_with_it_is_another():
 
 
 @pytest.mark.parametrize(
-    "pair", [("bop", "adahessian"), ("adahessian", "sgd"), ("vsgd_schaul", "lion"), ("sgd", "emonavi")]
+    "pair", [("bop", "adahessian"), ("adahessian", "sgd"), ("vsgd_schaul", "lion"), ("gns", "adam"), ("sgd", "emonavi")]
 )
 def test_two_optimizers_that_ask_for_different_things_are_each_given_theirs(pair):
     pytest.importorskip("pytorch_optimizer", reason="the extra `optimizers` is not installed")

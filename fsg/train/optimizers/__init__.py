@@ -145,8 +145,8 @@ def _problems(section: Any, found: Facts, config: TrialConfig) -> Iterator[str]:
         )
     if getattr(section, "curvature", None) is not None and not found.curvature:
         yield (
-            f"optimizer.curvature is given, but {found.name} does not step by it; leave it out or use adahessian, sophiah or "
-            "vsgd_schaul."
+            f"optimizer.curvature is given, but {found.name} does not step by it; leave it out or use adahessian, sophiah, "
+            "vsgd_schaul or gns."
         )
     if of_latents and part_of("gradient", config.gradient).fact("gates") and (found.remembers or found.switches):
         yield (

@@ -33,13 +33,14 @@ resumed between two epochs or within one.
 Latent weights have one instance, all other parameters a second one. What an optimizer estimates over all its parameters, such as
 the step size of `prodigy`, it estimates for each of the two.
 
-Three are fsg's own (`fsg/train/optimizers/own.py` says from where each equation is):
+Four are fsg's own (`fsg/train/optimizers/own.py` says from where each equation is):
 
 | name | what it does | options beside `lr` |
 |---|---|---|
 | `bop` | flips a weight's sign where its average gradient exceeds a threshold: one bit, nothing latent | `threshold`, `float` |
 | `lcam` | SGD with another momentum after a batch whose loss is below its epoch's average | `below`, `above`, `weight_decay` |
 | `vsgd_schaul` | a rate for each weight from the mean, variance and curvature of its gradients | `curvature` |
+| `gns` | a Newton step by the curvature's diagonal, in a radius that grows while steps help | `gamma`, `curvature` |
 
 `optimizer.curvature` says what those are told that step by the Hessian's diagonal: `hutchinson` (the default) or
 `squared_gradient`, g^2 in its place, which is no curvature; `every: k` is the number of steps from one estimate to the next.

@@ -1,4 +1,4 @@
-"""Base optimizers that no package has in a form that fits here: Bop, LCAM and the vSGD of Schaul, Zhang and LeCun.
+"""Base optimizers that no package has in a form that fits here: Bop, LCAM, GNS and the vSGD of Schaul, Zhang and LeCun.
 
 Each is a torch optimizer, driven as those of other packages are (``guest.py``): told the loss where it takes a closure, and the
 Hessian's diagonal where it takes one.
@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from fsg.catalogue.rivals import Bop, Lcam, VsgdSchaul
+from fsg.catalogue.rivals import Bop, Gns, Lcam, VsgdSchaul
 from fsg.train.optimizers.guest import GuestKind
 
 _EPSILON = 1e-9  # of the authors' vSGD
 _SAMPLES = 10  # the first gradients, from which its averages start
 _SLOW = 2.0  # and how much larger they start: its slow start
+_RADII = (1e-9, 1e9)  # that gamma of GNS stays between; the lower one is its authors'
 
 
 class BopOptimizer(Optimizer):
@@ -151,6 +152,46 @@ class VsgdSchaulOptimizer(Optimizer):
         return signal / hbar
 
 
+class GnsOptimizer(Optimizer):
+    """w <- w - lr (abs D + lambda)^-1 g with lambda = norm of g / gamma, so that no step is longer than lr gamma.
+
+    D is the Hessian's diagonal, the norm is over all parameters together. gamma doubles after a step that brought the loss down
+    by lr / (8 lambda) times the squared norm of the gradient it led to, and halves after any other. Semenov, Jaggi and Doikov,
+    "Gradient-Normalized Smoothness for Optimization with Approximate Hessians" (arXiv:2506.13710), algorithm 1, as
+    ``grad_norm_smooth`` of the authors' methods.py with B = 1; its H is abs D, any positive approximation being allowed, and
+    their lr is 1: another is the same method with H / lr and lr gamma.
+
+    Other than theirs: a trial measures its loss once a step, so a step that fails stays where theirs is tried again with half of
+    gamma, and the two losses that are compared are of two batches. Without noise the steps that theirs accepts are the same.
+    ``hessian``: D of each parameter; without it the last one stays.
+    """
+
+    distribution = "rademacher"
+
+    def __init__(self, params: Iterable[Tensor], lr: float = 1.0, gamma: float = 1.0, update_period: int = 1) -> None:
+        super().__init__(params, {"lr": lr, "gamma": gamma, "loss": None, "damping": 0.0})
+        self.update_period = update_period
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float], hessian: Sequence[Tensor] | None = None) -> None:  # type: ignore[override]
+        """Judge the step before by what was measured where it led; then the next one."""
+        loss, given = closure(), iter(hessian or ())
+        for group in self.param_groups:
+            for p in group["params"]:
+                if (h := next(given, None)) is not None:
+                    self.state[p]["curvature"] = h.abs()
+            moving = [p for p in group["params"] if p.grad is not None]
+            norm = float(torch.stack([p.grad.norm() for p in moving]).norm()) if moving else 0.0
+            if group["loss"] is not None and group["damping"]:
+                enough = norm**2 / (8 * group["damping"])
+                gamma = group["gamma"] * (2.0 if group["loss"] - loss >= enough else 0.5)
+                group["gamma"] = min(max(gamma, _RADII[0]), _RADII[1])
+            damping = norm / group["gamma"]
+            for p in moving if damping else []:
+                p.sub_(group["lr"] * p.grad / (self.state[p]["curvature"] + damping))
+            group["loss"], group["damping"] = loss, damping / group["lr"] if group["lr"] else 0.0
+
+
 def bop(config: Bop) -> GuestKind:
     """Bop at the configured threshold."""
     return GuestKind(BopOptimizer, {"threshold": config.threshold})
@@ -164,3 +205,8 @@ def lcam(config: Lcam) -> GuestKind:
 def vsgd_schaul(config: VsgdSchaul) -> GuestKind:
     """vSGD; it is told the Hessian's diagonal."""
     return GuestKind(VsgdSchaulOptimizer, {})
+
+
+def gns(config: Gns) -> GuestKind:
+    """GNS from the configured gamma; it is told the loss and the Hessian's diagonal."""
+    return GuestKind(GnsOptimizer, {"gamma": config.gamma}, uses_loss=True)
