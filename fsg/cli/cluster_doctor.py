@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -19,10 +21,10 @@ from fsg.ray_engine.nodes import (
     ask_nodes,
     clock_skews,
     judge,
-    server_problem,
     skew_problems,
     software,
 )
+from fsg.redaction import redact
 
 Check = tuple[str, bool, str]  # its name, whether it is fine, what was found
 
@@ -44,14 +46,14 @@ def _examine(address: str, storage: Path, tracking_uri: str | None, gpu_kind: st
     try:
         storage.mkdir(parents=True, exist_ok=True)
         probe.touch()
-        found = ask_nodes(Ask(storage, probe.name, server))
+        found = ask_nodes(Ask(storage, probe.name))
     except OSError as error:
         yield "storage", False, f"{storage} cannot be written from here ({error.strerror}). Choose another --storage."
         return
     finally:
         with suppress(OSError):
             probe.unlink()
-    problems = [*judge(software(), found), *(_login_problem(server) if server else [])]
+    problems = [*judge(software(), found), *(_server_problems(server) if server else [])]
     problems += skew_problems(clock_skews())
     problems += _machines_problem(len(found))
     if gpu_kind is not None and not any(gpu_kind.lower() in gpu.lower() for node in found for gpu in node.gpus):
@@ -62,8 +64,11 @@ def _examine(address: str, storage: Path, tracking_uri: str | None, gpu_kind: st
     if not problems:
         yield "versions", True, ", ".join(f"{name} {value}" for name, value in software().items())
         yield "storage", True, f"{storage}, written, read and cleared from every node"
-        reached = f"{server}, reached from every node" if server else "no server named; the driver's own file"
-        yield "tracking", True, reached
+        yield (
+            "tracking",
+            True,
+            f"{server}, and it takes our login" if server else "no server named; the driver's own file",
+        )
         yield "clocks", True, f"within {MOST_SKEW:g} s of this machine's"
     for problem in problems:
         yield "", False, problem
@@ -78,11 +83,10 @@ def _kinds(found: Sequence[Found]) -> str:
     return ", ".join(f"{count} x {gpu}" for gpu, count in counted.items())
 
 
-def _login_problem(server: str) -> list[str]:
-    """What the tracking server says to our login, asked from here: the driver is the one that writes."""
+def _server_problems(server: str) -> list[str]:
+    """What keeps studies from the tracking server, asked from here alone: their driver writes to it, and no trial does."""
     if problem := server_problem(server):
-        return [f"from here: {problem}"]
-    from fsg.redaction import redact
+        return [problem]
     from fsg.tracking.store import open_client
 
     try:
@@ -94,6 +98,22 @@ def _login_problem(server: str) -> list[str]:
             "MLFLOW_TRACKING_PASSWORD, or ~/.mlflow/credentials."
         ]
     return []
+
+
+def server_problem(address: str) -> str | None:
+    """Why the tracking server at ``address`` (http) is of no use from this machine, or None."""
+    named = f"the tracking server {redact(address)}"
+    try:
+        with urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=10):
+            return None
+    except urllib.error.HTTPError as error:
+        if error.code == 401:
+            return None  # it is there; whether it takes our login is another question
+        hint = " Name that host in its allowed_hosts." if error.code == 403 else ""
+        return f"{named} answers {error.code} {error.reason}.{hint}"
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        return f"{named} cannot be reached from here ({reason}). Start it, or open its port to this machine."
 
 
 def _machines_problem(nodes: int) -> list[str]:

@@ -11,8 +11,6 @@ import os
 import secrets
 import shutil
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -40,7 +38,6 @@ class Ask:
 
     storage: Path | None = None
     probe: str = ""
-    server: str | None = None
     gpus: float = 0
     data: tuple[TrialConfig, ...] = ()
 
@@ -90,8 +87,6 @@ def inspect(ask: Ask, node: str) -> Found:
     digests: dict[str, str] = {}
     if ask.storage is not None:
         problems += storage_problems(ask.storage, ask.probe)
-    if ask.server is not None and (problem := server_problem(ask.server)):
-        problems.append(problem)
     for config in (trial.data for trial in ask.data):
         from fsg.data import load_data
 
@@ -155,21 +150,6 @@ def write_problem(folder: Path) -> str | None:
         with suppress(OSError):
             path.unlink()
     return None
-
-
-def server_problem(address: str) -> str | None:
-    """Why the tracking server at ``address`` (http) is of no use from this machine, or None."""
-    try:
-        with urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=10):
-            return None
-    except urllib.error.HTTPError as error:
-        if error.code == 401:
-            return None  # it is there; the driver has the login
-        hint = " Name this host in allowed_hosts." if error.code == 403 else ""
-        return f"the tracking server {address} answers {error.code} {error.reason}.{hint}"
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        return f"the tracking server {address} cannot be reached ({reason}). Open its port to the nodes."
 
 
 def ask_nodes(ask: Ask, seconds: float = ANSWER_SECONDS) -> list[Found]:

@@ -1,8 +1,13 @@
 """What the commands for clusters and teams refuse before they start anything. The real ones are in ``tests/clusters``."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
 import pytest
 from cli_texts import ABLATION, SWEEP
 from small_disks import small_disk
+
+from fsg.cli.cluster_doctor import server_problem
 
 
 def test_a_team_server_says_itself_which_store_and_port(fsg, tmp_path):
@@ -69,3 +74,37 @@ def test_a_study_is_refused_where_its_storage_is_full(full_disk, fsg, tmp_path, 
     assert said.err.startswith(f"fsg: {full_disk} cannot be written (No space left on device). Make space")
     assert len(said.err.splitlines()) == 1
     assert [path.name for path in full_disk.iterdir()] == ["taken"]
+
+
+@pytest.fixture
+def server():
+    """Answers /health with the code it is given; gives its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        code = 200
+
+        def do_GET(self):
+            self.send_response(self.code if self.path == "/health" else 404)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield Handler, f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [(200, None), (401, None), (403, "Name that host in its allowed_hosts"), (502, "answers 502")]
+)
+def test_a_tracking_server_is_told_by_what_it_answers(code, said, server):
+    handler, address = server
+    handler.code = code
+    problem = server_problem(f"{address}/")
+    assert (problem is None) if said is None else (said in problem)
+
+
+def test_a_tracking_server_that_is_away_is_said():
+    assert "cannot be reached from here" in server_problem("http://127.0.0.1:9")

@@ -67,6 +67,21 @@ def test_an_older_kuberay_knows_no_secret_with_the_token(manifest):
 
 
 @pytest.mark.parametrize("version", FITTING)
+def test_the_pod_that_files_go_through_is_one_and_has_the_volume_of_the_studies(manifest, version):
+    claim, pod = yaml.safe_load_all((ROOT / "clusters/kubernetes_volume.yaml").read_text())
+    (studies,) = [volume for volume in pods(manifest)[0]["volumes"] if volume["name"] == "studies"]
+    assert pod["spec"]["volumes"] == [studies]
+    assert studies["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert pod["spec"]["securityContext"] == pods(manifest)[0]["securityContext"]
+    assert pod["spec"]["containers"][0]["image"] == pods(manifest)[0]["containers"][0]["image"]
+    manifest["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"] = pod["spec"]
+    assert complaints(manifest, version) == []
+    pod["spec"]["containers"][0]["commands"] = ["sleep"]
+    assert complaints(manifest, version) != []
+
+
+@pytest.mark.parametrize("version", FITTING)
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -109,7 +109,7 @@ def test_every_placeholder_is_marked_to_be_changed():
         r"ami-0+\b|fs-0+\b|192\.0\.2\.|us-west-2|us-central1|my-project|example\.|^\s*m(ax|in)_workers: [1-9]|^\s*ssh_private"
     )
     found = 0
-    for path in [*FILES, ROOT / "clusters/kubernetes.yaml", *ROOT.glob("clusters/mlflow-*.yaml")]:
+    for path in [*FILES, *ROOT.glob("clusters/kubernetes*.yaml"), *ROOT.glob("clusters/mlflow-*.yaml")]:
         lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
         numbers = [n for n, line in enumerate(lines) if own.search(line.split(" #")[0])]
         assert [f"{path.name}: {lines[n]}" for n in numbers if "CHANGE" not in lines[n]] == []

@@ -25,6 +25,7 @@ from fsg.ray_engine.jobs import NOT_SHIPPED, job_server
 from fsg.ray_engine.nodes import skew_problems
 from fsg.record.driver_lock import driver_of
 from fsg.record.folder import StudyFolder
+from fsg.report.schemas import DoctorDocument
 
 SOURCE = Path(fsg.__file__).parents[1]
 TOKEN, WRONG = "f" * 64, "0" * 64
@@ -226,12 +227,13 @@ def test_a_storage_that_is_full_on_a_node_is_refused(cluster, project):
 
 
 # The doctor ------------------------------------------------------------------------------------------------------------
-def test_the_doctor_looks_at_every_node_and_leaves_no_trace(cluster):
+def test_the_doctor_looks_at_every_node_in_one_document_and_leaves_no_trace(cluster):
     storage = cluster.folder / "examined"
-    code, out, err = cluster.fsg("doctor", "--cluster", "--address", cluster.address, "--storage", storage)
+    code, out, err = cluster.fsg("doctor", "--cluster", "--address", cluster.address, "--storage", storage, "--json")
     assert code == 0, out + err
-    lines = [line.split()[:2] for line in out.splitlines()]
-    assert lines == [["ok", name] for name in ("address", "node", "versions", "storage", "tracking", "clocks")]
+    found = DoctorDocument.model_validate_json(out)
+    assert found.fine and all(check.fine for check in found.checks)
+    assert [check.name for check in found.checks] == ["address", "node", "versions", "storage", "tracking", "clocks"]
     assert list(storage.iterdir()) == []
 
 
@@ -243,7 +245,7 @@ def test_the_doctor_says_what_to_mend(cluster):
         "--tracking-uri", away, "--gpu-kind", "A10G",
     )  # fmt: skip
     assert code == 1
-    assert f"the tracking server {away} cannot be reached" in out
+    assert f"the tracking server {away} cannot be reached from here" in out
     assert "no node has a GPU of the kind A10G; there are: none." in out
 
 

@@ -1,8 +1,5 @@
 """What nodes are asked and how their answers are judged. Real nodes are in ``tests/clusters``."""
 
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
-
 import pytest
 import small_disks
 
@@ -11,7 +8,7 @@ from fsg.config import TrialConfig
 from fsg.errors import BackendUnavailable
 from fsg.execution.software import refuse_other_software
 from fsg.ray_engine import nodes
-from fsg.ray_engine.nodes import Ask, Found, differing, inspect, judge, server_problem, software, storage_problems
+from fsg.ray_engine.nodes import Ask, Found, differing, inspect, judge, software, storage_problems
 
 SAME = {"python": "3.12", "torch": "2.13.0", "fsg": "0.1.0", "fsg source": "abc"}
 
@@ -123,40 +120,6 @@ def test_a_full_storage_is_said_and_holds_no_leftovers(small_disk):
 def test_storage_that_is_nearly_full_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(nodes, "FREE_BYTES", 2**60)
     assert "a study needs about" in storage_problems(tmp_path)[0]
-
-
-@pytest.fixture
-def server():
-    """Answers /health with the code it is given; gives its address."""
-
-    class Handler(BaseHTTPRequestHandler):
-        code = 200
-
-        def do_GET(self):
-            self.send_response(self.code if self.path == "/health" else 404)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield Handler, f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-
-
-@pytest.mark.parametrize(
-    ("code", "said"), [(200, None), (401, None), (403, "Name this host in allowed_hosts"), (502, "answers 502")]
-)
-def test_a_tracking_server_is_told_by_what_it_answers(code, said, server):
-    handler, address = server
-    handler.code = code
-    problem = server_problem(f"{address}/")
-    assert (problem is None) if said is None else (said in problem)
-
-
-def test_a_tracking_server_that_is_away_is_said():
-    assert "cannot be reached" in server_problem("http://127.0.0.1:9")
 
 
 @pytest.mark.parametrize(("clock", "off"), [(11.0, 0.0), (10.0, 0.0), (4.0, -6.0), (21.0, 9.0)])

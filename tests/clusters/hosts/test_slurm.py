@@ -59,10 +59,11 @@ def project(slurm, user, name="project"):
 
 
 def submit(slurm, user, *words, options=(), tree=None):
-    """The number of a job of the script with one core a node and no GPU, and its log."""
+    """The number of a job of the script with one core a node and no GPU, and its log. AssertionError where it is refused."""
     tree = tree or project(slurm, user)
-    asked = ["--nodes=2", "--cpus-per-task=1", "--gpus-per-node=0", *options]
-    job = slurm.submit(user, tree, *asked, "clusters/slurm.sbatch", *words, PYTHONPATH=str(tree), **ENVIRONMENT)
+    line = ["clusters/slurm.sbatch", "--nodes=2", "--cpus-per-task=1", "--gpus-per-node=0", *options, *words]
+    told = slurm.on(slurm.nodes[0], user, "bash", *line, cwd=tree, PYTHONPATH=str(tree), **ENVIRONMENT)
+    job = int(told.split("Submitted batch job ")[1])
     return job, tree / f"fsg-{job}.log"
 
 
@@ -109,11 +110,23 @@ def test_what_slurm_allows_and_a_study_cannot_use_is_refused_with_exit_2(slurm, 
     assert message in said(tree / "refused.log")
 
 
-def test_slurm_says_beforehand_of_nodes_that_a_partition_does_not_have(slurm):
-    """It takes the job all the same, and keeps it waiting."""
-    with pytest.raises(AssertionError, match="allocation failure: Requested node configuration is not available"):
-        submit(slurm, "alice", "ablate", "small.yaml", options=["--nodes=9", "--test-only"])
-    job, _ = submit(slurm, "alice", "ablate", "small.yaml", options=["--nodes=9"])
+@pytest.mark.parametrize(
+    "option", ["--nodes=9", "--gpus-per-node=4", "--cpus-per-task=16", "--partition=none", "--nodes=many"]
+)
+def test_what_slurm_cannot_give_is_refused_beforehand_with_what_it_has(slurm, option):
+    """Slurm itself takes some of these, and keeps them waiting."""
+    with pytest.raises(AssertionError) as refused:
+        submit(slurm, "alice", "ablate", "small.yaml", options=[option])
+    assert " exit 2\nslurm.sbatch: SLURM cannot give such a job: " in str(refused.value)
+    assert "\nlow: 2 nodes with 4 cores, 8000 MB, generic resources gpu:2, for infinite at most\n" in str(refused.value)
+    assert slurm.on("n1", "alice", "squeue", "--noheader") == ""
+
+
+def test_without_being_asked_slurm_keeps_a_job_that_can_never_begin(slurm):
+    """What docs/cluster.md says of `sbatch` itself."""
+    tree = project(slurm, "alice")
+    words = ["--nodes=9", "--cpus-per-task=1", "--gpus-per-node=0", "clusters/slurm.sbatch", "ablate", "small.yaml"]
+    job = slurm.submit("alice", tree, *words)
     until(lambda: slurm.job(job)["Reason"] not in ("None", "Priority"), "no reason is given")
     assert slurm.job(job)["Reason"] == "PartitionConfig"
     slurm.on("n1", "alice", "scancel", str(job))
