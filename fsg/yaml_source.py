@@ -7,7 +7,7 @@ decides what it means (fsg/scalars.py). Safe loader only: a YAML cannot build ob
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
@@ -128,6 +128,14 @@ def refusal(
     kinds = {item["type"] for item in error.errors(include_url=False)}
     refused = UnknownName if kinds & {"extra_forbidden", "union_tag_invalid", "literal_error"} else ConfigError
     return refused("\n".join(dict.fromkeys(lines)))
+
+
+def places(tree: Any, place: Location = ()) -> Iterator[tuple[Location, Any]]:
+    """(place, value) of everything below the top of plain data, in the order of the file."""
+    inside = tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, inner in inside:
+        yield (*place, key), inner
+        yield from places(inner, (*place, key))
 
 
 def field_names(model: type[BaseModel]) -> list[str]:

@@ -17,7 +17,7 @@ from fsg.parts import find_part, names
 SHAPES = ["clipped", "bireal", "swish", "ede", "rbnn", "reste", "fda", "tanh", "arctan"]
 BY_CURVATURE = ["adahessian", "sophiah"]  # of pytorch-optimizer
 FSG_LIMIT = 2.5
-STEPS = 4
+STEPS = 10  # in a row; sophiah looks at curvature in one of ten
 
 
 def arms() -> dict[str, dict[str, Any]]:
@@ -41,7 +41,7 @@ def _own(kind: str) -> list[str]:
     return [name for name in names(kind) if find_part(kind, name).source is None]
 
 
-def run(rounds: int = 25) -> list[Measurement]:
+def run(rounds: int = 15) -> list[Measurement]:
     """Medians of ratios of processor time, one thread per trial as in a study."""
     import torch
 

@@ -19,6 +19,7 @@ from fsg.record.refined import with_norms
 from fsg.report.plan import StudyPlan, plan_of
 from fsg.study.layers import check_layers
 from fsg.study.optimizers import check_optimizers
+from fsg.study.pretrained import check_pretrained
 from fsg.study.search import require
 from fsg.study.spec import AblationSpec, SweepSpec, load_study
 from fsg.yaml_source import read_yaml
@@ -48,6 +49,7 @@ def plan_file(path: Path, storage: Path, plugins: bool = True) -> StudyPlan:
         require(spec.search)
     check_optimizers(spec)
     check_layers(spec)
+    check_pretrained(spec)
     return plan_of(spec, state)
 
 

@@ -23,6 +23,7 @@ from fsg.record.folder import StudyFolder
 from fsg.study.inputs import data_of
 from fsg.study.layers import check_layers
 from fsg.study.optimizers import check_optimizers
+from fsg.study.pretrained import check_pretrained
 from fsg.study.search import require
 from fsg.study.spec import AblationSpec, SweepSpec
 
@@ -146,6 +147,7 @@ class LocalEngine:
             require(spec.search)
         check_optimizers(spec)
         check_layers(spec)
+        check_pretrained(spec)
         for data in data_of(spec):
             load_data(data)
         return nullcontext()

@@ -17,6 +17,7 @@ from fsg.ray_engine.nodes import refuse_unfit_nodes, write_problem
 from fsg.study.inputs import data_of
 from fsg.study.layers import check_layers
 from fsg.study.optimizers import check_optimizers
+from fsg.study.pretrained import check_pretrained
 from fsg.study.search import require
 from fsg.study.spec import AblationSpec, SweepSpec
 
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
 def fit(spec: AblationSpec | SweepSpec, resources: Resources, storage: Path) -> Iterator[None]:
     """Joined to the cluster that ``resources`` names, if it names one, while the context lasts.
 
-    ConfigError, with file and line, for an optimizer that cannot train. BackendUnavailable, a line a problem, where a GPU is
-    asked for and there is none, trials ask for more than the cluster can have, the storage is full, a node is unfit; DataError
-    where data are missing; what the search needs and has not (``fsg.study.search.require``).
+    ConfigError, with file and line, for an optimizer that cannot train, and without a cluster for weights to start from that are
+    not here. BackendUnavailable, a line a problem, where a GPU is asked for and there is none, trials ask for more than the
+    cluster can have, the storage is full, a node is unfit; DataError where data are missing; what the search needs and has not
+    (``fsg.study.search.require``).
     """
     if isinstance(spec, SweepSpec):
         require(spec.search)
@@ -38,6 +40,7 @@ def fit(spec: AblationSpec | SweepSpec, resources: Resources, storage: Path) -> 
     check_layers(spec)
     cuda, gpus = asks_for_cuda(spec), max(share["gpu"] for share in resources.shares())
     if resources.address is None:
+        check_pretrained(spec)
         _refuse(gpu_problem(cuda, gpus, _gpus_here(cuda, gpus)))
         place = storage.absolute()
         _refuse(write_problem(next(folder for folder in (place, *place.parents) if folder.is_dir())))

@@ -11,10 +11,11 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from fsg.errors import StudyError
+from fsg.errors import ConfigError, StudyError
 from fsg.nearest import did_you_mean
 from fsg.record.folder import StudyFolder, find_study
 from fsg.record.ledger import finite
+from fsg.yaml_source import places
 
 if TYPE_CHECKING:
     from fsg.study.spec import AblationSpec, SweepSpec
@@ -26,7 +27,7 @@ Read = Callable[[str, str], tuple[float, ...]]
 def with_norms(spec: AblationSpec | SweepSpec, storage: str | Path) -> AblationSpec | SweepSpec:
     """The study with the norms of each ``refined`` schedule in it: those it began with, or those of the run that it names.
 
-    StudyError for a study or arm that is not there, or has recorded no norms.
+    ConfigError, with file and line, for a study or arm that is not there, or has recorded no norms.
     """
     known: dict[tuple[str, str], tuple[float, ...]] = {}
     own = StudyFolder(Path(storage) / spec.name)
@@ -34,7 +35,10 @@ def with_norms(spec: AblationSpec | SweepSpec, storage: str | Path) -> AblationS
         _walk(own.spec().resolved(), lambda section: known.setdefault(_key(section), tuple(section.get("norms") or ())))
 
     def read(reference: str, norm: str) -> tuple[float, ...]:
-        return known.get((reference, norm)) or recorded(reference, norm, storage)
+        try:
+            return known.get((reference, norm)) or recorded(reference, norm, storage)
+        except StudyError as error:
+            raise _refused(spec, reference, str(error)) from None
 
     def fill(section: dict[str, Any]) -> None:
         if not section.get("norms"):
@@ -49,10 +53,20 @@ def with_norms(spec: AblationSpec | SweepSpec, storage: str | Path) -> AblationS
     return found
 
 
+def _refused(spec: AblationSpec | SweepSpec, reference: str, problem: str) -> ConfigError:
+    """With the place where the file names this run."""
+    own = spec.source.data if spec.source else {}
+    here = (place for place, value in places(own) if str(value) == reference and str(place[-1]).endswith("from"))
+    return spec.refuse(next(here, ()), problem)
+
+
 def recorded(reference: str, norm: str, storage: str | Path) -> tuple[float, ...]:
     """The norm of each epoch, mean over the finished trials of an arm. ``reference``: STUDY#ARM."""
     study, _, arm = reference.partition("#")
-    state = find_study(study, storage).state()
+    try:
+        state = find_study(study, storage).state()
+    except StudyError as error:
+        raise StudyError(f'schedule.from names "{reference}", and there is {error}') from None
     arms = list(dict.fromkeys(record.arm for record in state.trials.values()))
     if arm not in arms:
         raise StudyError(

@@ -22,6 +22,7 @@ from fsg.study.design import aliases, left_out
 from fsg.study.layers import check_layers
 from fsg.study.optimizers import check_optimizers
 from fsg.study.population import is_population, population_of
+from fsg.study.pretrained import check_pretrained
 from fsg.study.search import constraints_of, describe_budget, drawn, require
 from fsg.study.space import describe
 from fsg.study.spec import AblationSpec, SweepSpec
@@ -48,6 +49,7 @@ def describe_plan(spec: AblationSpec | SweepSpec, resources: Resources) -> Rende
         require(spec.search)
     check_optimizers(spec)
     check_layers(spec)
+    check_pretrained(spec)
     import torch
     from rich.console import Group
     from rich.table import Table

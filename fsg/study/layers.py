@@ -6,13 +6,13 @@ Proof: ``tests/train/test_bits.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fsg.config import TrialConfig
 from fsg.errors import ConfigError
 from fsg.study.optimizers import searched
-from fsg.yaml_source import Location
+from fsg.yaml_source import Location, places
 
 if TYPE_CHECKING:
     from fsg.study.spec import AblationSpec, SweepSpec
@@ -43,17 +43,5 @@ def _check(spec: AblationSpec | SweepSpec, config: TrialConfig, named: Mapping[s
 
 def _place_of(tree: Any, name: str) -> Location:
     """Where the file gives this layer its bits; the nearest place above where it is written in pieces."""
-
-    def places(value: Any, place: Location) -> Iterator[Location]:
-        if isinstance(value, Mapping):
-            for key, inner in value.items():
-                here = (*place, key)
-                path = ".".join(map(str, here))
-                if "layers" in path.split(".") and path.endswith(f".{name}"):
-                    yield here
-                yield from places(inner, here)
-        elif isinstance(value, list):
-            for index, inner in enumerate(value):
-                yield from places(inner, (*place, index))
-
-    return next(places(tree, ()), ())
+    dotted = ((place, ".".join(map(str, place))) for place, _ in places(tree))
+    return next((place for place, path in dotted if "layers" in path.split(".") and path.endswith(f".{name}")), ())

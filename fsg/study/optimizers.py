@@ -16,7 +16,7 @@ from fsg.optimizer_names import unfit
 from fsg.parts import has_part
 from fsg.study.search import constraints_of, drawn
 from fsg.study.space import Space, trial_at
-from fsg.yaml_source import Location
+from fsg.yaml_source import Location, places
 
 if TYPE_CHECKING:
     from fsg.study.spec import AblationSpec, SweepSpec
@@ -59,18 +59,12 @@ def with_each_optimizer(base: TrialConfig, space: Space) -> Iterator[TrialConfig
 
 def place_of(spec: AblationSpec | SweepSpec, name: str) -> Location:
     """Where in its file a study names this optimizer first."""
-
-    def places(value: object, place: Location) -> Iterator[Location]:
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                yield from places(inner, (*place, key))
-        elif isinstance(value, list):
-            for index, inner in enumerate(value):
-                yield from places(inner, (*place, index))
-        elif str(value) == name and any("optimizer" in str(part) for part in place):
-            yield place
-
-    return next(places(spec.source.data if spec.source else {}, ()), ("base", "optimizer"))
+    here = (
+        place
+        for place, value in places(spec.source.data if spec.source else {})
+        if str(value) == name and any("optimizer" in str(part) for part in place)
+    )
+    return next(here, ("base", "optimizer"))
 
 
 def check_optimizers(spec: AblationSpec | SweepSpec) -> None:

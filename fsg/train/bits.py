@@ -114,8 +114,13 @@ def check_names(wanted: Mapping[str, int], names: Sequence[str]) -> None:
 
 def layer_names(config: TrialConfig) -> list[str]:
     """The quantised layers of a trial's network, which are the same for images of any shape."""
+    return list(quantized_layers(unfilled_model(config)))
+
+
+def unfilled_model(config: TrialConfig) -> nn.Module:
+    """A trial's network without numbers, for images of some shape: its layers and the names of its weights."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return list(quantized_layers(build_model(config, ANY_IMAGE, 10)))
+        return build_model(config, ANY_IMAGE, 10)
 
 
 def layer_traces(model: nn.Module, loss: Loss, probes: int, seed: int) -> dict[str, float]:

@@ -20,16 +20,7 @@ def load_pretrained(model: nn.Module, path: str | Path) -> None:
     Accepts a state_dict, one under the key "state_dict" or "model", keys that begin with "module.", and a checkpoint
     of a trial. ConfigError, naming keys and shapes, for a file that is missing, damaged, or of another network.
     """
-    stored = _strip(_read(user_path(path)))
-    own = model.state_dict()
-    optional = {name for name in own if name.endswith("num_batches_tracked")}
-    missing = sorted(own.keys() - stored.keys() - optional)
-    unexpected = sorted(stored.keys() - own.keys())
-    if missing or unexpected:
-        raise ConfigError(
-            f"model.pretrained {path}: its weights are of another network; "
-            f"missing {_some(missing)}, not known {_some(unexpected)}."
-        )
+    stored, own = stored_weights(model, path), model.state_dict()
     wrong = [
         f"{n} {tuple(stored[n].shape)} for {tuple(own[n].shape)}"
         for n in own
@@ -38,6 +29,20 @@ def load_pretrained(model: nn.Module, path: str | Path) -> None:
     if wrong:
         raise ConfigError(f"model.pretrained {path}: shapes differ: {_some(wrong)}.")
     model.load_state_dict(stored, strict=False)
+
+
+def stored_weights(model: nn.Module, path: str | Path) -> dict[str, Tensor]:
+    """The weights in ``path``, if they have the names of those of ``model``; ConfigError otherwise."""
+    stored, own = _strip(_read(user_path(path))), model.state_dict()
+    optional = {name for name in own if name.endswith("num_batches_tracked")}
+    missing = sorted(own.keys() - stored.keys() - optional)
+    unexpected = sorted(stored.keys() - own.keys())
+    if missing or unexpected:
+        raise ConfigError(
+            f"model.pretrained {path}: its weights are of another network; "
+            f"missing {_some(missing)}, not known {_some(unexpected)}."
+        )
+    return stored
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -161,12 +161,15 @@ def test_it_runs_by_them_and_goes_on_by_them_when_the_earlier_study_is_gone(stor
 @pytest.mark.parametrize(
     ("reference", "said"),
     [
-        ("earlyer#adam", 'no study "earlyer".* Did you mean "earlier"'),
-        ("earlier#adm", 'has no arm "adm".* Did you mean "adam".* It has: sgd, adam'),
+        ("earlyer#adam", 'names "earlyer#adam", and there is no study "earlyer".* Did you mean "earlier"'),
+        (
+            "earlier#adm",
+            'names "earlier#adm", but study earlier has no arm "adm".* Did you mean "adam".* It has: sgd, adam',
+        ),
     ],
 )
 def test_a_run_that_is_not_there_is_refused_before_anything_starts(storage, reference, said):
-    with pytest.raises(StudyError, match=said):
+    with pytest.raises(ConfigError, match=rf"later\.yaml:8: schedule\.from {said}"):
         with_norms(later(storage, reference), storage)
 
 

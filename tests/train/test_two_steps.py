@@ -3,10 +3,17 @@
 import pytest
 import torch
 
+import fsg
 from fsg.config import parse_trial
+from fsg.driver.planning import plan_file
+from fsg.errors import ConfigError
+from fsg.execution.engine import Resources
 from fsg.gradients import Signal
+from fsg.report.dry_run import describe_plan
+from fsg.study.pretrained import check_pretrained
+from fsg.study.spec import load_study
 from fsg.testing.training import assert_resumes, small_images
-from fsg.train.checkpoint import save_checkpoint
+from fsg.train.checkpoint import load_checkpoint, save_checkpoint
 from fsg.train.loop import Trainer
 
 MODEL = {"name": "digits_cnn", "activations": {"name": "sign", "surrogate": "ede"}, "float_layers": ["first", "last"]}
@@ -66,3 +73,84 @@ def test_signals_of_before_this_release_are_gone_on_from(tmp_path):
     old.load_state_dict(state)
     assert old.run_epoch().metrics["train_loss"] == whole.run_epoch().metrics["train_loss"]
     assert old.step.signal.progress > 0 and Signal._field_defaults["progress"].item() == 0  # a step writes in place
+
+
+# Between two studies --------------------------------------------------------------------------------------------------
+STUDY = """name: NAME
+seeds: [0, 1]
+analysis: {interval: null}
+metric: {name: val_accuracy, mode: max}
+base:
+  model: {name: digits_cnn, activations: {name: sign, surrogate: ede}, float_layers: [first, last]}
+  gradient: surrogate
+  data: {name: synthetic, batch_size: 256}
+  epochs: 1
+  device: cpu
+arms:
+"""
+FIRST = (
+    STUDY.replace("NAME", "first")
+    + "  float: {quantizer: none}\n  clipped: {quantizer: none, model: {activations: {surrogate: clipped}}}\n"
+)
+SECOND = STUDY.replace("NAME", "second") + "  scratch: {quantizer: xnor}\n  two_steps:\n    quantizer: xnor\n"
+SECOND += "    model: {pretrained: WEIGHTS}\n"
+
+
+def run_study(folder, name, text):
+    path = folder / f"{name}.yaml"
+    path.write_text(text)
+    options = {"engine": fsg.LocalEngine(), "storage": folder / "studies", "output": "quiet"}
+    return fsg.run(path, tracking_uri=f"sqlite:///{folder}/mlflow.db", **options)
+
+
+def test_a_study_goes_on_from_a_checkpoint_of_another_study(tmp_path):
+    run_study(tmp_path, "first", FIRST)
+    weights, other, *_ = sorted((tmp_path / "studies" / "first").rglob("last.pt"))
+    study = run_study(tmp_path, "second", SECOND.replace("WEIGHTS", str(weights)))
+    losses = study.epochs.groupby("arm").train_loss.mean()
+    assert losses["two_steps"] != losses["scratch"]
+    config = parse_trial(BASE | {"quantizer": "xnor", "model": MODEL | {"pretrained": str(weights)}})
+    began, state = Trainer(config), load_checkpoint(weights)
+    for name, value in began.model.state_dict().items():
+        assert torch.equal(value, state["model"][name]), name
+    assert not torch.equal(load_checkpoint(other)["model"]["classifier.weight"], state["model"]["classifier.weight"])
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ("nowhere.pt", "nowhere.pt: no such file"),
+        ("notes.pt", "no checkpoint of weights, or one that is damaged"),
+        ("resnet.pt", "its weights are of another network; missing classifier.bias"),
+    ],
+)
+@pytest.mark.parametrize("begin", ["run", "plan", "describe"])
+def test_weights_that_no_trial_could_start_from_are_refused_with_their_line(
+    tmp_path, monkeypatch, weights, said, begin
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.pt").write_text("notes")
+    torch.save({"fc.weight": torch.zeros(10, 64)}, tmp_path / "resnet.pt")
+    text = SECOND.replace("WEIGHTS", weights)
+    (tmp_path / "second.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=rf"second\.yaml:15: model\.pretrained {weights}: .*") as refused:
+        match begin:
+            case "run":
+                run_study(tmp_path, "second", text)
+            case "plan":
+                plan_file(tmp_path / "second.yaml", tmp_path / "studies")
+            case "describe":
+                describe_plan(load_study(tmp_path / "second.yaml"), Resources())
+    assert said in str(refused.value)
+    assert not (tmp_path / "studies").exists(), "nothing was written"
+
+
+def test_weights_among_which_a_search_chooses_are_looked_for_too(tmp_path):
+    path = tmp_path / "search.yaml"
+    path.write_text(
+        "name: search\nmetric: {name: val_accuracy, mode: max}\nsearch: {trials: 4}\n"
+        "base: {gradient: ste, data: synthetic, epochs: 1}\n"
+        "space:\n  optimizer.lr: {loguniform: [1e-4, 1e-1]}\n  model.pretrained: {choice: [null, nowhere.pt]}\n"
+    )
+    with pytest.raises(ConfigError, match=r"search\.yaml:7: model\.pretrained nowhere\.pt: no such file"):
+        check_pretrained(load_study(path))
