@@ -1,6 +1,8 @@
 """The files of ``ray up`` are what Ray's own launcher accepts, and do what their comments say. No credentials, no network."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import jsonschema
@@ -121,11 +123,34 @@ def test_every_placeholder_is_marked_to_be_changed():
 def test_every_node_runs_the_same_tree_and_shares_the_studies_and_the_token(path):
     cluster = read(path)
     assert cluster["file_mounts"] == {"~/fsg": ".", "~/.ray/auth_token": "~/.ray/auth_token"}
-    assert {".venv", "studies", "data"} <= set(cluster["rsync_exclude"])
     for kind, extra in (("head", "server"), ("worker", "cuda")):
         command = rf'FSG_EXTRAS="?{extra}\b.* bash ~/fsg/clusters/setup_node.sh'
         assert re.search(command, cluster[f"{kind}_setup_commands"][-1])
         assert "RAY_AUTH_MODE=token" in cluster[f"{kind}_start_ray_commands"][-1]
+
+
+@every_file
+def test_the_package_goes_along_whole_and_what_lies_in_the_tree_beside_it_does_not(path, tmp_path):
+    """By rsync itself, with the options that Ray's launcher gives it."""
+    if shutil.which("rsync") is None:
+        pytest.skip("rsync is not installed (Debian: rsync)")
+    code = ["clusters/setup_node.sh", "fsg/data/cifar.py", "fsg/study/spec.py", "pyproject.toml"]
+    rest = [
+        ".venv/bin/python",
+        ".git/HEAD",
+        "data/images.bin",
+        "studies/old/ledger.jsonl",
+        "mlruns/0/meta.yaml",
+        "mlflow.db-wal",
+        "fsg/best.pt",
+    ]
+    for name in [*code, *rest]:
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / name).touch()
+    excluded = [word for pattern in read(path)["rsync_exclude"] for word in ("--exclude", pattern)]
+    subprocess.run(["rsync", *excluded, "-a", f"{tmp_path}/tree/", f"{tmp_path}/node/"], check=True)
+    there = [str(each.relative_to(tmp_path / "node")) for each in (tmp_path / "node").rglob("*") if each.is_file()]
+    assert sorted(there) == code
 
 
 @every_file
