@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from fsg.catalogue.surrogates import Activations
 from fsg.parts import register
@@ -12,6 +12,8 @@ from fsg.section import Section, WrittenAs
 
 Role = Literal["first", "last", "shortcuts"]
 _WITHOUT_SHORTCUTS = ("digits_cnn", "vgg_small")  # none of whose layers stands on a shortcut
+_THREE_STAGES = [f"resnet{depth}" for depth in (8, 20, 32, 44, 56, 110)]
+_WIDTH = 16
 
 
 def _roles(value: Any) -> Any:
@@ -27,8 +29,9 @@ class ModelConfig(Section):
     """The network.
 
     Args:
-        name: ``digits_cnn``: three convolutions and a classifier, for small images; ``resnet20`` to ``resnet110``: residual
+        name: ``digits_cnn``: three convolutions and a classifier, for small images; ``resnet8`` to ``resnet110``: residual
             networks for CIFAR; ``resnet18``; ``vgg_small``.
+        width: Channels of the first of three stages of ``resnet8`` to ``resnet110``; each stage has twice those of the one before.
         activations: ``sign`` binarises them too; ``{name: sign, surrogate: ede}`` with that curve as their gradient.
         pretrained: A checkpoint of float weights, or of a trial of ours, with this network's key names.
         float_layers: Those that stay float: ``first`` (the convolution that reads the image), ``last`` (the classifier),
@@ -36,8 +39,9 @@ class ModelConfig(Section):
     """
 
     name: Literal[
-        "digits_cnn", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet18", "vgg_small"
+        "digits_cnn", "resnet8", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet18", "vgg_small"
     ] = "digits_cnn"
+    width: Annotated[int, Field(ge=1, le=1024)] = _WIDTH
     activations: Activations = "float"
     pretrained: str | None = None
     float_layers: Annotated[tuple[Role, ...], BeforeValidator(_roles), WrittenAs(lambda: Role | list[Role])] = ()
@@ -50,6 +54,12 @@ class ModelConfig(Section):
             raise ValueError(f'names "shortcuts", and no layer of {name} is on one; allowed: first, last.')
         return value
 
+    @model_validator(mode="after")
+    def _has_a_width(self) -> ModelConfig:
+        if self.width != _WIDTH and self.name not in _THREE_STAGES:
+            raise ValueError(f"width: is for {', '.join(_THREE_STAGES)}; {self.name} has one width. Leave it out.")
+        return self
+
 
 def _alike_in_all_channels(config: ModelConfig) -> bool:
     """Whether it can stand beside others of its kind in one program: a curve that is annealed has a clock of its own trial."""
@@ -61,7 +71,7 @@ register(
     "model",
     ModelConfig,
     "fsg.models.resnet_cifar:resnet",
-    names=[f"resnet{n}" for n in (20, 32, 44, 56, 110)],
+    names=_THREE_STAGES,
     fusable=_alike_in_all_channels,
 )
 register("model", ModelConfig, "fsg.models.resnet_cifar:resnet18", names=["resnet18"])

@@ -1,4 +1,5 @@
-"""ResNets for small images: 3 stages of 16, 32 and 64 channels, 6n + 2 layers (He et al. 2016, section 4.2); and ResNet-18.
+"""ResNets for small images: 3 stages of 16, 32 and 64 channels, 6n + 2 layers (He et al. 2016, section 4.2), or of another
+width; and ResNet-18.
 
 ResNet-18 has 4 stages of 64 to 512 channels, two blocks each, and for small images a 3x3 stem without pooling, as in the
 published one-bit networks on CIFAR. Shortcuts are 1x1 convolutions with BatchNorm where the shape changes, and quantised like
@@ -19,7 +20,6 @@ from fsg.catalogue.models import ModelConfig
 from fsg.layers import QuantConv2d, QuantLinear, make_activation, unless_float
 from fsg.quantizers import Quantizer
 
-_STAGES = (16, 32, 64)
 _STAGES_18 = (64, 128, 256, 512)
 
 
@@ -115,9 +115,10 @@ class ResNetCifar(nn.Module):
 def resnet(
     config: ModelConfig, image_shape: tuple[int, int, int], classes: int, quantizer: Quantizer | None
 ) -> ResNetCifar:
-    """ResNet-20, -32, -44, -56 or -110: its name ends with its depth, 6n + 2 for n blocks a stage."""
+    """ResNet-8 to -110: its name ends with its depth, 6n + 2 for n blocks a stage; three stages from ``width`` channels on."""
     blocks = (int(config.name.removeprefix("resnet")) - 2) // 6
-    return ResNetCifar(_STAGES, blocks, image_shape, classes, quantizer, config.activations, config.float_layers)
+    stages = [config.width, 2 * config.width, 4 * config.width]
+    return ResNetCifar(stages, blocks, image_shape, classes, quantizer, config.activations, config.float_layers)
 
 
 def resnet18(
