@@ -27,7 +27,7 @@ EPOCH_METRICS = (
     "images_per_s",
 )
 FINAL_METRICS = ("test_accuracy", "test_accuracy_last10", "test_accuracy_ema", "test_loss")
-# What an estimator changes in the direction, looked at a few times a trial: no objective (fsg/train/influence.py).
+# What an estimator changes in the direction, looked at a few times a trial (fsg/train/influence.py): no objective.
 MOVED, MOVED_BY, FLIPS_OTHER = "moved", "moved_by_", "flips_other"
 # What each of them is, in a sentence for who meets it in MLflow; units in brackets.
 MEANING = {
@@ -67,6 +67,11 @@ def epoch_metrics() -> tuple[str, ...]:
 def final_metrics() -> tuple[str, ...]:
     """What can be asked of the last epoch beside that."""
     return (*FINAL_METRICS, *(f"test_{each.name}" for each in guests("metric")))
+
+
+def looked_at(config: TrialConfig) -> tuple[str, ...]:
+    """What its last epoch says of the switches of its estimator: a constraint may ask for it, but nothing is the better for it."""
+    return tuple(MOVED_BY + name for name, value in config.gradient if isinstance(value, bool))
 
 
 def meaning(name: str) -> str:

@@ -20,6 +20,7 @@ from fsg.config import ByPath, TrialConfig, read_at
 from fsg.database import sqlalchemy_address, with_environment
 from fsg.errors import BackendUnavailable, ConfigError, FsgError
 from fsg.formats import FIRST
+from fsg.metrics import looked_at
 from fsg.nearest import did_you_mean, did_you_mean_path
 from fsg.parts import find_part, held_by, names, part_of
 from fsg.redaction import has_password
@@ -300,7 +301,7 @@ def _objective_problems(spec: SweepSpec, metrics: tuple[str, ...]) -> Iterator[P
 
 
 def _constraint_problems(spec: SweepSpec, metrics: tuple[str, ...]) -> Iterator[Problem]:
-    paths = _paths()
+    paths, metrics = _paths(), (*metrics, *looked_at(spec.base))
     sound = True
     for index, text in enumerate(spec.constraints):
         place: Location = ("constraints", index)

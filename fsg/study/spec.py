@@ -251,7 +251,8 @@ class SweepSpec(StudySpec):
         metric: What the search is led by.
         objectives: Further objectives.
         space: Path of a trial -> its values.
-        constraints: Comparisons of paths and metrics that a point must keep, as in ``gradient.length <= 8``.
+        constraints: Comparisons of paths and metrics that a point must keep, as in ``gradient.length <= 8``, or
+            ``moved_by_hgs >= 0.01``: that switching it off changes the direction by so much, at the last look.
         start_from: What is tried first.
         search: Who proposes the points, and how many.
         scheduler: What stops trials early, or lets them change.
