@@ -26,7 +26,7 @@ from fsg.catalogue.schedules import ScheduleConfig
 from fsg.errors import ConfigError
 from fsg.files import user_path
 from fsg.formats import FIRST, FORMAT
-from fsg.identity import completed, sparse
+from fsg.identity import as_left_out, completed, sparse
 from fsg.optimizer_names import unfit
 from fsg.parts import Source, find_part, has_part, held_by, names, part_of
 from fsg.plugins import PluginRef, activate, load_installed, load_plugin, load_texts, text_of
@@ -165,8 +165,8 @@ class TrialConfig(Section):
         return self._format
 
     def in_format(self, format: int) -> TrialConfig:
-        """The same trial as one of a study of that format."""
-        config = self.model_copy()
+        """The same trial as one of a study of that format: what was left out means what it meant there."""
+        config = as_left_out(self, format)
         config._format = format
         return config
 
@@ -187,9 +187,10 @@ class TrialConfig(Section):
         does, nor whether they may be downloaded. In format 1 all this counts as it was written.
         """
         whole = self.model_dump() if self._format == FIRST else self.portable()
+        data = part_of("data", self.data)
+        whole["data"] |= data.fact("unused", self.data)
         if self._format > FIRST:
-            by_folder = part_of("data", self.data).fact("by_folder")
-            whole["data"] |= {"download": False} | ({} if by_folder else {"root": None})
+            whole["data"] |= {"download": False} | ({} if data.fact("by_folder") else {"root": None})
         if not self.cuda_graph:
             del whole["cuda_graph"]  # as in the first release, which had it absent where it is off
         del whole["plugins"]

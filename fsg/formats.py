@@ -1,8 +1,9 @@
 """The format of what is written to disk: one number for a study's specification, ledger, search journal and checkpoints.
 
-Format 1 is that of fsg 0.1, whose files carry no number. Format 2 keeps paths of the machine out of a trial's identity. A
-field or an event that is added with a default needs no new format for those who read older files; a reader that meets a
-field, an event or a number that it does not know says so: what a newer fsg wrote is never damage.
+Format 1 is that of fsg 0.1, whose files carry no number. Format 2 keeps paths of the machine out of a trial's identity.
+Format 3 has other defaults (``CHANGED_DEFAULTS``): the digits are split by writer, and FSG's networks learn faster. A field or
+an event that is added with a default needs no new format for those who read older files; a reader that meets a field, an
+event or a number that it does not know says so: what a newer fsg wrote is never damage.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 from fsg.errors import NewerFormat
 
-FIRST, FORMAT = 1, 2
+FIRST, FORMAT = 1, 3
 FORMAT_KEY = "format"
 
 

@@ -13,15 +13,18 @@ import json
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, RootModel
 
+Model = TypeVar("Model", bound=BaseModel)
 Tree = Mapping[str, Mapping[str, Any]]  # class -> field -> default
 
 # A default that changed: (class, field) -> {format since which it is another: (what it was, what it is since)}. A change makes
 # a new format; whoever reads an older one fills in what it meant.
-CHANGED_DEFAULTS: Mapping[tuple[str, str], Mapping[int, tuple[Any, Any]]] = {}
+CHANGED_DEFAULTS: Mapping[tuple[str, str], Mapping[int, tuple[Any, Any]]] = {
+    ("DataConfig", "split"): {3: ("random", None)},
+}
 
 
 def sparse(data: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
@@ -53,6 +56,21 @@ def completed(data: Mapping[str, Any], model: type[BaseModel], format: int) -> d
         if not isinstance(value, _PLAIN) and (child := child_model(model, field, value)) is not None:
             full[field] = completed(value, child, format)
     return full
+
+
+def as_left_out(config: Model, format: int) -> Model:
+    """A copy of the section in which what nobody said has the default of that format."""
+    found: dict[str, Any] = {}
+    for field in type(config).model_fields:
+        value = getattr(config, field)
+        if isinstance(value, BaseModel):
+            found[field] = as_left_out(value, format)
+        elif field not in config.model_fields_set and (_known_as(type(config)), field) in CHANGED_DEFAULTS:
+            found[field] = _default_of(type(config), field, format)
+    said = set(config.model_fields_set)
+    copy = config.model_copy(update=found)
+    copy.__pydantic_fields_set__.intersection_update(said)
+    return copy
 
 
 def child_model(model: type[BaseModel], field: str, value: Any) -> type[BaseModel] | None:

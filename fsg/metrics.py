@@ -70,7 +70,7 @@ def final_metrics() -> tuple[str, ...]:
 
 
 def looked_at(config: TrialConfig) -> tuple[str, ...]:
-    """What its last epoch says of the switches of its estimator: a constraint may ask for it, but nothing is the better for it."""
+    """What its last epoch says of the switches of its estimator: for constraints, as more of it is no better."""
     return tuple(MOVED_BY + name for name, value in config.gradient if isinstance(value, bool))
 
 

@@ -70,6 +70,7 @@ FACTS: Mapping[str, Mapping[str, Any]] = {
         "augmented": False,  # whether classes survive a flip and a shift
         "shipped": False,  # whether it is always there: made, or installed with a package
         "by_folder": False,  # whether its folder's name tells its images
+        "unused": lambda config: {},  # as a gradient's
         "stand_in": lambda config: None,  # images of its shape, to time steps by before it is downloaded
         "to_download": lambda config: None,  # the folder it will be downloaded into
         "missing": lambda config: (

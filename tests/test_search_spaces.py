@@ -12,7 +12,7 @@ from fsg.study.search import constraints_of, feasible, longest, sampler_of
 from fsg.study.spec import SweepSpec, load_study, to_yaml
 
 FILES = sorted(Path(__file__).parents[1].glob("search_spaces/*.yaml"))
-SHIPPED = ["cifar10_resnet20", "digits_smoke", "fsg_core", "optimizer", "pbt", "quantizer"]
+SHIPPED = ["cifar10_resnet20", "components", "digits_smoke", "fsg_core", "optimizer", "pbt", "quantizer"]
 spaces = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fsg.errors import CheckpointCorrupt, ConfigError, StudyError
+from fsg.formats import FORMAT
 from fsg.record.folder import find_study
 from fsg.study.spec import load_study
 from fsg.train.checkpoint import CheckpointStore, load_checkpoint, save_checkpoint
@@ -86,7 +87,7 @@ def test_a_study_file_cannot_build_objects(tmp_path):
     assert not (tmp_path / "exploded").exists()
 
 
-PLANTED = """
+PLANTED = f"""
 import pickle, sys
 found = []
 sys.addaudithook(lambda event, args: found.append(args) if event == "pickle.find_class" else None)
@@ -96,7 +97,7 @@ from fsg.report.study_report import make_report
 from fsg.train.checkpoint import CheckpointStore
 folder = StudyFolder(Path(sys.argv[1]))
 report = make_report(folder.spec(), folder.state())
-assert CheckpointStore(folder.checkpoints / "k" / "last.pt").load() == {"format": 2, "epoch": 1}
+assert CheckpointStore(folder.checkpoints / "k" / "last.pt").load() == {{"format": {FORMAT}, "epoch": 1}}
 import optuna
 from fsg.search.journal import open_journal
 optuna.logging.set_verbosity(optuna.logging.ERROR)

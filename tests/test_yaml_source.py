@@ -309,7 +309,7 @@ def test_field_names_cover_every_kind_of_a_section():
             2,
             "\"gradient\" is 'fgs', allowed: ste, ema, ",
         ),
-        ("model: digits_cn\n", 1, "\"model.name\" is 'digits_cn', allowed: digits_cnn, resnet20"),
+        ("model: digits_cn\n", 1, "\"model.name\" is 'digits_cn', allowed: digits_cnn, resnet8, resnet20"),
         ("epochs: 0\n", 1, '"epochs" is 0: input should be greater than or equal to 1.'),
         ("epochs: 2.5\n", 1, '"epochs" is 2.5: input should be a valid integer'),
         ("epochs: true\n", 1, '"epochs" is True: input should be a valid integer'),

@@ -40,12 +40,13 @@ class DataConfig(DataSection):
         name: ``digits``: scikit-learn's 1,797 handwritten digits, 8 x 8; ``cifar10`` and ``cifar100``, by torchvision;
             ``image_folder``: a folder of images by class; ``synthetic``: 1,000 made images.
         image_size: Height and width in pixels, of ``image_folder`` and ``synthetic``.
-        split: ``by_writer`` keeps each hand of ``digits`` to one part; ``random`` draws images.
+        split: ``by_writer`` keeps each hand of ``digits`` to one part; ``random`` draws images. Left out: by writer where
+            there are writers.
     """
 
     name: Literal["digits", "cifar10", "cifar100", "image_folder", "synthetic"] = "digits"
     image_size: Annotated[int, Field(ge=4, le=512)] = 32
-    split: Literal["random", "by_writer"] = "random"
+    split: Literal["random", "by_writer"] | None = None
 
     @model_validator(mode="after")
     def _knows_its_writers(self) -> DataConfig:
@@ -54,14 +55,27 @@ class DataConfig(DataSection):
         return self
 
 
+def _without_writers(config: DataConfig) -> dict[str, str]:
+    """Options that say nothing of images whose makers nobody knows."""
+    return {"split": "random"}
+
+
 _CIFAR = {
+    "unused": _without_writers,
     "augmented": True,
     "stand_in": "fsg.data.cifar:cifar_stand_in",
     "to_download": "fsg.data.cifar:cifar_to_download",
     "missing": "fsg.data.cifar:cifar_missing",
 }
 
-register("data", DataConfig, "fsg.data.digits:load_digits", names=["digits"], shipped=True)
+register(
+    "data",
+    DataConfig,
+    "fsg.data.digits:load_digits",
+    names=["digits"],
+    shipped=True,
+    unused=lambda config: {"split": config.split or "by_writer"},
+)
 register("data", DataConfig, "fsg.data.cifar:load_cifar", names=["cifar10", "cifar100"], **_CIFAR)
 register(
     "data",
@@ -70,5 +84,13 @@ register(
     names=["image_folder"],
     augmented=True,  # a mirrored digit is another digit, or none: of the others only CIFAR survives a flip
     by_folder=True,
+    unused=_without_writers,
 )
-register("data", DataConfig, "fsg.data.synthetic:load_synthetic", names=["synthetic"], shipped=True)
+register(
+    "data",
+    DataConfig,
+    "fsg.data.synthetic:load_synthetic",
+    names=["synthetic"],
+    shipped=True,
+    unused=_without_writers,
+)

@@ -31,7 +31,7 @@ class ModelConfig(Section):
     Args:
         name: ``digits_cnn``: three convolutions and a classifier, for small images; ``resnet8`` to ``resnet110``: residual
             networks for CIFAR; ``resnet18``; ``vgg_small``.
-        width: Channels of the first of three stages of ``resnet8`` to ``resnet110``; each stage has twice those of the one before.
+        width: Channels of the first of three stages of ``resnet8`` to ``resnet110``; the next have twice and four times those.
         activations: ``sign`` binarises them too; ``{name: sign, surrogate: ede}`` with that curve as their gradient.
         pretrained: A checkpoint of float weights, or of a trial of ours, with this network's key names.
         float_layers: Those that stay float: ``first`` (the convolution that reads the image), ``last`` (the classifier),

@@ -9,6 +9,7 @@ from fsg.data import load_data
 from fsg.data.arrays import held_apart
 from fsg.data.digits import FORMS, _file, form_of
 from fsg.errors import ConfigError
+from fsg.formats import FORMAT
 from fsg.fusing import shape_of
 from fsg.train import Trainer
 
@@ -17,7 +18,7 @@ FORM = LABELS[: FORMS[1]]  # as the first writer filled it
 
 
 def digits(*settings):
-    return load_trial(None, ["data.split=by_writer", *settings])
+    return load_trial(None, list(settings))
 
 
 def parts(config):
@@ -53,8 +54,8 @@ def test_each_image_has_the_number_of_its_form():
 def test_no_hand_is_in_two_parts_and_no_image_is_lost():
     found = parts(digits())
     assert sum(map(len, found)) == 1797
-    whole = load_data(load_trial(None).data)
-    assert whole.digest() != load_data(digits().data).digest()
+    assert load_data(digits("data.split=random").data).digest() != load_data(digits().data).digest()
+    assert load_data(digits("data.split=by_writer").data).digest() == load_data(digits().data).digest()
     table = torch.from_numpy(np.loadtxt(_file(), np.int64, delimiter=","))[:, :-1]
     known = {tuple(row): int(form) for row, form in zip(table.tolist(), form_of(1797), strict=True)}
     forms = [{known[tuple((row * 16 / 255).round().long().tolist())] for row in part.double()} for part in found]
@@ -77,9 +78,17 @@ def test_a_split_per_seed_gives_every_seed_its_own_and_every_arm_the_same():
     assert shape_of(one) == shape_of(two), "each has images of its own in a pack, too"
 
 
-def test_what_was_not_asked_for_is_in_no_key():
-    assert load_trial(None).identity()["data"].keys() & {"split", "split_per_seed"} == set()
-    assert digits().identity()["data"]["split"] == "by_writer"
+def test_a_split_has_one_key_however_it_is_said():
+    assert digits().identity() == digits("data.split=by_writer").identity()
+    assert digits("data.split=random").identity()["data"].keys() & {"split", "split_per_seed"} == set()
+    assert load_trial(None, ["data=synthetic"]).identity()["data"].keys() & {"split", "split_per_seed"} == set()
+
+
+def test_digits_were_split_at_random_where_nothing_was_said_in_earlier_formats():
+    assert digits().in_format(FORMAT).images.split is None
+    assert [digits().in_format(format).images.split for format in (1, 2)] == ["random", "random"]
+    assert digits("data.split=by_writer").in_format(1).images.split == "by_writer"
+    assert digits().in_format(2).identity() == digits("data.split=random").identity()
 
 
 def test_writers_of_other_images_are_unknown():

@@ -17,7 +17,7 @@ def test_digits_and_synthetic_images_are_never_augmented():
 
 
 def test_digits_are_the_1797_images_of_sklearn_split_in_three():
-    splits = load_data(DataConfig(name="digits"))
+    splits = load_data(DataConfig(name="digits", split="random"))
     sizes = len(splits.train), len(splits.validation), len(splits.test)
     assert sum(sizes) == 1797
     assert sizes[2] == pytest.approx(0.2 * 1797, abs=10)

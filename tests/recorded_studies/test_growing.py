@@ -153,9 +153,10 @@ def test_a_default_that_changes_is_named_until_the_table_says_since_when(later):
 from fsg import identity
 from fsg.config import TrialConfig, parse_trial
 print(identity.unrecorded_changes(TrialConfig))
-identity.CHANGED_DEFAULTS = {("TrialConfig", "epochs"): {3: (15, 20)}}
+known = identity.CHANGED_DEFAULTS
+identity.CHANGED_DEFAULTS = known | {("TrialConfig", "epochs"): {3: (15, 20)}}
 print(identity.unrecorded_changes(TrialConfig))
-identity.CHANGED_DEFAULTS = {("TrialConfig", "epochs"): {3: (15, 16)}}
+identity.CHANGED_DEFAULTS = known | {("TrialConfig", "epochs"): {3: (15, 16)}}
 print(identity.unrecorded_changes(TrialConfig), parse_trial({}, format=1).epochs, parse_trial({}, format=3).epochs)
 """
     first, again, second = run(code.replace("format=3", "format=2").replace("{3: (", "{2: (")).stdout.splitlines()
@@ -176,6 +177,6 @@ def test_a_study_keeps_the_defaults_of_its_format(later, release, request, tmp_p
     place = recorded(request, release, tmp_path)
     assert run(READ, place).returncode != 0, "the default is no part of what an arm means"
     path = copy / "identity.py"
-    path.write_text(path.read_text().replace("Any]]] = {}", 'Any]]] = {("Ema", "beta"): {2: (0.5, 0.9)}}'))
+    path.write_text(path.read_text().replace("Any]]] = {", 'Any]]] = {("Ema", "beta"): {2: (0.5, 0.9)}, ', 1))
     done = run(READ, place)
     assert done.returncode == 0, done.stderr
