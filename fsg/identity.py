@@ -24,6 +24,10 @@ Tree = Mapping[str, Mapping[str, Any]]  # class -> field -> default
 # a new format; whoever reads an older one fills in what it meant.
 CHANGED_DEFAULTS: Mapping[tuple[str, str], Mapping[int, tuple[Any, Any]]] = {
     ("DataConfig", "split"): {3: ("random", None)},
+    ("FastNetConfig", "lr"): {3: (1e-3, 4e-3)},
+    ("SlowNetConfig", "lr"): {3: (1e-3, 1.2e-2)},
+    ("SlowNetConfig", "d_conv"): {3: (4, 8)},
+    ("Fsg", "lre_size"): {3: (1, 4)},
 }
 
 

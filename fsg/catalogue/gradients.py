@@ -27,7 +27,7 @@ class FastNetConfig(Section):
     """
 
     hidden: Width = 16
-    lr: Rate = 1e-3
+    lr: Rate = 4e-3
 
 
 class SlowNetConfig(Section):
@@ -43,8 +43,8 @@ class SlowNetConfig(Section):
 
     d_inner: Width = 8
     d_state: Annotated[int, Field(ge=1, le=256)] = 4
-    d_conv: Annotated[int, Field(ge=1, le=64)] = 4
-    lr: Rate = 1e-3
+    d_conv: Annotated[int, Field(ge=1, le=64)] = 8
+    lr: Rate = 1.2e-2
     backend: Annotated[str, OneOf(lambda: ("auto", *names("backend")))] = "auto"
 
 
@@ -154,7 +154,7 @@ class Fsg(Section):
     fast: FastNetConfig = FastNetConfig()
     slow: SlowNetConfig = SlowNetConfig()
     slow_net: Literal["mamba", "lstm", "fir"] = "mamba"
-    lre_size: Annotated[int, Field(ge=1, le=64)] = 1
+    lre_size: Annotated[int, Field(ge=1, le=64)] = 4
     layout: Literal["per_weight", "flattened"] = "per_weight"
     normalization: Literal["rms", "none"] = "rms"
     init: Literal["ste", "random"] = "ste"

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from fsg.config import TrialConfig, parse_trial
+from fsg.errors import ConfigError
 from fsg.layers import QuantConv2d, QuantLinear, SignActivation, quantized_layers
 from fsg.models import build_model
 from fsg.models.resnet_cifar import BasicBlock
@@ -16,6 +17,7 @@ def trial(name: str, quantizer: str = "dorefa", activations: str = "float") -> T
 @pytest.mark.parametrize(
     ("depth", "classes", "parameters", "quantised", "layers"),
     [
+        (8, 10, 78_042, 77_360, 10),
         (20, 10, 272_474, 270_896, 22),
         (32, 10, 466_906, 464_432, 34),
         (44, 10, 661_338, 657_968, 46),
@@ -30,6 +32,16 @@ def test_counts_are_those_of_the_reference_experiment(depth, classes, parameters
     assert sum(p.numel() for p in model.parameters()) == parameters
     assert sum(layer.weight.numel() for layer in found.values()) == quantised
     assert len(found) == layers
+
+
+def test_a_width_is_the_first_stages_and_no_other_networks():
+    """conv 108, stage 1 2 x 144, stage 2 288 + 576 + 32, stage 3 1,152 + 2,304 + 128, fc 160 of 4, 8 and 16 channels."""
+    model = build_model(parse_trial({"model": {"name": "resnet8", "width": 4}}), CIFAR, 10)
+    weights = sum(layer.weight.numel() for layer in quantized_layers(model).values())
+    assert weights == 108 + 288 + 896 + 3584 + 160
+    assert parse_trial({"model": {"name": "resnet8", "width": 16}}) == parse_trial({"model": "resnet8"})
+    with pytest.raises(ConfigError, match="width: is for resnet8, .*resnet110; digits_cnn has one width"):
+        parse_trial({"model": {"name": "digits_cnn", "width": 4}})
 
 
 def test_every_convolution_and_the_classifier_is_quantised():

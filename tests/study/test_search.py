@@ -4,6 +4,8 @@ import pytest
 
 from fsg.catalogue.schedulers import Hyperband, Median
 from fsg.errors import BackendUnavailable, ConfigError
+from fsg.search.configurations import told
+from fsg.study.plan import sweep_config
 from fsg.study.search import (
     SearchSpec,
     constraints_of,
@@ -65,6 +67,16 @@ def test_everything_a_sweep_may_say_is_read_and_written(whole, tmp_path):
     assert ([c.text for c in alone], [c.text for c in measured]) == ([whole.constraints[0]], [whole.constraints[1]])
     (tmp_path / "again.yaml").write_bytes(to_yaml(whole))
     assert load_study(tmp_path / "again.yaml") == whole
+
+
+def test_a_constraint_may_ask_that_a_switch_acts_and_only_one_that_the_estimator_has(files):
+    asked = files.load(WHOLE, ("step_ms < 50", "moved_by_hgs >= 0.05"))
+    config = sweep_config(asked, {"optimizer.lr": 0.01, "gradient.fast.lr": 0.01, "gradient.slow_net": "fir"})
+    acted, idle = (told(asked, config, {0: {"val_accuracy": 90.0, "moved_by_hgs": by}})[1] for by in (0.06, 0.01))
+    assert acted["moved_by_hgs >= 0.05"] <= 0 < idle["moved_by_hgs >= 0.05"]
+    said = files.refused(WHOLE, ("step_ms < 50", "moved_by_hg >= 0.05"))
+    assert said.startswith("study.yaml:12:") and 'Did you mean "moved_by_hgs"?' in said
+    assert files.refused(WHOLE, ("step_ms < 50", "moved_by_init >= 0.05")), "init is no switch"
 
 
 def test_a_start_point_takes_from_the_base_what_it_does_not_name(whole):
