@@ -7,9 +7,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
+from fsg.execution.process import as_ctrl_c
 from fsg.record.driver_lock import StudyLock
 from fsg.report.plain import say
 
@@ -34,10 +34,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
         yield
         return
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.raise_signal(signal.SIGINT)
-
-    before = signal.signal(signal.SIGTERM, stop)
+    before = signal.signal(signal.SIGTERM, as_ctrl_c)
     try:
         yield
     finally:

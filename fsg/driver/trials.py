@@ -136,7 +136,7 @@ def _train(
     else:
         source = PlanSearcher(folder, left, terms)
     try:
-        engine.run(Work(folder, source, recording, disk_space, judge, spec.base.fused))
+        to_the_end = engine.run(Work(folder, source, recording, disk_space, judge, spec.base.fused))
     except Exception:
         if disk_space.interrupted:
             raise PauseInterrupted from None
@@ -144,6 +144,8 @@ def _train(
         if error is not None:
             raise error from None
         raise
+    if not to_the_end:  # also where the last trial ended as it was asked to stop: what comes next must not begin
+        raise PauseInterrupted
     return source.exhausted
 
 

@@ -123,8 +123,8 @@ class Engine(Protocol):
     def device(self) -> str:
         """The name of what a trial is about to compute on, as far as it is known before one says so."""
 
-    def run(self, work: Work) -> None:
-        """All trials of the source, to their ends; less where it was interrupted."""
+    def run(self, work: Work) -> bool:
+        """All trials of the source, to their ends; False where it was asked to stop before, or just then."""
 
 
 class LocalEngine:
@@ -164,8 +164,8 @@ class LocalEngine:
         """This machine's."""
         return device_of(self.resources)
 
-    def run(self, work: Work) -> None:
-        """All trials of the source. Ctrl-C ends the run, and the trials under way go on from their last epoch another time."""
+    def run(self, work: Work) -> bool:
+        """All trials of the source; whether it came to its end. Ctrl-C ends the run, and the trials under way go on from their last epoch another time."""
         queue = PackQueue(work, self.resources.fuse, "local")
         run = PackRun(cpus=self.resources.cpus_per_trial, gpus=self.resources.gpus_per_trial)
         pack: list[Member] = []
@@ -174,12 +174,12 @@ class LocalEngine:
                 work.disk_space.make_sure(len(pack))
                 known, pack = pack, queue.filled(pack)
                 if not pack:
-                    return
+                    return True
                 for member in pack[len(known) :]:
                     work.recording.started(member.assignment.key, "127.0.0.1")
                 outcomes = zip(pack, run.epoch(pack), strict=True)
                 pack = [member for member, outcome in outcomes if queue.hear(member, outcome)]
         except KeyboardInterrupt:
-            return
+            return False
         finally:
             run.close()

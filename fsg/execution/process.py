@@ -16,6 +16,14 @@ from types import FrameType
 from typing import Any
 
 
+def as_ctrl_c(number: int, frame: FrameType | None) -> None:
+    """SIGTERM as Ctrl-C would be heard; also by a program that ignores Ctrl-C, as one that a script has begun with ``&`` does."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):
+        raise KeyboardInterrupt
+    handler(signal.SIGINT, frame)
+
+
 class Leaving:
     """Whether this process was asked to go, by SIGTERM: the step under way, or one that comes soon, hands its trial back.
 

@@ -11,12 +11,13 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from fsg.errors import BackendUnavailable
 from fsg.execution.engine import Resources, Work, device_of
+from fsg.execution.process import as_ctrl_c
 from fsg.ray_engine.cluster import grown, joined, share_problem
 
 if TYPE_CHECKING:
@@ -55,16 +56,16 @@ class RayEngine:
         """Of this machine; on a joined cluster the trial itself says it, with its first epoch."""
         return device_of(self.resources)
 
-    def run(self, work: Work) -> None:
-        """All trials of the source, as many side by side as there are slots."""
+    def run(self, work: Work) -> bool:
+        """All trials of the source, as many side by side as there are slots; False where it was asked to stop."""
         if work.fused and self.resources.fuse > 1:
             from fsg.ray_engine.packs import run_packs
 
             with _quiet():
                 return run_packs(work, self.resources, _slots(self.resources))
-        self._run_alone(work)
+        return self._run_alone(work)
 
-    def _run_alone(self, work: Work) -> None:
+    def _run_alone(self, work: Work) -> bool:
         from ray import tune
 
         from fsg.execution.reports import ASSIGNMENT
@@ -107,8 +108,9 @@ class RayEngine:
             ),
         )
         try:
-            with _quiet():
+            with _quiet() as heard_a_stop:
                 tuner.fit()
+                return not heard_a_stop()
         except Exception:
             errors = [ray_liveness.error, *(each.error for each in waiting)]
             ours = next((error for error in errors if error is not None), None)
@@ -153,22 +155,23 @@ def _bundle(cpu: float, gpu: float, **others: float) -> PlacementGroupFactory:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Iterator[Callable[[], bool]]:
     """Without Ray's deprecations and its list of failed trials, of which the ledger has each with its reason.
 
-    Ctrl-C does afterwards what it did before: Ray takes it for itself and does not give it back. SIGTERM is heard as Ctrl-C
-    is, where Ray would leave at once.
+    Ctrl-C does afterwards what it did before: Ray Tune takes it for itself, and gives it back only where it heard one, which is
+    how the answer can say whether it did. SIGTERM is heard as Ctrl-C is, where Ray would leave at once.
     """
     logger, ours = logging.getLogger("ray.tune"), threading.current_thread() is threading.main_thread()
     interrupt, terminate = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    takes_it = ours and os.getenv("TUNE_DISABLE_SIGINT_HANDLER", "0") == "0"
     if ours:
-        signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+        signal.signal(signal.SIGTERM, as_ctrl_c)
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            yield
+            yield lambda: takes_it and signal.getsignal(signal.SIGINT) == interrupt
     finally:
         logger.setLevel(level)
         if ours:

@@ -59,8 +59,8 @@ class _Slot:
     begun: bool = False  # whether an epoch of this pack has come back
 
 
-def run_packs(work: Work, resources: Resources, slots: int) -> None:
-    """All trials of the source, in packs; less where it was interrupted. StudyError if the user must mend something first.
+def run_packs(work: Work, resources: Resources, slots: int) -> bool:
+    """All trials of the source, in packs; False where it was interrupted. StudyError if the user must mend something first.
 
     BackendUnavailable where a worker does not start.
     """
@@ -87,8 +87,9 @@ def run_packs(work: Work, resources: Resources, slots: int) -> None:
                     living[living.index(slot)] = started()
             idle = [slot for slot in idle if not _goes_on(slot, queue, work)]
             _end_silent([slot for slot in living if slot not in idle], seconds, work)
+        return True
     except KeyboardInterrupt:
-        return
+        return False
     finally:
         for slot in living:
             ray.kill(slot.actor)

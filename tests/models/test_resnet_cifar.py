@@ -40,7 +40,7 @@ def test_a_width_is_the_first_stages_and_no_other_networks():
     weights = sum(layer.weight.numel() for layer in quantized_layers(model).values())
     assert weights == 108 + 288 + 896 + 3584 + 160
     assert parse_trial({"model": {"name": "resnet8", "width": 16}}) == parse_trial({"model": "resnet8"})
-    with pytest.raises(ConfigError, match="width: is for resnet8, .*resnet110; digits_cnn has one width"):
+    with pytest.raises(ConfigError, match=r"width: is for resnet8, .*resnet110; digits_cnn has one width"):
         parse_trial({"model": {"name": "digits_cnn", "width": 4}})
 
 
