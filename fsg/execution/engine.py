@@ -165,7 +165,10 @@ class LocalEngine:
         return device_of(self.resources)
 
     def run(self, work: Work) -> bool:
-        """All trials of the source; whether it came to its end. Ctrl-C ends the run, and the trials under way go on from their last epoch another time."""
+        """All trials of the source; whether it came to its end.
+
+        Ctrl-C ends it before, and the trials under way go on from their last epoch another time.
+        """
         queue = PackQueue(work, self.resources.fuse, "local")
         run = PackRun(cpus=self.resources.cpus_per_trial, gpus=self.resources.gpus_per_trial)
         pack: list[Member] = []
