@@ -82,7 +82,7 @@ def test_a_constraint_may_ask_that_a_switch_acts_and_only_one_that_the_estimator
 def test_a_start_point_takes_from_the_base_what_it_does_not_name(whole):
     assert start_point(whole, whole.start_from[0]) == {
         "optimizer.lr": 0.01,
-        "gradient.fast.lr": 0.001,
+        "gradient.fast.lr": 0.004,
         "gradient.slow_net": "fir",
     }
 
