@@ -1,0 +1,73 @@
+"""Tables that are quoted are those of the kept ledgers, to the digit."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.kept import keep, kept, markdown  # noqa: E402
+from fsg.record.folder import StudyFolder  # noqa: E402
+
+
+def plain(text):
+    return text.replace("\\", "").replace("−", "-").replace("–", "").replace("★", "").replace("**", "")
+
+
+def rows(text):
+    """Tables of markdown as lists of cells, by the first of them; of several with one first cell the first."""
+    found = {}
+    for line in plain(text).splitlines():
+        if line.startswith("|") and not line.startswith(("| :", "|---", "|--")):
+            first, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+            found.setdefault(first, cells)
+    return found
+
+
+def section(path, heading):
+    text = (ROOT / path).read_text()
+    return re.search(rf"\n## [^\n]*{re.escape(heading)}\n(.*?)\n## ", text, re.DOTALL)[1]
+
+
+def test_the_tuned_curves_in_the_log_are_those_of_the_ledger():
+    quoted, made = rows(section("docs/log.md", "each tuned")), rows(markdown(kept()["surrogates_retuned"]))
+    arms = {arm.removesuffix(" (sham)"): cells for arm, cells in quoted.items() if arm != "arm"}
+    assert len(arms) == 11
+    for arm, (_, validation, test, against, on_test) in arms.items():
+        n, validation_made, test_made, _, against_made, on_test_made, *_ = made[arm]
+        assert (n, validation, test, on_test) == ("10", validation_made, test_made, on_test_made)
+        assert against == against_made
+
+
+def test_the_curves_by_protocol_in_the_log_are_those_of_the_ledger():
+    quoted, made = rows(section("docs/log.md", "hangs on the protocol")), rows(markdown(kept()["protocol"]))
+    del quoted["protocol, quantizer"]
+    blocks = [f"{ends}-{quantizer}" for ends in ("binary", "ends", "ends_sign") for quantizer in ("dorefa", "ir_net")]
+    assert len(quoted) == len(blocks)
+    for block, (ste, *others) in zip(blocks, quoted.values(), strict=True):
+        assert ste == made[f"{block}/ste"][1]
+        assert others == [made[f"{block}/{arm}"][4] for arm in ("ede", "reste", "bireal")]
+
+
+def test_a_kept_study_has_the_tables_of_the_whole_one(tmp_path):
+    recorded = ROOT / "tests" / "recorded_studies" / "0.1.0" / "factorial"
+    before = markdown_of(recorded)
+    keep(recorded, tmp_path / "factorial.tar.xz")
+    assert markdown(tmp_path / "factorial.tar.xz") == before
+    assert (tmp_path / "factorial.tar.xz").stat().st_size < 20_000
+
+
+def markdown_of(folder):
+    from fsg.report.study_report import make_report
+
+    study = StudyFolder(folder)
+    return make_report(study.spec(), study.state()).markdown
+
+
+@pytest.mark.parametrize("name", kept())
+def test_what_is_kept_is_small_and_complete(name):
+    assert kept()[name].stat().st_size < 300_000
+    assert "failed" not in markdown(kept()[name])
