@@ -1,0 +1,166 @@
+"""Designs that might win where FSG as published does not: estimators of a plug-in, for designs.yaml.
+
+    fsg_on_curve      FSG's m, and an annealed tanh for the quantiser's slope: does a learnt m add to the best fixed curve?
+    fsg_near_flips    FSG, whose networks learn from the weights near their threshold alone: only those can flip
+    scales            history at several scales: g and its moving averages over 2, 10 and 50 steps, mixed by learnt shares
+    learnt_curve      the annealed tanh, with a learnt steepness of each layer beside the schedule's
+
+Each starts as its rival without anything learnt: ``surrogate`` with ``tanh``, ``fsg``, ``ste``, and ``surrogate`` again.
+Proof: ``tests/test_designs.py``.
+"""
+
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from fsg import Section, register
+from fsg.catalogue.gradients import Fsg
+from fsg.catalogue.surrogates import Tanh
+from fsg.gradients import GradientEstimator
+from fsg.gradients.base import Direction, Signal
+from fsg.gradients.fsg import FastSlowEstimator
+from fsg.ops.curves import curve_of
+from fsg.ops.spans import Spans, unit
+
+HORIZONS = (2.0, 10.0, 50.0)  # steps over which the averages forget
+Rate = Annotated[float, Field(gt=0, le=1)]
+
+
+class FsgOnCurve(Fsg):
+    """FSG, with a curve for the quantiser's slope.
+
+    Args:
+        shape: The curve, an annealed tanh.
+    """
+
+    name: Literal["fsg_on_curve"] = "fsg_on_curve"  # type: ignore[assignment]
+    shape: Tanh = Tanh()
+
+
+@register("gradient", FsgOnCurve, reads_sign=True)
+class FsgOnCurveEstimator(FastSlowEstimator):
+    """d = gain(scale F'(x) dx/dW m)."""
+
+    reads_sign = True
+
+    def __init__(self, config: FsgOnCurve, spans: Spans) -> None:
+        super().__init__(config, spans)
+        self.curve = curve_of(config.shape)
+
+    def slope(self, signal: Signal) -> Tensor:
+        """scale F'(x) dx/dW, (N,)."""
+        assert signal.at is not None and signal.scale is not None and signal.calibration is not None
+        return signal.scale * self.curve(signal.at, signal.progress) * signal.calibration
+
+
+class FsgNearFlips(Fsg):
+    """FSG, learning where weights can flip.
+
+    Args:
+        reach: Distance from the threshold, in RMS of the layer, at which a weight counts 1/e of one that stands on it.
+    """
+
+    name: Literal["fsg_near_flips"] = "fsg_near_flips"  # type: ignore[assignment]
+    reach: Annotated[float, Field(gt=0, le=100)] = 0.5
+
+
+@register("gradient", FsgNearFlips)
+class FsgNearFlipsEstimator(FastSlowEstimator):
+    """dLoss/dd = -k c g, k = exp(-(W~ / (reach RMS))^2), of mean 1 in every layer."""
+
+    def __init__(self, config: FsgNearFlips, spans: Spans) -> None:
+        super().__init__(config, spans)
+        self.reach = config.reach
+
+    def learn(self, direction: Direction, measured: Signal) -> bool:
+        """As every estimator's, with the weights near their threshold counted most."""
+        if not direction.value.requires_grad:
+            return False
+        rms = self.spans.expand(unit(self.spans.rms(measured.pre)))
+        near = torch.exp(-((measured.pre / (self.reach * rms)) ** 2))
+        mean = self.spans.dot(near, torch.ones_like(near)) / self.spans.lengths
+        direction.value.backward(-near / self.spans.expand(unit(mean)) * measured.slope * measured.grad)
+        return True
+
+
+class Scales(Section):
+    """Moving averages of g over several horizons, mixed by shares that each layer learns.
+
+    Args:
+        lr: Learning rate of the shares.
+    """
+
+    name: Literal["scales"] = "scales"
+    lr: Rate = 1e-2
+
+
+@register("gradient", Scales, memory_steps=lambda config: 50)
+class ScalesEstimator(GradientEstimator):
+    """m = g + sum_k a_lk (m_k - g), every a_lk 0 at the start."""
+
+    gain = "bounded"
+    averages: Tensor
+    steps: Tensor
+
+    def __init__(self, config: Scales, spans: Spans) -> None:
+        super().__init__(spans)
+        self.rate = config.lr
+        self.register_buffer("averages", torch.zeros(len(HORIZONS), spans.total))
+        self.register_buffer("steps", torch.zeros(()))
+        self.shares = nn.Parameter(torch.zeros(len(spans), len(HORIZONS)))
+
+    def generate(self, signal: Signal) -> Tensor:
+        """m, after this gradient has joined the averages; these are of the steps so far, as Adam's."""
+        self.steps += 1
+        forgets = 1 / self.averages.new_tensor(HORIZONS)
+        self.averages.lerp_(signal.grad.expand_as(self.averages), forgets[:, None])
+        known = self.averages / (1 - (1 - forgets) ** self.steps)[:, None]
+        mixed = self.spans.expand(self.shares).T * (known - signal.grad)
+        return signal.grad + mixed.sum(0)
+
+    def meta_groups(self) -> list[dict[str, Any]]:
+        """The shares."""
+        return [{"params": [self.shares], "lr": self.rate}]
+
+
+class LearntCurve(Section):
+    """An annealed tanh whose steepness each layer learns, around the schedule's.
+
+    Args:
+        shape: The schedule.
+        lr: Learning rate of the logarithm of a layer's own factor.
+    """
+
+    name: Literal["learnt_curve"] = "learnt_curve"
+    shape: Tanh = Tanh()
+    lr: Rate = 1e-2
+
+
+@register("gradient", LearntCurve, reads_sign=True)
+class LearntCurveEstimator(GradientEstimator):
+    """d = scale F'(f_l x) dx/dW g, F' of the schedule at this moment, f_l = exp(theta_l) and theta_l 0 at the start."""
+
+    reads_sign, gain = True, "bounded"
+
+    def __init__(self, config: LearntCurve, spans: Spans) -> None:
+        super().__init__(spans)
+        self.rate = config.lr
+        self.curve = curve_of(config.shape)
+        self.theta = nn.Parameter(torch.zeros(len(spans)))
+
+    def slope(self, signal: Signal) -> Tensor:
+        """The schedule's curve alone, (N,): what the loss is differentiated by."""
+        assert signal.at is not None and signal.scale is not None and signal.calibration is not None
+        return signal.scale * self.curve(signal.at, signal.progress) * signal.calibration
+
+    def generate(self, signal: Signal) -> Tensor:
+        """g, times what the layer's own factor makes of the curve."""
+        assert signal.at is not None
+        own = self.curve(self.spans.expand(self.theta.exp()) * signal.at, signal.progress)
+        return signal.grad * own / self.curve(signal.at, signal.progress).clamp(min=1e-6)
+
+    def meta_groups(self) -> list[dict[str, Any]]:
+        """The factors."""
+        return [{"params": [self.theta], "lr": self.rate}]
