@@ -28,6 +28,28 @@ HORIZONS = (2.0, 10.0, 50.0)  # steps over which the averages forget
 Rate = Annotated[float, Field(gt=0, le=1)]
 
 
+class OnCurve(GradientEstimator):
+    """An estimator that takes scale F'(x) dx/dW of an annealed curve for the quantiser's slope, wherever it reads one."""
+
+    reads_sign = True
+
+    def __init__(self, config: Any, spans: Spans) -> None:
+        super().__init__(config, spans)
+        self.curve = curve_of(config.shape)
+
+    def direction(self, signal: Signal, generated: Tensor) -> Direction:
+        """d, its gain held against the curve's own direction."""
+        return super().direction(self._with_curve(signal), generated)
+
+    def learn(self, direction: Direction, measured: Signal) -> bool:
+        """As every estimator's, the loss differentiated by the curve."""
+        return super().learn(direction, self._with_curve(measured))
+
+    def _with_curve(self, signal: Signal) -> Signal:
+        assert signal.at is not None and signal.scale is not None and signal.calibration is not None
+        return signal._replace(slope=signal.scale * self.curve(signal.at, signal.progress) * signal.calibration)
+
+
 class FsgOnCurve(Fsg):
     """FSG, with a curve for the quantiser's slope.
 
@@ -39,20 +61,9 @@ class FsgOnCurve(Fsg):
     shape: Tanh = Tanh()
 
 
-@register("gradient", FsgOnCurve, reads_sign=True)
-class FsgOnCurveEstimator(FastSlowEstimator):
+@register("gradient", FsgOnCurve, reads_sign=True, memory_steps=lambda config: config.length)
+class FsgOnCurveEstimator(OnCurve, FastSlowEstimator):
     """d = gain(scale F'(x) dx/dW m)."""
-
-    reads_sign = True
-
-    def __init__(self, config: FsgOnCurve, spans: Spans) -> None:
-        super().__init__(config, spans)
-        self.curve = curve_of(config.shape)
-
-    def slope(self, signal: Signal) -> Tensor:
-        """scale F'(x) dx/dW, (N,)."""
-        assert signal.at is not None and signal.scale is not None and signal.calibration is not None
-        return signal.scale * self.curve(signal.at, signal.progress) * signal.calibration
 
 
 class FsgNearFlips(Fsg):
@@ -66,7 +77,7 @@ class FsgNearFlips(Fsg):
     reach: Annotated[float, Field(gt=0, le=100)] = 0.5
 
 
-@register("gradient", FsgNearFlips)
+@register("gradient", FsgNearFlips, memory_steps=lambda config: config.length)
 class FsgNearFlipsEstimator(FastSlowEstimator):
     """dLoss/dd = -k c g, k = exp(-(W~ / (reach RMS))^2), of mean 1 in every layer."""
 
@@ -96,20 +107,33 @@ class Scales(Section):
     lr: Rate = 1e-2
 
 
-@register("gradient", Scales, memory_steps=lambda config: 50)
-class ScalesEstimator(GradientEstimator):
-    """m = g + sum_k a_lk (m_k - g), every a_lk 0 at the start."""
+class Learnt(GradientEstimator):
+    """An estimator that learns ``count`` numbers of each layer, all 0 at the start: ``learnt``, (layers, count)."""
 
-    gain = "bounded"
+    count = 1
+
+    def __init__(self, config: Any, spans: Spans) -> None:
+        super().__init__(spans)
+        self.rate = config.lr
+        self.learnt = nn.Parameter(torch.zeros(len(spans), self.count))
+
+    def meta_groups(self) -> list[dict[str, Any]]:
+        """These numbers."""
+        return [{"params": [self.learnt], "lr": self.rate}]
+
+
+@register("gradient", Scales, memory_steps=lambda config: 50)
+class ScalesEstimator(Learnt):
+    """m = g + sum_k a_lk (m_k - g)."""
+
+    gain, count = "bounded", len(HORIZONS)
     averages: Tensor
     steps: Tensor
 
     def __init__(self, config: Scales, spans: Spans) -> None:
-        super().__init__(spans)
-        self.rate = config.lr
+        super().__init__(config, spans)
         self.register_buffer("averages", torch.zeros(len(HORIZONS), spans.total))
         self.register_buffer("steps", torch.zeros(()))
-        self.shares = nn.Parameter(torch.zeros(len(spans), len(HORIZONS)))
 
     def generate(self, signal: Signal) -> Tensor:
         """m, after this gradient has joined the averages; these are of the steps so far, as Adam's."""
@@ -117,12 +141,7 @@ class ScalesEstimator(GradientEstimator):
         forgets = 1 / self.averages.new_tensor(HORIZONS)
         self.averages.lerp_(signal.grad.expand_as(self.averages), forgets[:, None])
         known = self.averages / (1 - (1 - forgets) ** self.steps)[:, None]
-        mixed = self.spans.expand(self.shares).T * (known - signal.grad)
-        return signal.grad + mixed.sum(0)
-
-    def meta_groups(self) -> list[dict[str, Any]]:
-        """The shares."""
-        return [{"params": [self.shares], "lr": self.rate}]
+        return signal.grad + (self.spans.expand(self.learnt).T * (known - signal.grad)).sum(0)
 
 
 class LearntCurve(Section):
@@ -139,28 +158,13 @@ class LearntCurve(Section):
 
 
 @register("gradient", LearntCurve, reads_sign=True)
-class LearntCurveEstimator(GradientEstimator):
+class LearntCurveEstimator(OnCurve, Learnt):
     """d = scale F'(f_l x) dx/dW g, F' of the schedule at this moment, f_l = exp(theta_l) and theta_l 0 at the start."""
 
-    reads_sign, gain = True, "bounded"
-
-    def __init__(self, config: LearntCurve, spans: Spans) -> None:
-        super().__init__(spans)
-        self.rate = config.lr
-        self.curve = curve_of(config.shape)
-        self.theta = nn.Parameter(torch.zeros(len(spans)))
-
-    def slope(self, signal: Signal) -> Tensor:
-        """The schedule's curve alone, (N,): what the loss is differentiated by."""
-        assert signal.at is not None and signal.scale is not None and signal.calibration is not None
-        return signal.scale * self.curve(signal.at, signal.progress) * signal.calibration
+    gain = "bounded"
 
     def generate(self, signal: Signal) -> Tensor:
         """g, times what the layer's own factor makes of the curve."""
         assert signal.at is not None
-        own = self.curve(self.spans.expand(self.theta.exp()) * signal.at, signal.progress)
+        own = self.curve(self.spans.expand(self.learnt[:, 0].exp()) * signal.at, signal.progress)
         return signal.grad * own / self.curve(signal.at, signal.progress).clamp(min=1e-6)
-
-    def meta_groups(self) -> list[dict[str, Any]]:
-        """The factors."""
-        return [{"params": [self.theta], "lr": self.rate}]
