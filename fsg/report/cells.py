@@ -106,14 +106,14 @@ def parameter(value: Any) -> str:
 
 
 def short(paths: Iterable[str]) -> tuple[str, ...]:
-    """The last part of each dotted path, or as many parts as keep it apart from the others."""
+    """The last part of each dotted path, or as many parts as keep it apart from the others; a number alone is no name."""
     paths = tuple(paths)
 
     def shortest(path: str) -> str:
         parts = path.split(".")
         for take in range(1, len(parts)):
             tail = ".".join(parts[-take:])
-            if sum(other == tail or other.endswith("." + tail) for other in paths) == 1:
+            if not tail.isdigit() and sum(other == tail or other.endswith("." + tail) for other in paths) == 1:
                 return tail
         return path
 

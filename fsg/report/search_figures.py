@@ -15,6 +15,7 @@ from fsg.report.comparison import Provenance
 from fsg.report.figures import _FAINT, _INK, UNCLEAR, _style
 from fsg.report.top import TopConfiguration, TopConfigurations
 from fsg.study.domains import Domain
+from fsg.study.space import value_at
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,7 +105,7 @@ def schedules(top: TopConfigurations, records: Sequence[TrialRecord], domains: M
         figure, panels = _panels(len(domains), min(_PANEL * len(domains), 14.0), 3.2)
         for axes, (path, domain) in zip(panels, domains.items(), strict=True):
             for record in sorted(records, key=lambda r: r.key == best):
-                steps = [(0, _value(record.config, path)), *((e.epoch, e.values.get(path)) for e in record.exploits)]
+                steps = [(0, value_at(record.config, path)), *((e.epoch, e.values.get(path)) for e in record.exploits)]
                 known = [(epoch, value) for epoch, value in steps if value is not None]
                 if not known:
                     continue
@@ -168,13 +169,6 @@ def _whole_epochs(axes: Axes) -> None:
 
 def _caption(figure: Figure, origin: Provenance, first: str) -> None:
     figure.text(0.01, -0.03, f"{first} · {origin.line()}", fontsize=6.5, color=UNCLEAR, ha="left", va="top")
-
-
-def _value(config: Mapping[str, Any], path: str) -> Any:
-    value: Any = config
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
 
 
 def _finite(value: Any) -> bool:

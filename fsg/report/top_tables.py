@@ -8,6 +8,7 @@ from fsg.record.ledger import StudyState, TrialRecord
 from fsg.report.cells import NONE, Cell, Grid, parameter, short
 from fsg.report.columns import Column, grid, ranked_seeds, ranking_grid
 from fsg.report.top import TopConfiguration, TopConfigurations
+from fsg.study.space import value_at
 
 
 def top_grids(top: TopConfigurations, state: StudyState) -> Iterator[Grid]:
@@ -46,7 +47,7 @@ def schedule_grid(top: TopConfigurations, records: Sequence[TrialRecord]) -> Gri
     place = {row.key: row.rank for row in top.ranked}
     rows = []
     for record in sorted(records, key=lambda r: place.get(r.key, len(records) + 1)):
-        begun = [parameter(_value(record, path)) for path in paths]
+        begun = [parameter(value_at(record.config, path)) for path in paths]
         rows.append((Cell(record.key), Cell("0"), Cell(NONE), *map(Cell, begun)))
         for e in record.exploits:
             now = [Cell(parameter(e.values.get(path))) for path in paths]
@@ -89,10 +90,3 @@ def importance_grid(
         ),
         caption=top.provenance.line(),
     )
-
-
-def _value(record: TrialRecord, path: str) -> object:
-    value: object = record.config
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from fsg.errors import StudyError
 from fsg.record.ledger import Exploit
+from fsg.report.cells import short
 from fsg.report.csv import top_csv
 from fsg.report.markdown import grid_markdown
 from fsg.report.search_figures import all_curves, pareto_pairs, schedules
@@ -114,6 +115,11 @@ def test_one_seed_has_no_interval_and_names_are_short():
     )
     text = grid_markdown(top_grid(top)).replace("\\", "")
     assert "| fast.lr | length | optimizer.lr |" in text and "k1" in text and "k0" not in text and "±" not in text
+
+
+def test_a_layer_is_named_by_more_than_its_number():
+    layers = {"quantizer.layers.features.0": 1, "quantizer.layers.classifier": 2, "optimizer.lr": 3}
+    assert short(layers) == ("features.0", "classifier", "lr")
 
 
 def test_nothing_finished_is_an_empty_table_and_nothing_planned_an_error():
