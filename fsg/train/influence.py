@@ -23,12 +23,16 @@ from fsg.metrics import MOVED, MOVED_BY
 from fsg.ops.spans import Spans, unit
 from fsg.quantizers import to_latent
 from fsg.train.eager import eager
+from fsg.train.flat_adam import flat
 
 if TYPE_CHECKING:
     from fsg.train.step import LookAheadStep
 
 LOOKS = 5  # a trial: one takes as long as two or three steps
-KNOWN = {eager(kind) for kind in (SGD, Adam, AdamW)}  # whose copies step on their own
+KNOWN = {
+    eager(SGD),
+    *(make(kind) for make in (eager, flat) for kind in (Adam, AdamW)),
+}  # whose copies step on their own
 
 
 class Influence(NamedTuple):

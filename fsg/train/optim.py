@@ -14,6 +14,7 @@ from fsg.catalogue.schedules import ScheduleConfig
 from fsg.errors import ConfigError
 from fsg.parts import Part, guest_part, part_of
 from fsg.train.eager import eager
+from fsg.train.flat_adam import flat
 from fsg.train.optimizers import Guest, make
 
 BaseOptimizer = Optimizer | Guest
@@ -50,9 +51,9 @@ def base_optimizer(
                 options |= {"foreach": False, "fused": True}
             return eager(SGD)(params, momentum=config.momentum, **options)
         case "adam":
-            return eager(Adam)(params, capturable=capturable, **options)
+            return _adam(Adam, params, capturable, options)
         case "adamw":
-            return eager(AdamW)(params, capturable=capturable, **options)
+            return _adam(AdamW, params, capturable, options)
     return make(config, params, seed=seed, steps=steps, epoch=epoch, output=output)
 
 
@@ -95,7 +96,15 @@ def meta_optimizer(groups: list[dict[str, Any]], capturable: bool = False) -> Ad
     """Adam over the hypernetworks' parameter groups; None where nothing is learnt. ``capturable``: for a CUDA graph."""
     if capturable:
         groups = [{**g, "lr": torch.tensor(g["lr"], device=g["params"][0].device)} for g in groups]
-    return eager(Adam)(groups, foreach=True, capturable=capturable) if groups else None
+    return _adam(Adam, groups, capturable, {"foreach": True}) if groups else None
+
+
+def _adam(kind: Any, params: list[Any], capturable: bool, options: dict[str, Any]) -> Adam:
+    """Over vectors on a CPU, where each tensor is a call; a GPU takes them together anyway."""
+    first = params[0]["params"][0] if isinstance(params[0], dict) else params[0]
+    made = flat(kind) if first.device.type == "cpu" else eager(kind)
+    optimizer: Adam = made(params, capturable=capturable, **options)
+    return optimizer
 
 
 def rate_factor(config: ScheduleConfig, epoch: int, epochs: int) -> float:
