@@ -30,7 +30,7 @@ class Unrecorded(Trial):
 
 
 class Forget(NotInSnapshots, Callback):
-    """Empties what Ray keeps of a trial once it is over, and everyone has been told."""
+    """Has Ray forget a trial once it is over, and everyone has been told; but for the first, which stays as a shell."""
 
     def __init__(self) -> None:
         self._over: list[Trial] = []
@@ -49,6 +49,10 @@ class Forget(NotInSnapshots, Callback):
             self._over.remove(trial)
             _empty(trial)
             trial.storage = trials[0].storage  # nobody asks where Ray would have put files of this one
+            if (
+                trial in trials[1:]
+            ):  # Tune's own list, which it looks through in every step; it refuses to end without any
+                trials.remove(trial)
 
 
 def _empty(trial: Trial) -> None:

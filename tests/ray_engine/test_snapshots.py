@@ -15,8 +15,7 @@ def test_rays_snapshots_hold_nothing_of_a_study(twin):
     study, _ = twin
     (snapshot,) = study.folder.ray.rglob("experiment_state*.json")
     trials = json.loads(snapshot.read_text())["trial_data"]
-    assert len(trials) == len(study.folder.state().trials)
-    assert all(trial == ["{}", "{}"] for trial in trials)
+    assert trials and all(trial == ["{}", "{}"] for trial in trials)
 
 
 def test_no_trial_is_saved_a_second_time_at_its_end(twin):
@@ -41,6 +40,17 @@ def test_a_trial_that_is_over_is_emptied_at_the_end_of_the_step_and_not_before()
     assert not over.metric_analysis and not over.metric_n_steps and "val_accuracy" not in over.last_result
     assert not over.config and not over.evaluated_params
     assert running.metric_analysis["val_accuracy"]["last"] == 0.5 and running.config == {"key": "a"}
+    assert trials == [running], "Tune would look through it at every step"
+
+
+def test_the_first_trial_stays_as_tune_ends_with_none_otherwise():
+    forget, trials = Forget(), [ray_trial(), ray_trial()]
+    kept = trials[0]
+    for trial in (*trials,):
+        trial.set_status(Trial.TERMINATED)
+        forget.on_trial_complete(0, [], trial)
+    forget.on_step_end(0, trials)
+    assert trials == [kept] and not kept.config
 
 
 def test_a_trial_that_failed_is_forgotten_too():
