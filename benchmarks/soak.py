@@ -20,15 +20,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 import psutil
 import yaml
-from scipy import stats
 
+from benchmarks.growth import ended_trials, slope
 from benchmarks.record import table, write
 from fsg.bench.faults.torment import COMMAND, processes
 from fsg.record.folder import StudyFolder
@@ -72,7 +71,7 @@ def soak(place: Path, trials: int, dice: random.Random) -> tuple[list[Look], int
     }  # fmt: skip
     where = ["--storage", str(place / "studies"), "--tracking-uri", f"sqlite:///{place}/mlflow.db", "--quiet"]
     began, kills, looks = time.monotonic(), 0, []
-    ended = _ended(StudyFolder(place / "studies" / "soak"))
+    ended = ended_trials(StudyFolder(place / "studies" / "soak").ledger_path)
     with (place / "driver.log").open("wb") as log:
         driver = subprocess.Popen(
             [*COMMAND, "sweep", str(place / "soak.yaml"), *where], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -92,19 +91,6 @@ def soak(place: Path, trials: int, dice: random.Random) -> tuple[list[Look], int
     return looks, kills, time.monotonic() - began, driver.returncode
 
 
-def _ended(folder: StudyFolder) -> Iterator[int]:
-    """How many trials have ended, at each call; the ledger is read once."""
-    count, read = 0, 0
-    while True:
-        if folder.ledger_path.exists():
-            with folder.ledger_path.open("rb") as file:
-                file.seek(read)
-                whole, newline, _ = file.read().rpartition(b"\n")
-            read += len(whole) + len(newline)
-            count += whole.count(b'"event":"finished"') + whole.count(b'"event":"failed"')
-        yield count
-
-
 def _look(driver: psutil.Process, workers: list[psutil.Process], ended: int) -> Look:
     warm = []
     for worker in workers:
@@ -112,13 +98,6 @@ def _look(driver: psutil.Process, workers: list[psutil.Process], ended: int) -> 
             if time.time() - worker.create_time() > WARM_SECONDS:
                 warm.append(worker.memory_full_info().uss / MIB)
     return Look(ended, driver.memory_full_info().uss / MIB, driver.num_fds(), fmean(warm) if warm else None)
-
-
-def slope(points: list[tuple[float, float]]) -> tuple[float, float]:
-    """Change per 100 trials and the half-width of its 95 % interval."""
-    x, y = zip(*points, strict=True)
-    fit = stats.linregress(x, y)
-    return 100 * float(fit.slope), 100 * float(stats.t.ppf(0.975, len(points) - 2) * fit.stderr)
 
 
 def left_behind(place: Path) -> tuple[list[str], list[str]]:
