@@ -28,6 +28,8 @@ from benchmarks import record
 from benchmarks.growth import ended_trials, slope
 from fsg.config import TrialConfig, parse_trial
 from fsg.cores import usable_cores
+from fsg.execution.process import Stacks
+from fsg.execution.trial_run import STACKS, TrialRun
 from fsg.ray_engine.cluster import ONE_MACHINE, RAY_ENVIRONMENT, use_token
 from fsg.record.folder import StudyFolder
 from fsg.record.ledger import Ledger
@@ -69,16 +71,24 @@ class Nothing:
         return {"epoch": self.epoch}
 
 
-class NothingTrainable(trainable.FsgTrainable):
-    """The real one with nothing to train."""
+class NothingRun(TrialRun):
+    """The real one with nothing to train, and no data."""
 
     def _build(self) -> None:
-        """As the real one, without the trainer and its data."""
-        config = self.assignment.config
-        self.trainer = Nothing(config)  # type: ignore[assignment]
+        self.stacks = Stacks(self.assignment.checkpoint.with_name(STACKS))  # which makes the trial's folder
+        self.trainer = Nothing(self.assignment.config)
         self.checkpoints = CheckpointStore(self.assignment.checkpoint)
         self.checkpoints.load()
-        self.fingerprint, self.resumed, self.alone, self.until = None, False, False, config.epochs
+        self.fingerprint, self.alone, self.until = None, False, self.trainer.config.epochs
+
+
+class NothingTrainable(trainable.FsgTrainable):
+    """The real one with nothing to run."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """As the real one."""
+        super().setup(config)
+        self.run = NothingRun(self.run.assignment, leaving=self.leaving)
 
 
 class Memory(threading.Thread):
