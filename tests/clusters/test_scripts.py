@@ -1,9 +1,11 @@
 """The scripts that no launcher of Ray reads, as text. SLURM's runs for real: ``hosts/test_slurm.py``."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -181,3 +183,27 @@ def test_mps_is_started_once_on_a_node_whose_trials_share_a_gpu(machine):
     stand_in("uv")
     stand_in("nvidia-cuda-mps-control")
     assert set_up("mps").count("nvidia-cuda-mps-control -d") == 1
+
+
+# slurm.sbatch -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("head_comes", "code"), [("3", 0), ("never", 1)])
+def test_a_slurm_job_waits_for_a_head_that_needs_another_try_and_for_every_node(head_comes, code, tmp_path):
+    """The script's own look at Ray, with a stand-in for it that answers from its third call on, and for time, which flies."""
+    (program,) = re.findall(r"<<'END' &.*\n((?:.*\n)*?)END\n", (ROOT / "clusters/slurm.sbatch").read_text())
+    (tmp_path / "ray.py").write_text(
+        "import os, time\n"
+        "asked, seen, clock = [], [], [0]\n"
+        "time.sleep = lambda seconds: clock.__setitem__(0, clock[0] + seconds)\n"
+        "time.monotonic = lambda: clock[0]\n"
+        "def is_initialized(): return str(len(asked)) == os.environ['COMES']\n"
+        "def init(address, log_to_driver):\n"
+        "    asked.append(address)\n"
+        "    if not is_initialized(): raise ConnectionError('nobody is there')\n"
+        "def nodes():\n"
+        "    seen.append(print('asked', asked[-1], len(asked)))\n"
+        "    return [{'Alive': True}] * len(seen)\n"
+    )
+    known = {"HEAD": "n1", "PORT": "6379", "SLURM_JOB_NUM_NODES": "2", "COMES": head_comes, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=known, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ("asked n1:6379 3\n" * 2 if code == 0 else "nobody is there\n")

@@ -157,7 +157,7 @@ def test_a_job_of_two_nodes_has_both_and_leaves_nothing_behind(slurm):
     token = project(slurm, "alice") / f".ray-token-{job}"
     until(lambda: token.exists() and token.stat().st_size == 64, "no token was made", log)
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
-    ended = slurm.wait(job)
+    ended = slurm.wait(job, seconds=PATIENCE)
     assert ended["JobState"] == "COMPLETED", said(log)
     for node in slurm.nodes:
         assert f"({node}, {slurm.address(node)}): no GPU" in said(log)
