@@ -51,7 +51,9 @@ def test_a_design_starts_as_its_rival_without_anything_learnt(design, rival):
     load_plugin(FILE)
     sizes = (6, 11)
     spans = Spans(sizes)
-    ours, theirs = (make_estimator(parse_trial({"gradient": each}).gradient, spans).double() for each in (design, rival))
+    ours, theirs = (
+        make_estimator(parse_trial({"gradient": each}).gradient, spans).double() for each in (design, rival)
+    )
     for signal in signals(sizes, 4):
         torch.testing.assert_close(ours(signal).value, theirs(signal).value)
 
