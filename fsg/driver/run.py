@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 
 MLFLOW_SECONDS, NOW = 60.0, 1.0  # for the rest of MLflow's copy, when a study stops, or is to stop now
+_RESULTS = ("epoch", "failed", "retried")  # which say that the trials have started: MLflow's copy can, too
 
 
 @dataclass(frozen=True)
@@ -156,13 +157,19 @@ def _run_trials(
     if output == "text":
         say(console, _opening(folder, spec, trials, progress.done))
 
-    exporter = FollowingExporter(folder.ledger_path, context.uri, spec.metric.name, spec.metric.mode)
+    exporter = FollowingExporter(folder.ledger_path, context.uri, spec.metric.name, spec.metric.mode, waits=True)
     patience = MLFLOW_SECONDS
     lock.notes = lambda: {"mlflow": exporter.status[:300], "ledger_bytes": whole_bytes(folder.ledger_path)}
     try:
         copies: list[Any] = [each for each in (exporter, context.copy) if each is not None]
         display = Display(progress, console, lambda: " · ".join(each.status for each in copies), output)
-        ledger = Ledger(folder.ledger_path, listener=display.see)
+
+        def see(event: dict[str, Any]) -> None:
+            display.see(event)
+            if event["event"] in _RESULTS:
+                exporter.begin()
+
+        ledger = Ledger(folder.ledger_path, listener=see)
         _note_versions(ledger, spec, state, context)
         with display:
             try:

@@ -26,10 +26,20 @@ LAST_TRY = 10.0  # seconds that close() gives a store once it is away
 
 
 class FollowingExporter:
-    """Exports the ledger at ``ledger`` (it need not exist yet) to ``tracking_uri`` every ``interval`` seconds."""
+    """Exports the ledger at ``ledger`` (it need not exist yet) to ``tracking_uri`` every ``interval`` seconds.
+
+    ``waits``: not before ``begin``, or ``close``. Importing MLflow and making its store take 8 s of processor (2026-11-28), which
+    the start of a study has better uses for.
+    """
 
     def __init__(
-        self, ledger: Path, tracking_uri: str, metric: str = "val_accuracy", mode: str = "max", interval: float = 1.0
+        self,
+        ledger: Path,
+        tracking_uri: str,
+        metric: str = "val_accuracy",
+        mode: str = "max",
+        interval: float = 1.0,
+        waits: bool = False,
     ) -> None:
         self._tracking_uri, self._metric, self._mode, self._interval = tracking_uri, metric, mode, interval
         self._ledger = LedgerFollower(Path(ledger))
@@ -39,7 +49,9 @@ class FollowingExporter:
         self._error: str | None = None
         self._away_since = 0.0
         self._deadline = float("inf")
-        self._closing = threading.Event()
+        self._closing, self._begun = threading.Event(), threading.Event()
+        if not waits:
+            self._begun.set()
         self._thread = threading.Thread(target=self._follow, name="fsg-mlflow", daemon=True)
         self._thread.start()
 
@@ -54,13 +66,20 @@ class FollowingExporter:
         if self._error is not None:
             since = time.strftime("%H:%M:%S", time.localtime(self._away_since))
             return f"MLflow: {self._behind} events behind, away since {since} ({self._error})"
+        if not self._begun.is_set():
+            return "MLflow: from the first epoch on"
         return "MLflow: up to date" if not self._behind else f"MLflow: {self._behind} events behind, catching up"
+
+    def begin(self) -> None:
+        """Wait no longer."""
+        self._begun.set()
 
     def close(self, timeout: float = 60.0) -> str | None:
         """Write what is left, close runs nobody works on, and stop; None, or what was not written in ``timeout`` seconds."""
         timeout = min(timeout, LAST_TRY) if self._error is not None else timeout
         self._deadline = time.monotonic() + timeout
         self._closing.set()
+        self._begun.set()
         self._thread.join(timeout)
         if not self._thread.is_alive() and self._error is None and not self._behind:
             return None
@@ -81,7 +100,7 @@ class FollowingExporter:
         while True:
             closing = self._closing.is_set()
             self._behind = self._unwritten + self._ledger.behind()
-            if time.monotonic() >= next_try or closing:
+            if (self._begun.is_set() and time.monotonic() >= next_try) or closing:
                 try:
                     self._catch_up(settle=closing)
                     self._error, wait = None, FIRST_WAIT

@@ -5,7 +5,7 @@ import time
 import pytest
 from fake_studies import lines_of, runs_of, study
 
-from fsg.tracking import FollowingExporter
+from fsg.tracking import FollowingExporter, following
 
 
 def write(path, events):
@@ -36,6 +36,37 @@ def test_ledger_that_grows_is_in_mlflow_when_closed(uri, client, ledger):
     assert follower.status == "MLflow: up to date"
     assert {run.info.status for run in runs_of(client).values()} == {"FINISHED"}
     follower.exporter.log_report([], "", [], {"ste": {"acc": 1.0}})
+
+
+def test_one_that_waits_touches_no_store_before_it_begins(ledger, monkeypatch):
+    exported = []
+
+    class Store:
+        def __init__(self, *about):
+            pass
+
+        def export(self, events):
+            exported.extend(events)
+
+        def settle(self):
+            pass
+
+    monkeypatch.setattr(following, "Exporter", Store)
+    write(ledger, study())
+    follower = FollowingExporter(ledger, "sqlite:///nowhere.db", interval=0.02, waits=True)
+    wait_for(lambda: follower._behind)
+    time.sleep(0.2)
+    assert follower.status == "MLflow: from the first epoch on" and follower.exporter is None
+    follower.begin()
+    wait_for(lambda: exported)
+    assert follower.close(30) is None and follower.status == "MLflow: up to date"
+    assert len(exported) == len(study())
+
+
+def test_one_that_waits_writes_all_of_it_when_closed(uri, client, ledger):
+    write(ledger, study())
+    assert FollowingExporter(ledger, uri, waits=True).close(30) is None
+    assert {run.info.status for run in runs_of(client).values()} == {"FINISHED"}
 
 
 def test_close_of_an_interrupted_study_leaves_no_running_run(uri, client, ledger):
