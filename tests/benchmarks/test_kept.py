@@ -42,6 +42,14 @@ def test_the_tuned_curves_in_the_log_are_those_of_the_ledger():
         assert against == against_made
 
 
+def test_the_designs_in_the_log_are_those_of_the_ledger():
+    quoted, made = rows(section("docs/log.md", "and did not")), rows(markdown(kept()["designs"]))
+    arms = {arm.partition(" (")[0]: cells for arm, cells in quoted.items() if arm != "arm"}
+    assert len(arms) == 8
+    for arm, cells in arms.items():
+        assert ["10", *cells] == made[arm][:6]
+
+
 def test_the_curves_by_protocol_in_the_log_are_those_of_the_ledger():
     quoted, made = rows(section("docs/log.md", "hangs on the protocol")), rows(markdown(kept()["protocol"]))
     del quoted["protocol, quantizer"]
