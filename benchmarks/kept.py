@@ -4,8 +4,8 @@
     python -m benchmarks.kept real_images            its table, as markdown, from results/real_images.tar.xz
     python -m benchmarks.kept --keep studies/NAME    keep a finished study there
 
-Kept are specification and ledger, less the lines that no table reads: diagnostics by layer, checkpoints and memory. Unpacked it
-is a study that ``fsg compare`` reads. Proof: ``tests/benchmarks/test_kept.py``.
+Kept are specification, plug-ins and ledger, less the lines that no table reads: diagnostics by layer, checkpoints and memory.
+Unpacked it is a study that ``fsg compare`` reads. Proof: ``tests/benchmarks/test_kept.py``.
 """
 
 from __future__ import annotations
@@ -27,12 +27,15 @@ LEFT_OUT = {"layers", "checkpoint", "memory"}
 def keep(folder: Path, out: Path) -> None:
     """Write what the tables of the study in ``folder`` are made of as the .tar.xz ``out``."""
     with tarfile.open(out, "w:xz", preset=9) as tar:
-        for name in ("spec.yaml", "header.json", "ledger.jsonl"):
-            content = (folder / name).read_bytes()
-            if name == "ledger.jsonl":
+        for path in [
+            *(folder / name for name in ("spec.yaml", "header.json", "ledger.jsonl")),
+            *folder.glob("plugins/*"),
+        ]:
+            content = path.read_bytes()
+            if path.suffix == ".jsonl":
                 lines = content.splitlines(keepends=True)
                 content = b"".join(line for line in lines if json.loads(line)["event"] not in LEFT_OUT)
-            entry = tarfile.TarInfo(f"{folder.name}/{name}")
+            entry = tarfile.TarInfo(f"{folder.name}/{path.relative_to(folder)}")
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
 
