@@ -34,7 +34,7 @@ def test_seeds_rates_lengths_schedules_and_estimators_fit_together():
 def test_estimators_of_equal_sizes_and_switches_are_computed_as_one():
     base = estimator_shape(trial())
     assert estimator_shape(trial(gradient={"name": "fsg", "beta": 0.1, "fast": {"lr": 0.1}}, optimizer="sgd")) == base
-    for over in ("ste", {"length": 3}, {"lre": False}, {"gain": "free"}, {"slow": {"d_conv": 8}}):
+    for over in ("ste", {"length": 3}, {"lre": False}, {"gain": "free"}, {"slow": {"d_conv": 4}}):
         other = {"name": "fsg"} | over if isinstance(over, dict) else over
         assert estimator_shape(trial(gradient=other)) != base, over
 

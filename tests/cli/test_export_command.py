@@ -45,7 +45,7 @@ def test_a_trial_is_exported_checked_described_and_runs_elsewhere(tmp_path, monk
     for row in (
         "| study | small |", f"| arm | {record.arm} |", f"| trial | {record.key} |",
         "| seeds of this configuration | 0, 1; mean val_accuracy ", "| network | digits_cnn, quantizer dorefa |",
-        "359 test images of 1x8x8, 10 classes; digest ", f"| test_accuracy | {accuracy:.6g} |", "onnxruntime ",
+        "383 test images of 1x8x8, 10 classes; digest ", f"| test_accuracy | {accuracy:.6g} |", "onnxruntime ",
         "| network.features.0.weight | 16x1x3x3 | 1 | one |", "sign(0) is +1",
     ):  # fmt: skip
         assert row in card, row

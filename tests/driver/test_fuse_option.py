@@ -100,10 +100,12 @@ def test_most_arms_of_the_studies_that_are_shipped_fit_together():
         "cifar10_resnet20": (40, 80),  # two optimizers
         "components": (36, 36),
         "components_defaults_0_1": (36, 36),
+        "designs": (30, 80),  # a plug-in's, and a curve
         "history_length": (35, 35),
         "layout": (15, 25),  # flattened
         "leave_one_out": (80, 80),
         "protocol": (5, 120),  # all others differ in their network
+        "real_images": (130, 150),  # gate, and a curve
         "slow_net": (40, 50),  # LSTM
         "surrogates": (20, 110),  # curves
         "surrogates_retuned": (20, 110),

@@ -81,7 +81,7 @@ def test_digits_cnn_with_sign_activations_binarises_all_but_the_image():
 
 @pytest.fixture(scope="module")
 def digits() -> DataSplits:
-    return load_data(TrialConfig().data)
+    return load_data(parse_trial({"data": {"name": "digits", "split": "random"}}).data)
 
 
 @pytest.mark.parametrize(("activations", "least"), [("float", 0.93), ("sign", 0.85)])

@@ -120,7 +120,7 @@ def test_a_dry_run_warns_of_what_hardly_acts_and_of_nothing_else():
     spec = study(base=PROBED | {"gradient": {"name": "fsg", "slow": {"lr": 1e-9}, "fast": {"lr": 1e-9}}}, design=DESIGN)
     (warning,) = _idle(spec)
     assert warning.startswith("Hardly acts: after 2 of 2 steps of full the direction changes by hgs ")
-    rates = {"slow": {"lr": 0.3}, "fast": {"lr": 0.3}}
+    rates = {"slow": {"lr": 0.3, "d_conv": 4}, "fast": {"lr": 0.3}}
     spec = study(base=PROBED | {"gradient": {"name": "fsg", "lre": False, "init": "random", **rates}}, design=DESIGN)
     assert list(_idle(spec)) == []
     spec = study(base=PROBED | {"gradient": "ste"}, arms={"full": {}, "slow": {"optimizer": {"lr": 0.001}}})

@@ -54,7 +54,9 @@ def test_what_a_population_cannot_be_is_refused_at_its_line(files, change, line,
 
 
 def test_the_reference_step_cannot_change_its_values(files):
-    reference = "gradient: {update: reference, layout: flattened, normalization: none, gain: free, init: random}, "
+    reference = (
+        "gradient: {update: reference, layout: flattened, normalization: none, gain: free, init: random, lre_size: 1}, "
+    )
     gain = ("  gradient.gain: {choice: [bounded, locked]}\n", "")
     text = files.refused(TEXT, ("base: {", "base: {" + reference), gain)
     assert ":2: " in text and "gradient.update: reference keeps its first values" in text

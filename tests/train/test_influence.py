@@ -45,7 +45,7 @@ def test_a_part_that_is_switched_off_is_not_looked_for(part):
 @pytest.mark.parametrize("part", ["hgs", "lre"])
 def test_a_part_that_nobody_reads_is_idle_beside_those_that_act(part):
     """A filter whose taps on the past, or on the embedding, are planted as zeros."""
-    trainer = trained({"name": "fsg", "slow_net": "fir", "init": "random", "length": 3})
+    trainer = trained({"name": "fsg", "slow_net": "fir", "init": "random", "length": 3, "lre_size": 1})
     with torch.no_grad():
         taps = trainer.step.estimator.slow.taps.fill_(0.5)  # [embedding, oldest, older, newest]
         taps[:, slice(0, 1) if part == "lre" else slice(1, 3)] = 0

@@ -58,7 +58,7 @@ def test_an_epoch_reports_the_promised_metrics_and_the_last_one_the_test_scores(
 
 
 def test_digits_are_learnt_by_a_one_bit_network():
-    _, results = run(trial(epochs=8, gradient="ste", data={"name": "digits", "batch_size": 64}))
+    _, results = run(trial(epochs=8, gradient="ste", data={"name": "digits", "batch_size": 64, "split": "random"}))
     assert results[-1].metrics["test_accuracy"] > 90
     assert results[-1].metrics["train_loss"] < results[0].metrics["train_loss"] / 3
 
