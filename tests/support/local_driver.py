@@ -58,8 +58,11 @@ class NoCopy:
 
     exporter, status = None, ""
 
-    def __init__(self, *about):
+    def __init__(self, *about, waits):
         pass
+
+    def begin(self):
+        """There is nothing to begin."""
 
     def close(self, patience):
         """Nothing is behind."""
