@@ -50,6 +50,14 @@ def test_the_designs_in_the_log_are_those_of_the_ledger():
         assert ["10", *cells] == made[arm][:6]
 
 
+def test_the_photographs_in_readme_are_those_of_the_ledger():
+    quoted, made = rows(section("README.md", "A result")), rows(markdown(kept()["real_images"]))
+    assert len(quoted) == 16
+    for arm, (_, test, against, on_test, step, _) in list(quoted.items())[1:]:
+        _, _, test_made, _, against_made, on_test_made, _, step_made = made[arm]
+        assert (test, against, on_test, step) == (test_made, against_made, on_test_made, step_made)
+
+
 def test_the_curves_by_protocol_in_the_log_are_those_of_the_ledger():
     quoted, made = rows(section("docs/log.md", "hangs on the protocol")), rows(markdown(kept()["protocol"]))
     del quoted["protocol, quantizer"]
