@@ -6,7 +6,7 @@
     learnt_curve      the annealed tanh, with a learnt steepness of each layer beside the schedule's
 
 Each starts as its rival without anything learnt: ``surrogate`` with ``tanh``, ``fsg``, ``ste``, and ``surrogate`` again.
-Proof: ``tests/test_designs_that_might_win.py``.
+Proof: ``tests/test_designs_that_might_win.py``, ``tests/testing/test_contracts_in_house.py``.
 """
 
 from typing import Annotated, Any, Literal
@@ -57,7 +57,7 @@ class FsgOnCurve(Fsg):
         shape: The curve, an annealed tanh.
     """
 
-    name: Literal["fsg_on_curve"] = "fsg_on_curve"  # type: ignore[assignment]
+    name: Literal["fsg_on_curve"] = "fsg_on_curve"
     shape: Tanh = Tanh()
 
 
@@ -73,7 +73,7 @@ class FsgNearFlips(Fsg):
         reach: Distance from the threshold, in RMS of the layer, at which a weight counts 1/e of one that stands on it.
     """
 
-    name: Literal["fsg_near_flips"] = "fsg_near_flips"  # type: ignore[assignment]
+    name: Literal["fsg_near_flips"] = "fsg_near_flips"
     reach: Annotated[float, Field(gt=0, le=100)] = 0.5
 
 

@@ -17,10 +17,10 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from benchmarks.record import RESULTS
 from fsg.record.folder import StudyFolder
 from fsg.report.study_report import make_report
 
-RESULTS = Path(__file__).parent / "results"
 LEFT_OUT = {"layers", "checkpoint", "memory"}
 
 

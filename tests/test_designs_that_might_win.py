@@ -1,11 +1,10 @@
-"""The designs of ablations/designs.py: guests that keep an estimator's contract, and start as their rivals."""
+"""The designs of ablations/designs.py: guests that start as their rivals. Their contracts: ``testing/test_contracts_in_house.py``."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
-from fsg import testing
 from fsg.config import parse_trial
 from fsg.gradients import make_estimator
 from fsg.ops.spans import Spans
@@ -13,31 +12,6 @@ from fsg.plugins import load_plugin
 from fsg.testing.gradient import signals
 
 FILE = Path(__file__).parents[1] / "ablations" / "designs.py"
-
-
-class Design(testing.EstimatorContract):
-    __test__ = False
-    plugins = FILE
-
-
-class TestFsgOnCurve(Design):
-    __test__ = True
-    config = "fsg_on_curve"
-
-
-class TestFsgNearFlips(Design):
-    __test__ = True
-    config = "fsg_near_flips"
-
-
-class TestScales(Design):
-    __test__ = True
-    config = "scales"
-
-
-class TestLearntCurve(Design):
-    __test__ = True
-    config = "learnt_curve"
 
 
 TANH = {"name": "surrogate", "shape": "tanh"}

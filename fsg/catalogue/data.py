@@ -55,13 +55,13 @@ class DataConfig(DataSection):
         return self
 
 
-def _without_writers(config: DataConfig) -> dict[str, str]:
-    """Options that say nothing of images whose makers nobody knows."""
-    return {"split": "random"}
+def _as_split(config: DataConfig) -> dict[str, str]:
+    """What a split that is left out amounts to: only of digits it is known who wrote them."""
+    return {"split": config.split or ("by_writer" if config.name == "digits" else "random")}
 
 
 _CIFAR = {
-    "unused": _without_writers,
+    "unused": _as_split,
     "augmented": True,
     "stand_in": "fsg.data.cifar:cifar_stand_in",
     "to_download": "fsg.data.cifar:cifar_to_download",
@@ -74,7 +74,7 @@ register(
     "fsg.data.digits:load_digits",
     names=["digits"],
     shipped=True,
-    unused=lambda config: {"split": config.split or "by_writer"},
+    unused=_as_split,
 )
 register("data", DataConfig, "fsg.data.cifar:load_cifar", names=["cifar10", "cifar100"], **_CIFAR)
 register(
@@ -84,7 +84,7 @@ register(
     names=["image_folder"],
     augmented=True,  # a mirrored digit is another digit, or none: of the others only CIFAR survives a flip
     by_folder=True,
-    unused=_without_writers,
+    unused=_as_split,
 )
 register(
     "data",
@@ -92,5 +92,5 @@ register(
     "fsg.data.synthetic:load_synthetic",
     names=["synthetic"],
     shipped=True,
-    unused=_without_writers,
+    unused=_as_split,
 )

@@ -49,10 +49,10 @@ class Forget(NotInSnapshots, Callback):
             self._over.remove(trial)
             _empty(trial)
             trial.storage = trials[0].storage  # nobody asks where Ray would have put files of this one
-            if (
-                trial in trials[1:]
-            ):  # Tune's own list, which it looks through in every step; it refuses to end without any
-                trials.remove(trial)
+            if trial in trials[1:]:
+                trials.remove(
+                    trial
+                )  # from Tune's own list, which every step looks through, and which must not be empty
 
 
 def _empty(trial: Trial) -> None:

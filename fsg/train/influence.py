@@ -29,10 +29,8 @@ if TYPE_CHECKING:
     from fsg.train.step import LookAheadStep
 
 LOOKS = 5  # a trial: one takes as long as two or three steps
-KNOWN = {
-    eager(SGD),
-    *(make(kind) for make in (eager, flat) for kind in (Adam, AdamW)),
-}  # whose copies step on their own
+# Whose copies step on their own.
+KNOWN = {eager(SGD), *(make(kind) for make in (eager, flat) for kind in (Adam, AdamW))}
 
 
 class Influence(NamedTuple):

@@ -14,6 +14,7 @@ from fsg.parts import find_part, names
 from fsg.study.domains import KINDS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+NEW_ESTIMATORS = Path(__file__).parents[2] / "ablations" / "designs.py"
 DOMAINS = {
     "uniform": [-0.5, 0.25],
     "loguniform": [1e-4, 0.1],
@@ -62,6 +63,11 @@ def inherits(contract, configs, **attributes):
 
 
 inherits(testing.EstimatorContract, [*names("gradient"), *VARIANTS, *CURVES])
+inherits(
+    testing.EstimatorContract,
+    ["fsg_on_curve", "fsg_near_flips", "scales", "learnt_curve"],
+    plugins=NEW_ESTIMATORS,
+)
 inherits(testing.QuantizerContract, [*names("quantizer"), {"name": "dorefa", "bits": 3}, *BINARIZERS])
 inherits(testing.ModelContract, [n for n in names("model") if n not in DEEP])
 inherits(testing.ModelContract, sorted(DEEP), test_a_trial_with_it_resumes_to_the_bit=None)

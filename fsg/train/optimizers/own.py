@@ -155,11 +155,11 @@ class VsgdSchaulOptimizer(Optimizer):
 class GnsOptimizer(Optimizer):
     """w <- w - lr (abs D + lambda)^-1 g with lambda = norm of g / gamma, so that no step is longer than lr gamma.
 
-    D is the Hessian's diagonal, the norm is over all parameters together. gamma doubles after a step that brought the loss down
-    by lr / (8 lambda) times the squared norm of the gradient it led to, and halves after any other. Semenov, Jaggi and Doikov,
-    "Gradient-Normalized Smoothness for Optimization with Approximate Hessians" (arXiv:2506.13710), algorithm 1, as
-    ``grad_norm_smooth`` of the authors' methods.py with B = 1; its H is abs D, any positive approximation being allowed, and
-    their lr is 1: another is the same method with H / lr and lr gamma.
+    D is the Hessian's diagonal, the norm is over a group's parameters together, of which there is one group here. gamma doubles
+    after a step that brought the loss down by lr / (8 lambda) times the squared norm of the gradient it led to, and halves after
+    any other. Semenov, Jaggi and Doikov, "Gradient-Normalized Smoothness for Optimization with Approximate Hessians"
+    (arXiv:2506.13710), algorithm 1, as ``grad_norm_smooth`` of the authors' methods.py with B = 1; its H is abs D, any positive
+    approximation being allowed, and their lr is 1: another is the same method with H / lr and lr gamma.
 
     Other than theirs: a trial measures its loss once a step, so a step that fails stays where theirs is tried again with half of
     gamma, and the two losses that are compared are of two batches. Without noise the steps that theirs accepts are the same.
