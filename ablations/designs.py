@@ -6,7 +6,8 @@
     learnt_curve      the annealed tanh, with a learnt steepness of each layer beside the schedule's
 
 Each starts as its rival without anything learnt: ``surrogate`` with ``tanh``, ``fsg``, ``ste``, and ``surrogate`` again.
-Proof: ``tests/test_designs_that_might_win.py``, ``tests/testing/test_contracts_in_house.py``.
+Proof: ``tests/test_designs_that_might_win.py``,
+``tests/testing/test_contracts_in_house.py``.
 """
 
 from typing import Annotated, Any, Literal
