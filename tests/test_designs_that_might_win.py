@@ -1,4 +1,4 @@
-"""The designs of ablations/designs.py: guests that start as their rivals. Their contracts: ``testing/test_contracts_in_house.py``."""
+"""The designs of ablations/designs.py start as their rivals; ``testing/test_contracts_in_house.py`` has their contracts."""
 
 from pathlib import Path
 
