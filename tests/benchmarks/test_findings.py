@@ -3,16 +3,13 @@
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks import findings
+
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks import findings  # noqa: E402
-
 SCRIPTS = findings.scripts()
 each = pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 PROLOGUE = """set -euo pipefail

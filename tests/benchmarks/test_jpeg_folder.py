@@ -1,19 +1,14 @@
 """Packed JPEGs become a folder of images that fsg reads, as they are and equally many of each class."""
 
 import io
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.jpeg_folder import unpack
 from fsg.config import parse_trial
 from fsg.data import load_data
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from benchmarks.jpeg_folder import unpack
 
 
 @pytest.fixture

@@ -1,16 +1,14 @@
 """Tables that are quoted are those of the kept ledgers, to the digit."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+from benchmarks.kept import keep, kept, markdown
+from fsg.record.folder import StudyFolder
 
-from benchmarks.kept import keep, kept, markdown  # noqa: E402
-from fsg.record.folder import StudyFolder  # noqa: E402
+ROOT = Path(__file__).parents[2]
 
 
 def plain(text):

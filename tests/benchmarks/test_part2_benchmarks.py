@@ -1,17 +1,15 @@
 """What the benchmarks of the method compute, on small cases; and that docs/method.md quotes what they measured."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+from benchmarks import horizon, record, step_cost, theorem1
+from fsg.catalogue.gradients import Ste
+from fsg.config import TrialConfig
 
-from benchmarks import horizon, record, step_cost, theorem1  # noqa: E402
-from fsg.catalogue.gradients import Ste  # noqa: E402
-from fsg.config import TrialConfig  # noqa: E402
+ROOT = Path(__file__).parents[2]
 
 
 def window(n, size=1e-2):
