@@ -36,7 +36,7 @@ from fsg.errors import FsgError
 
 
 class _Commands(TyperGroup):
-    """Says what Ctrl-C left; typer alone would exit without a word."""
+    """Says what Ctrl-C left, and whose pipe is closed; typer alone would exit without a word."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -44,6 +44,9 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt:
             print("fsg: interrupted. What was finished is recorded.", file=sys.stderr)
             raise typer.Exit(130) from None
+        except BrokenPipeError as error:
+            sys.stdout.flush()  # raises where it is whom we talk to that has gone, as `head` does: then nobody wants a word
+            raise FsgError(f"a process that this one works with has gone ({error}).") from error
 
 
 app = typer.Typer(

@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -23,6 +24,7 @@ import psutil
 
 from fsg.cores import usable_cores
 from fsg.errors import BackendUnavailable
+from fsg.execution.process import undisturbed
 from fsg.files import as_size, is_full
 
 # Read by ray when it is imported, which happens in functions only.
@@ -43,18 +45,24 @@ MEMORY, DISK = 10**9, 10**8  # bytes: with less Ray's own processes do not come 
 
 @contextmanager
 def local_ray() -> Iterator[None]:
-    """Ray runs here while the context lasts. BackendUnavailable, with the cause, where it does not start."""
+    """Ray runs here while the context lasts. BackendUnavailable, with the cause, where it does not start.
+
+    SIGTERM does what it did before, where Ray would end this process with 1 and no word.
+    """
     import ray
 
-    short = short_folder()
+    short, terminate = short_folder(), signal.getsignal(signal.SIGTERM)
     try:
         with _asking_for_what_is_shown():
             _start(short)
+        if threading.current_thread() is threading.main_thread() and terminate is not signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, terminate)
         yield
     finally:
-        ray.shutdown()
-        if short is not None:
-            shutil.rmtree(short, ignore_errors=True)
+        with undisturbed():  # half ended, Ray may end this process
+            ray.shutdown()
+            if short is not None:
+                shutil.rmtree(short, ignore_errors=True)
 
 
 def short_folder() -> str | None:

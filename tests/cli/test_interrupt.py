@@ -49,7 +49,7 @@ def test_ctrl_c_stops_cleanly_a_second_one_now_and_resume_completes_the_study(tm
     wait_for(one_has_finished, stopped)
     os.killpg(stopped.pid, signal.SIGINT)
     out, err = stopped.communicate(timeout=120)
-    assert stopped.returncode == 130, err
+    assert stopped.returncode == 130, (out, err)
     assert "Traceback" not in out + err
     assert out.rstrip().endswith("Stopped. Go on with: fsg resume small")
     before = study.state().trials
@@ -73,7 +73,7 @@ def test_ctrl_c_stops_cleanly_a_second_one_now_and_resume_completes_the_study(tm
     with suppress(ProcessLookupError):
         os.killpg(ended.pid, signal.SIGINT)
     out, err = ended.communicate(timeout=60)
-    assert ended.returncode == 130, err
+    assert ended.returncode == 130, (out, err, study.ledger_path.read_text()[-2000:])
     assert "Traceback" not in out + err
     finished = [key for key, trial in study.state().trials.items() if trial.status == "finished"]
 

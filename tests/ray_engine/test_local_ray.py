@@ -48,6 +48,36 @@ def test_a_local_ray_starts_whatever_ray_address_and_tmpdir_say_and_the_user_s_t
     assert folder.parent == Path("/tmp") and folder.name.startswith("fsg-ray-") and not folder.exists()
 
 
+SIGNALLED = """
+import os, signal, threading, time
+import ray
+from fsg.ray_engine.local_ray import local_ray
+heard = []
+signal.signal(signal.SIGTERM, lambda *_: heard.append("terminate"))
+shutdown, over = ray.shutdown, []
+def ends(*a, **k):
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGINT)
+    shutdown(*a, **k)
+    over.append(True)
+ray.shutdown = ends
+try:
+    with local_ray():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert heard == ["terminate"]
+except KeyboardInterrupt:
+    assert over, "the end of Ray was interrupted"
+    ray.shutdown = shutdown
+    print("heard afterwards")
+"""
+
+
+@pytest.mark.ray
+def test_sigterm_is_the_caller_s_beside_a_local_ray_and_ctrl_c_waits_until_it_has_ended():
+    done = subprocess.run([sys.executable, "-c", SIGNALLED], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.returncode) == ("heard afterwards", 0), done.stderr
+
+
 def test_a_short_folder_is_used_only_where_ray_s_own_is_too_long(tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     monkeypatch.setenv("TMPDIR", "/" + "y" * (LONGEST - 1))
