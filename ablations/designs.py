@@ -4,8 +4,11 @@
     fsg_near_flips    FSG, whose networks learn from the weights near their threshold alone: only those can flip
     scales            history at several scales: g and its moving averages over 2, 10 and 50 steps, mixed by learnt shares
     learnt_curve      the annealed tanh, with a learnt steepness of each layer beside the schedule's
+    fsg_ahead         FSG, whose networks learn from the loss of several steps to come, not of the next alone
+    fsg_taught        FSG, whose networks come from another study, which trained them on another task
 
-Each starts as its rival without anything learnt: ``surrogate`` with ``tanh``, ``fsg``, ``ste``, and ``surrogate`` again.
+Each starts as its rival without anything learnt: ``surrogate`` with ``tanh``, ``fsg``, ``ste``, ``surrogate`` again, and ``fsg``;
+``fsg_taught`` alone starts elsewhere.
 Proof: ``tests/test_designs_that_might_win.py``,
 ``tests/testing/test_contracts_in_house.py``.
 """
@@ -19,11 +22,16 @@ from torch import Tensor, nn
 from fsg import Section, register
 from fsg.catalogue.gradients import Fsg
 from fsg.catalogue.surrogates import Tanh
+from fsg.errors import ConfigError
+from fsg.files import user_path
 from fsg.gradients import GradientEstimator
 from fsg.gradients.base import Direction, Signal
 from fsg.gradients.fsg import FastSlowEstimator
+from fsg.hypernetworks.history import GradientHistory
 from fsg.ops.curves import curve_of
 from fsg.ops.spans import Spans, unit
+from fsg.record.folder import StudyFolder
+from fsg.train.checkpoint import load_checkpoint
 
 HORIZONS = (2.0, 10.0, 50.0)  # steps over which the averages forget
 Rate = Annotated[float, Field(gt=0, le=1)]
@@ -95,6 +103,114 @@ class FsgNearFlipsEstimator(FastSlowEstimator):
         mean = self.spans.dot(near, torch.ones_like(near)) / self.spans.lengths
         direction.value.backward(-near / self.spans.expand(unit(mean)) * measured.slope * measured.grad)
         return True
+
+
+class FsgAhead(Fsg):
+    """FSG, learning from several steps to come.
+
+    Args:
+        steps: Steps whose losses teach the networks, once in as many.
+    """
+
+    name: Literal["fsg_ahead"] = "fsg_ahead"
+    steps: Annotated[int, Field(ge=2, le=100)] = 4
+
+
+@register(
+    "gradient",
+    FsgAhead,
+    memory_steps=lambda config: config.length,
+    uncapturable=lambda config: "its networks learn in one step of several",
+)
+class FsgAheadEstimator(FastSlowEstimator):
+    """dLoss/dd_t = -mean_k c_{t+k} g_{t+k}, k = 1 .. K: W_t moves by d_t, and stays moved in all steps to come.
+
+    What d_t does to the directions in between is left out, as FSG leaves out what it does to the history. The networks stand
+    still over the K steps, so d_t is generated again, with its graph, from what it was generated from.
+    """
+
+    past: GradientHistory
+    pre: Tensor
+    slopes: Tensor
+    ahead: Tensor
+    seen: Tensor
+
+    def __init__(self, config: FsgAhead, spans: Spans) -> None:
+        super().__init__(config, spans)
+        self.steps = config.steps
+        self.past = GradientHistory(config.history_length, spans.total)
+        for name in ("pre", "slopes", "ahead"):
+            self.register_buffer(name, torch.zeros(spans.total))
+        self.register_buffer("seen", torch.zeros(()))
+
+    def generate(self, signal: Signal) -> Tensor:
+        """m; what it is made of is kept at the first of K steps."""
+        with torch.no_grad():
+            m = super().generate(signal)
+            if not self.seen:
+                self.past.window = self.history.window.clone()
+                self.pre.copy_(signal.pre)
+                self.slopes.copy_(signal.slope)
+        return m
+
+    def learn(self, direction: Direction, measured: Signal) -> bool:
+        """Add what this step measured; after K of them, differentiate the first one's direction."""
+        self.ahead += self.slope(measured) * measured.grad / self.steps
+        self.seen += 1
+        if self.seen < self.steps:
+            return False
+        first = Signal(self.past.window[-1], self.pre, self.slopes)
+        value = self.direction(first, self._mixed(first, self._slow(self.past.window))).value
+        value.backward(-self.ahead)
+        self.ahead.zero_()
+        self.seen.zero_()
+        return True
+
+
+class FsgTaught(Fsg):
+    """FSG, with networks that another study trained.
+
+    Args:
+        networks: STUDY#arm: the folder of a study and one of its arms, whose first seed's networks these are. Left out, untaught.
+    """
+
+    name: Literal["fsg_taught"] = "fsg_taught"
+    networks: str | None = None
+
+
+@register("gradient", FsgTaught, memory_steps=lambda config: config.length)
+class FsgTaughtEstimator(FastSlowEstimator):
+    """Fast-net and slow-net of a trial of another study; the layer embeddings are this network's own."""
+
+    def __init__(self, config: FsgTaught, spans: Spans) -> None:
+        super().__init__(config, spans)
+        if config.networks is not None:
+            self._take(config.networks)
+
+    def _take(self, source: str) -> None:
+        theirs, own = _networks(source), self.state_dict()
+        taken = {name: value for name, value in theirs.items() if name.startswith(("slow.", "fast."))}
+        ours = {name for name in own if name.startswith(("slow.", "fast."))}
+        wrong = sorted(ours ^ taken.keys()) or [n for n in sorted(ours) if own[n].shape != taken[n].shape]
+        if wrong:
+            raise ConfigError(
+                f"gradient.networks {source}: its networks are others than these, in {', '.join(wrong[:3])}."
+            )
+        self.load_state_dict(own | taken)
+
+
+def _networks(source: str) -> dict[str, Tensor]:
+    """The estimator's state in the newest checkpoint of an arm's first seed. ConfigError where there is none."""
+    name, _, arm = source.partition("#")
+    folder = StudyFolder(user_path(name))
+    trials = [t for t in folder.state().trials.values() if t.arm == arm and t.status == "finished"]
+    if not trials:
+        raise ConfigError(
+            f'gradient.networks {source}: {name} has no finished trial of an arm "{arm}"; expected STUDY#arm.'
+        )
+    first = min(trials, key=lambda trial: trial.seed)
+    networks: dict[str, Tensor] = load_checkpoint(folder.checkpoints / first.key / "last.pt")["step"]["estimator"]
+    return networks
 
 
 class Scales(Section):

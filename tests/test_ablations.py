@@ -60,11 +60,13 @@ def test_the_header_names_every_baseline(path):
 @each
 def test_a_tuning_in_the_header_is_the_tuning_of_the_study(path):
     spec = load_study(path)
-    found = re.search(r"(\d+) arms x (\d+) tuning trials = (\d+) trials", header(path))
+    text = " ".join(header(path).replace("#", "").split())
+    found = re.search(r"(\d+) arms x (\d+) tuning trials = (\d+) trials(?:, each on up to (\d+) seeds)?", text)
     assert bool(found) == bool(spec.retune)
     if found:
-        arms, trials, total = map(int, found.groups())
+        arms, trials, total, seeds = (int(number or 1) for number in found.groups())
         assert (arms, trials, total) == (len(spec.plan.arms), spec.retune.trials_per_arm, arms * trials)
+        assert seeds == spec.retune.seeds_per_config
 
 
 @each

@@ -110,7 +110,9 @@ def sentences(spec: AblationSpec | SweepSpec) -> Iterator[str]:
         yield f"Aliased in this fraction: {', '.join(found)}."
     yield from (f"Left out, its rules forbid it: {why}." for why in left_out(spec))
     if spec.retune is not None:
-        yield f"Before that, {spec.retune.trials_per_arm} trials of search for each arm, not counted here."
+        most = spec.retune.seeds_per_config
+        seeds = f", each on up to {most} seeds" if most > 1 else ""
+        yield f"Before that, {spec.retune.trials_per_arm} trials of search for each arm{seeds}, not counted here."
 
 
 def _groups(spec: AblationSpec | SweepSpec) -> dict[str, list[TrialConfig]]:

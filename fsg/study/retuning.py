@@ -23,11 +23,13 @@ class Retune(Section):
     Args:
         space: Searched for every arm that has none of its own.
         trials_per_arm: Configurations that are tried for each arm.
+        seeds_per_config: Seeds of each, none of the comparison's; the best is that by the mean, and a hopeless one is not run on all.
         spaces: Arm -> its own space.
     """
 
     space: Space | None = None
     trials_per_arm: Annotated[int, Field(ge=2, le=100_000)]
+    seeds_per_config: Annotated[int, Field(ge=1, le=100)] = 1
     spaces: dict[str, Space] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """From arms to tuned arms: the search that each arm is given.
 
-Every arm, baselines included, gets the same number of trials on validation, under a seed that the comparison does not use;
+Every arm, baselines included, gets the same number of configurations on validation, under seeds that the comparison does not use;
 then the tuned arms meet on the comparison's own seeds. Proof: ``tests/study/test_tuned.py``.
 """
 
@@ -26,6 +26,7 @@ def arm_sweeps(spec: AblationSpec) -> dict[str, SweepSpec]:
             question=f"Which configuration of {arm} is best on validation?",
             base=config.model_copy(update={"seed": 0}),
             seed=seeds + 1,
+            seeds_per_config=spec.retune.seeds_per_config,
             metric=SearchMetricSpec(
                 **(metric.model_dump() if metric else {"name": "val_accuracy", "mode": "max", "unit": "%"})
             ),
