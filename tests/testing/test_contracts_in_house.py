@@ -65,7 +65,7 @@ def inherits(contract, configs, **attributes):
 inherits(testing.EstimatorContract, [*names("gradient"), *VARIANTS, *CURVES])
 inherits(
     testing.EstimatorContract,
-    ["fsg_on_curve", "fsg_near_flips", "scales", "learnt_curve"],
+    ["fsg_on_curve", "fsg_near_flips", "scales", "learnt_curve", "fsg_ahead", "fsg_taught"],
     plugins=NEW_ESTIMATORS,
 )
 inherits(testing.QuantizerContract, [*names("quantizer"), {"name": "dorefa", "bits": 3}, *BINARIZERS])
