@@ -21,19 +21,15 @@ from typing import Any
 import torch
 
 from benchmarks.record import table, write
+from fsg.bench.fused import LIMITS, WARM_UP, pair_of
 from fsg.config import TrialConfig
 from fsg.data import load_data
 from fsg.study.spec import load_study
 from fsg.train import Trainer
 from fsg.train.fused import run_epoch
-from fsg.train.fused.group import kind_of
-from fsg.train.fused.step import FusedStep
-from fsg.train.fused.trainer import batch_of
 from fsg.train.memory import keep_memory
 
 COMPONENTS = Path(__file__).parents[1] / "ablations" / "components_defaults_0_1.yaml"
-WARM_UP = 8
-TARGETS = {"ste": 0.4, "fsg": 0.5}
 STEP_TARGET = 1.7  # of a step of fsg to one of ste
 HEADER = ["what", "estimator", "apart ms", "fused ms", "ratio", "quartiles", "target"]
 
@@ -47,9 +43,9 @@ def main() -> int:
     torch.set_num_threads(1)
     keep_memory()
     rows = []
-    for name in TARGETS:
+    for name in LIMITS:
         seeds = [_config(name, seed) for seed in range(arguments.members)]
-        rows += _pair(name, TARGETS[name], seeds, arguments.rounds)
+        rows += _pair(name, LIMITS[name], seeds, arguments.rounds)
     arms = [config.gradient.model_dump() for config in load_study(COMPONENTS).plan.arms.values()]
     rows += _pair("12 arms", None, [_config(arm, 0) for arm in arms], arguments.rounds)
     rows += _pair("4 arms x 3", None, [_config(arm, seed) for arm in arms[:4] for seed in range(3)], arguments.rounds)
@@ -61,28 +57,15 @@ def main() -> int:
 
 
 def _pair(name: str, target: float | None, configs: Sequence[TrialConfig], rounds: int) -> list[dict[str, Any]]:
-    members = len(configs)
-    apart, fused_ones = ([_trainer(config, fused) for config in configs] for fused in (False, True))
-    pack = sorted(fused_ones, key=kind_of)
-    images, labels = apart[0].data.train.images[:64], apart[0].data.train.labels[:64]
-    inputs = apart[0].inputs(images)
-    fused = FusedStep(pack)
-    fused.gather()
-    index = torch.arange(64).expand(members, -1)
-    (side_by_side, all_labels), progress = batch_of(pack, index), [0.0] * members
-
-    def step_apart() -> None:
-        for trainer in apart:
-            trainer.step(inputs, labels)
-
-    steps = _ratios(step_apart, lambda: fused(side_by_side, all_labels, progress), rounds, WARM_UP)
-    fused.scatter(members)
+    pair = pair_of(configs)
+    steps = _ratios(pair.apart, pair.fused, rounds, WARM_UP)
+    pair.program.scatter(len(configs))
 
     def epoch_apart() -> None:
-        for trainer in apart:
+        for trainer in pair.trainers:
             trainer.run_epoch()
 
-    epochs = _ratios(epoch_apart, lambda: run_epoch(pack), max(3, rounds // 5), 1)
+    epochs = _ratios(epoch_apart, lambda: run_epoch(pair.pack), max(3, rounds // 5), 1)
     holds = None if target is None else steps["ratio"] <= target
     return [
         {"what": "step", "estimator": name, "target": target, "holds": holds, **steps},
@@ -92,7 +75,7 @@ def _pair(name: str, target: float | None, configs: Sequence[TrialConfig], round
 
 def _estimators(rounds: int) -> dict[str, Any]:
     """A step of fsg beside one of ste."""
-    trainers = {name: _trainer(_config(name, 0), False) for name in TARGETS}
+    trainers = {name: _trainer(_config(name, 0), False) for name in LIMITS}
     inputs = trainers["ste"].inputs(trainers["ste"].data.train.images[:64])
     labels = trainers["ste"].data.train.labels[:64]
     found = _ratios(

@@ -18,6 +18,7 @@ class What(StrEnum):
 
     slow_scan = "slow_scan"
     step = "step"
+    fused = "fused"
     trial = "trial"
     export = "export"
     table = "table"
@@ -47,12 +48,13 @@ def bench(
 
 def _measure(what: What) -> Iterable[Measurement]:
     subjects: dict[What, Callable[[], Iterable[Measurement]]]
-    from fsg.bench import pipeline, slow_scan, step
+    from fsg.bench import fused, pipeline, slow_scan, step
     from fsg.bench.faults import rounds
 
     subjects = {
         What.slow_scan: slow_scan.run,
         What.step: step.run,
+        What.fused: fused.run,
         What.trial: pipeline.trial,
         What.export: pipeline.export,
         What.table: pipeline.table,
