@@ -23,7 +23,8 @@ class Retune(Section):
     Args:
         space: Searched for every arm that has none of its own.
         trials_per_arm: Configurations that are tried for each arm.
-        seeds_per_config: Seeds of each, none of the comparison's; the best is that by the mean, and a hopeless one is not run on all.
+        seeds_per_config: Seeds of each, none of the comparison's: the best is that by the mean. Those of a hopeless one are not
+            all run.
         spaces: Arm -> its own space.
     """
 

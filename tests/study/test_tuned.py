@@ -40,7 +40,9 @@ def test_every_arm_gets_the_same_budget_on_validation_under_a_seed_of_its_own():
 
 
 def test_each_configuration_may_be_tuned_on_several_seeds_none_of_them_the_comparison_s():
-    spec = study(retune={"trials_per_arm": 3, "seeds_per_config": 2, "space": {"optimizer.lr": {"loguniform": [1e-4, 1e-1]}}})
+    spec = study(
+        retune={"trials_per_arm": 3, "seeds_per_config": 2, "space": {"optimizer.lr": {"loguniform": [1e-4, 1e-1]}}}
+    )
     for sweep in arm_sweeps(spec).values():
         assert sweep.seeds == (5, 6)
 

@@ -166,7 +166,7 @@ def test_all_machines_join_studies_write_to_the_teams_mlflow_and_all_leave(lab):
     assert {event["node"] for event in events if event["event"] == "started"} <= set(here[1:]), (
         "the head takes no trials"
     )
-    assert "RUNS of own: 2" in on_head(lab, f"python -c '{RUNS}'")
+    assert "RUNS of own: 5" in on_head(lab, f"python -c '{RUNS}'"), "one for the study, each arm, each trial"
     on_laptop(lab, "ray", "down", "--yes", f"{work}/on_premise.yaml")
     for name in (HEAD, *WORKERS):
         left = [line for line in made.processes(name).values() if "raylet" in line or "gcs_server" in line]
