@@ -110,14 +110,15 @@ def test_fsg_taught_starts_with_the_networks_of_another_study_s_arm(trained):
 
 
 @pytest.mark.parametrize(
-    ("arm", "slow", "message"),
+    ("arm", "changes", "message"),
     [
         ("none", {}, 'has no finished trial of an arm "none"'),
-        ("slow_rate", {"d_state": 3}, "its networks are others than these, in slow."),
+        ("slow_rate", {"slow": {"d_inner": 2, "d_state": 3}}, "its networks are others than these, in slow."),
+        ("slow_rate", {"fsg": False}, "its networks are others than these, in fast."),
     ],
 )
-def test_networks_that_are_not_there_or_of_another_shape_are_refused(trained, arm, slow, message):
+def test_networks_that_are_not_there_or_of_another_shape_are_refused(trained, arm, changes, message):
     load_plugin(FILE)
-    gradient = OWN | {"networks": f"{trained.path}#{arm}", "slow": SMALL["slow"] | slow}
+    gradient = OWN | {"networks": f"{trained.path}#{arm}"} | changes
     with pytest.raises(ConfigError, match=message):
         make_estimator(parse_trial({"gradient": gradient}).gradient, Spans((6, 11)))
