@@ -4,9 +4,10 @@ Run: ``python -m benchmarks.main_job [--before CHECKOUT]`` (under 3 minutes a ro
 ``benchmarks/results/main_job.json``. CHECKOUT is a folder of another commit with its own ``.venv``; without one, the packs
 (``auto``) stand beside the same build trial by trial (``off``).
 
-Each run is ``fsg ablate`` of the component ablation of 0.1, which every release reads, in an empty folder, on a Ray of its own
-and with MLflow's copy; the sides take turns. Wall time is that of the command, processor time that of all its processes,
-Ray's workers too. ``load``: how many processes wanted a processor during a run's last minute.
+Each run is ``fsg ablate`` of the component ablation of 0.1, in an empty folder, on a Ray of its own and with MLflow's copy; the
+sides take turns. An older fsg reads its own ``components.yaml``, which are the same trials. Wall time is that of the command,
+processor time that of all its processes, Ray's workers too. ``load``: how many processes wanted a processor during a run's last
+minute.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ def main() -> int:
     against = "before" if arguments.before else "off"
     sides = {against: [ours, "ablate", STUDY, "--fuse", "off"], "auto": [ours, "ablate", STUDY]}
     if arguments.before:
-        sides[against] = [arguments.before.resolve() / ".venv" / "bin" / "fsg", "ablate", STUDY]
+        older = arguments.before.resolve()
+        own = older / "ablations" / STUDY.name
+        study = own if own.exists() else own.with_name("components.yaml")
+        sides[against] = [older / ".venv" / "bin" / "fsg", "ablate", study]
     runs = [_run(side, list(map(str, command))) for _ in range(arguments.rounds) for side, command in sides.items()]
     medians = {
         name: {side: round(median(run[name] for run in runs if run["side"] == side), 1) for side in sides}
