@@ -19,7 +19,7 @@ def write(name: str, settings: dict[str, Any], body: dict[str, Any], packages: t
     """Write ``results/<name>.json`` and return its path; ``packages`` are listed with their versions beside torch and numpy."""
     record = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *map(_shown, sys.argv[1:])]),
         "versions": {"python": platform.python_version()} | {p: version(p) for p in ("torch", "numpy", *packages)},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
         "settings": settings,
@@ -50,3 +50,8 @@ def read(name: str) -> dict[str, Any]:
     """What ``results/<name>.json`` holds."""
     record: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     return record
+
+
+def _shown(word: str) -> str:
+    """A word of the command; of a path its last name, for where it lies is this machine's."""
+    return Path(word).name if word.startswith("/") else word
