@@ -48,6 +48,17 @@ def test_the_designs_in_the_log_are_those_of_the_ledger():
         assert ["10", *cells] == made[arm][:6]
 
 
+def test_shares_and_lengths_in_the_log_are_those_of_the_ledgers():
+    quoted = rows(section("docs/log.md", "Figure 2, on small photographs"))
+    made = rows(markdown(kept()["real_images_beta"])) | rows(markdown(kept()["real_images_history"]))
+    del quoted["arm"]
+    assert len(quoted) == 12
+    for arm, cells in quoted.items():
+        _, validation, test, _, against, on_test, *_ = made[arm]
+        expected = [validation, test, against] + ([on_test] if arm != "ste" else [""])
+        assert cells == expected, arm
+
+
 def test_the_photographs_in_readme_are_those_of_the_ledger():
     quoted, made = rows(section("README.md", "A result")), rows(markdown(kept()["real_images"]))
     assert len(quoted) == 16
