@@ -15,6 +15,8 @@ import io
 import json
 import tarfile
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.record import RESULTS
@@ -40,13 +42,19 @@ def keep(folder: Path, out: Path) -> None:
             tar.addfile(entry, io.BytesIO(content))
 
 
-def markdown(archive: Path) -> str:
-    """The report of a kept study, made anew."""
+@contextmanager
+def opened(archive: Path) -> Iterator[StudyFolder]:
+    """A kept study, unpacked meanwhile."""
     with tempfile.TemporaryDirectory() as place:
         with tarfile.open(archive) as tar:
             tar.extractall(place, filter="data")
         (study,) = Path(place).iterdir()
-        folder = StudyFolder(study)
+        yield StudyFolder(study)
+
+
+def markdown(archive: Path) -> str:
+    """The report of a kept study, made anew."""
+    with opened(archive) as folder:
         return make_report(folder.spec(), folder.state()).markdown
 
 

@@ -1,12 +1,14 @@
 """Tables that are quoted are those of the kept ledgers, to the digit."""
 
 import re
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
-from benchmarks.kept import keep, kept, markdown
+from benchmarks.kept import keep, kept, markdown, opened
 from fsg.record.folder import StudyFolder
+from fsg.stats.paired import equivalence_test
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,9 +64,24 @@ def test_shares_and_lengths_in_the_log_are_those_of_the_ledgers():
 def test_the_photographs_in_readme_are_those_of_the_ledger():
     quoted, made = rows(section("README.md", "A result")), rows(markdown(kept()["real_images"]))
     assert len(quoted) == 16
-    for arm, (_, test, against, on_test, step, _) in list(quoted.items())[1:]:
+    for arm, (_, test, against, _, on_test, step, _) in list(quoted.items())[1:]:
         _, _, test_made, _, against_made, on_test_made, _, step_made = made[arm]
         assert (test, against, on_test, step) == (test_made, against_made, on_test_made, step_made)
+
+
+def test_the_equivalence_bounds_in_readme_are_those_of_the_ledger():
+    """At the bound two one-sided tests at 5 % just say so: no smaller margin would."""
+    quoted = rows(section("README.md", "A result"))
+    values = defaultdict(dict)
+    with opened(kept()["real_images"]) as folder:
+        for record in folder.state().trials.values():
+            values[record.arm][record.seed] = record.final_value("val_accuracy")
+    for arm, cells in quoted.items():
+        if arm not in ("arm", "ste"):
+            paired = [values[arm][seed] - values["ste"][seed] for seed in values["ste"]]
+            bound = float(cells[3])
+            assert equivalence_test(paired, bound + 0.06).equivalent, arm
+            assert not equivalence_test(paired, bound - 0.06).equivalent, arm
 
 
 def test_the_curves_by_protocol_in_the_log_are_those_of_the_ledger():
