@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+# What is measured starts as on a user's machine, with its bytecode kept.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 RESULTS = Path(__file__).parent / "results"
 FIGURES = Path(__file__).parents[1] / "docs" / "figures"
 

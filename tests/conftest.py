@@ -16,6 +16,8 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 # Ray ends workers when the machine's memory is full, whoever filled it; a test should not depend on its neighbours.
 os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
+# Told not to keep bytecode, as many containers are, each process compiles Ray and MLflow anew: 2 to 4 s of processor.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import pytest
 import tiers
@@ -23,6 +25,7 @@ from command_line import train_here
 from made_once import made_once
 from tiny_studies import ABLATION, LocalStudy, Study, together
 
+sys.dont_write_bytecode = False
 MEMORY, ROOM = Path("/dev/shm"), 2**32  # a file system in memory, and the bytes that it should have free
 
 
