@@ -24,6 +24,7 @@ from fsg.stats.paired import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
     from fsg.record.ledger import StudyState
@@ -257,6 +258,17 @@ def save(figure: Figure, path: str | Path) -> Path:
     return path
 
 
+def plain_numbers(axis: Axis) -> None:
+    """Numbers along a logarithmic axis, where matplotlib has formulas; between powers of ten only where it spans less than one."""
+
+    def between(value: float, _: object) -> str:
+        low, high = axis.get_view_interval()
+        return f"{value:g}" if high < 10 * low else ""
+
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(between)
+
+
 def _colour(interval: Interval, verdict: Verdict | None, mode: str) -> str:
     if verdict is None or not verdict.differs:
         return UNCLEAR
@@ -267,7 +279,7 @@ def _fit_height(axes: Axes, bands: Sequence[Band], metric: str) -> None:
     """Show where curves part: a loss on a logarithmic scale; else the first fifth of training may run off the axis."""
     if metric.endswith("loss") and all(np.nanmin(y.mean) > 0 for y in bands):
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")
+        plain_numbers(axes.yaxis)
         return
     late = np.concatenate([edge[len(edge) // 5 :] for y in bands for edge in (y.mean, y.low, y.high)])
     known = late[~np.isnan(late)]  # one seed has no band

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fsg.report.figures import _style
+from fsg.report.figures import _style, plain_numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,8 +26,7 @@ def draw_landscape(found: Landscape, arm: str, caption: str = "") -> Figure:
         heights, edges = np.histogram(found.nodes, bins=BINS, weights=found.weights)
         left.bar(edges[:-1], heights, np.diff(edges), align="edge", color="#0072B2")
         left.set_yscale("log")
-        # matplotlib's own is a formula, and no text here is one
-        left.yaxis.set_major_formatter(lambda share, _: f"{share:g}")
+        plain_numbers(left.yaxis)
         left.set_xlabel("eigenvalue")
         left.set_title("share of eigenvalues", fontsize=8, loc="left")
         drawn = right.contourf(found.at, found.at, found.losses, levels=18, cmap="cividis")

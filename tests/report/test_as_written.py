@@ -344,6 +344,23 @@ def test_figures_show_every_text_as_it_is(text, tmp_path):
         assert texts and not any(found.get_parse_math() for found in texts)
 
 
+@pytest.mark.parametrize(("low", "high"), [(1.8, 2.5), (0.02, 3.0)], ids=["within a power of ten", "over several"])
+def test_a_loss_on_a_logarithmic_axis_has_numbers_beside_it_and_no_formulas(low, high):
+    from fsg.report.comparison import compare
+    from fsg.report.figures import learning_curves
+
+    curve = {seed: [high, (low * high) ** 0.5, low + seed / 1000] for seed in (0, 1)}
+    known = arms(full=(91.0, 92.0), ste=(89.0, 90.0))
+    for record in known.trials.values():
+        record.epochs = [{"epoch": k + 1, "train_loss": loss} for k, loss in enumerate(curve[record.seed])]
+    comparison = compare(known, metric=Metric(), reference="full", baseline="ste")
+    (axes,) = learning_curves(comparison, known, "train_loss").axes
+    axes.figure.draw_without_rendering()
+    labels = [label.get_text() for label in (*axes.get_yticklabels(), *axes.get_yticklabels(minor=True))]
+    assert sum(map(bool, labels)) >= 2
+    assert all(float(label) > 0 for label in labels if label)
+
+
 def test_a_report_of_a_study_with_nasty_texts_is_written_whole(tmp_path):
     nasty = "[/0, 2] $x$ | <b> :smile: \\"
     known = arms(full=(91.0, 92.0), ste=(89.0, 90.0))
