@@ -259,7 +259,7 @@ def save(figure: Figure, path: str | Path) -> Path:
 
 
 def plain_numbers(axis: Axis) -> None:
-    """Numbers along a logarithmic axis, where matplotlib has formulas; between powers of ten only where it spans less than one."""
+    """Numbers along a logarithmic axis, where matplotlib has formulas; between powers of ten where it spans less than one."""
 
     def between(value: float, _: object) -> str:
         low, high = axis.get_view_interval()

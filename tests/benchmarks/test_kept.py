@@ -51,7 +51,7 @@ def test_the_designs_in_the_log_are_those_of_the_ledger():
 
 
 def test_shares_and_lengths_in_the_log_are_those_of_the_ledgers():
-    quoted = rows(section("docs/log.md", "Figure 2, on small photographs"))
+    quoted = rows(section("docs/log.md", "Figure 2, on small photographs").partition("Training loss under")[0])
     made = rows(markdown(kept()["real_images_beta"])) | rows(markdown(kept()["real_images_history"]))
     del quoted["arm"]
     assert len(quoted) == 12
@@ -59,6 +59,16 @@ def test_shares_and_lengths_in_the_log_are_those_of_the_ledgers():
         _, validation, test, _, against, on_test, *_ = made[arm]
         expected = [validation, test, against] + ([on_test] if arm != "ste" else [""])
         assert cells == expected, arm
+
+
+def test_both_optimizers_in_the_log_are_those_of_the_ledger():
+    quoted = rows(section("docs/log.md", "Figure 2, on small photographs").partition("Training loss under")[2])
+    made = rows(markdown(kept()["real_images_optimizers"]))
+    del quoted["arm, optimizer"]
+    assert len(quoted) == 6
+    for arm, (_, *cells) in quoted.items():
+        _, validation, test, _, against, on_test, *_ = made[arm]
+        assert cells == [validation, test, against] + ([on_test] if arm != "ste" else [""]), arm
 
 
 def test_the_photographs_in_readme_are_those_of_the_ledger():
