@@ -71,6 +71,16 @@ def test_both_optimizers_in_the_log_are_those_of_the_ledger():
         assert cells == [validation, test, against] + ([on_test] if arm != "ste" else [""]), arm
 
 
+def test_designs_on_photographs_in_the_log_are_those_of_the_ledger():
+    quoted = rows(section("docs/log.md", "one costs, one does not matter"))
+    made = rows(markdown(kept()["real_images_designs"]))
+    del quoted["arm"]
+    assert len(quoted) == 5
+    for arm, cells in quoted.items():
+        found = made[arm.partition(" (")[0]][1:6]
+        assert cells == ["" if cell == "" else cell for cell in found], arm
+
+
 def test_the_photographs_in_readme_are_those_of_the_ledger():
     quoted, made = rows(section("README.md", "A result")), rows(markdown(kept()["real_images"]))
     assert len(quoted) == 16
