@@ -9,8 +9,7 @@
 
 Each starts as its rival without anything learnt: ``surrogate`` with ``tanh``, ``fsg``, ``ste``, ``surrogate`` again, and ``fsg``;
 ``fsg_taught`` alone starts elsewhere.
-Proof: ``tests/test_designs_that_might_win.py``,
-``tests/testing/test_contracts_in_house.py``.
+Proof: ``tests/test_designs_that_might_win.py``, ``tests/testing/test_contracts_in_house.py``.
 """
 
 from typing import Annotated, Any, Literal
@@ -23,14 +22,13 @@ from fsg import Section, register
 from fsg.catalogue.gradients import Fsg
 from fsg.catalogue.surrogates import Tanh
 from fsg.errors import ConfigError
-from fsg.files import user_path
 from fsg.gradients import GradientEstimator
 from fsg.gradients.base import Direction, Signal
 from fsg.gradients.fsg import FastSlowEstimator
 from fsg.hypernetworks.history import GradientHistory
 from fsg.ops.curves import curve_of
 from fsg.ops.spans import Spans, unit
-from fsg.record.folder import StudyFolder
+from fsg.record.folder import find_study, parse_reference
 from fsg.train.checkpoint import load_checkpoint
 
 HORIZONS = (2.0, 10.0, 50.0)  # steps over which the averages forget
@@ -138,7 +136,9 @@ class FsgAheadEstimator(FastSlowEstimator):
     def __init__(self, config: FsgAhead, spans: Spans) -> None:
         super().__init__(config, spans)
         self.steps = config.steps
-        self.past = GradientHistory(config.history_length, spans.total)
+        self.past = GradientHistory(
+            config.history_length, spans.total
+        )  # what the window was at the first of the K steps
         for name in ("pre", "slopes", "ahead"):
             self.register_buffer(name, torch.zeros(spans.total))
         self.register_buffer("seen", torch.zeros(()))
@@ -200,9 +200,9 @@ class FsgTaughtEstimator(FastSlowEstimator):
 
 
 def _networks(source: str) -> dict[str, Tensor]:
-    """The estimator's state in the newest checkpoint of an arm's first seed. ConfigError where there is none."""
-    name, _, arm = source.partition("#")
-    folder = StudyFolder(user_path(name))
+    """The estimator's state in the newest checkpoint of an arm's first seed. FsgError where there is none."""
+    name, arm = parse_reference(source)
+    folder = find_study(name)
     trials = [t for t in folder.state().trials.values() if t.arm == arm and t.status == "finished"]
     if not trials:
         raise ConfigError(

@@ -6,6 +6,7 @@ verdict 3, 4 and 5 say which one it is.
 
 from __future__ import annotations
 
+import select
 import sys
 from typing import Annotated, Any
 
@@ -45,8 +46,22 @@ class _Commands(TyperGroup):
             print("fsg: interrupted. What was finished is recorded.", file=sys.stderr)
             raise typer.Exit(130) from None
         except BrokenPipeError as error:
-            sys.stdout.flush()  # raises where it is whom we talk to that has gone, as `head` does: then nobody wants a word
-            raise FsgError(f"a process that this one works with has gone ({error}).") from error
+            if _unread():
+                raise
+            raise FsgError(
+                f"a process that this one works with has gone ({error}). What was finished is recorded: run it again."
+            ) from error
+
+
+def _unread() -> bool:
+    """Whether nobody reads standard output any more, as after ``| head``: then nobody wants a word either."""
+    try:
+        place = sys.stdout.fileno()
+    except OSError:  # it is no file
+        return False
+    asking = select.poll()
+    asking.register(place, 0)
+    return any(event & select.POLLERR for _, event in asking.poll(0))
 
 
 app = typer.Typer(

@@ -47,7 +47,7 @@ MEMORY, DISK = 10**9, 10**8  # bytes: with less Ray's own processes do not come 
 def local_ray() -> Iterator[None]:
     """Ray runs here while the context lasts. BackendUnavailable, with the cause, where it does not start.
 
-    SIGTERM does what it did before, where Ray would end this process with 1 and no word.
+    Once it has started, SIGTERM does what it did before, where Ray would end this process with 1 and no word.
     """
     import ray
 
@@ -55,6 +55,7 @@ def local_ray() -> Iterator[None]:
     try:
         with _asking_for_what_is_shown():
             _start(short)
+        # Where nobody had said what it does, Ray's way at least ends Ray's processes.
         if threading.current_thread() is threading.main_thread() and terminate is not signal.SIG_DFL:
             signal.signal(signal.SIGTERM, terminate)
         yield

@@ -49,10 +49,9 @@ class Forget(NotInSnapshots, Callback):
             self._over.remove(trial)
             _empty(trial)
             trial.storage = trials[0].storage  # nobody asks where Ray would have put files of this one
+            # From Tune's own list, which every step looks through, and which must not be empty.
             if trial in trials[1:]:
-                trials.remove(
-                    trial
-                )  # from Tune's own list, which every step looks through, and which must not be empty
+                trials.remove(trial)
 
 
 def _empty(trial: Trial) -> None:

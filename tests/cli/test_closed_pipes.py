@@ -22,6 +22,6 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     with subprocess.Popen(
         [sys.executable, "-c", SAYS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        process.stdout.readline()
-        process.stdout.close()
+        process.stdout.close()  # before a word: what fits into the pipe would be written without a complaint
         assert process.stderr.read() == ""
+        assert process.wait() == 1

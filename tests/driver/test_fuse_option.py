@@ -105,11 +105,11 @@ def test_most_arms_of_the_studies_that_are_shipped_fit_together():
         "layout": (15, 25),  # flattened
         "leave_one_out": (80, 80),
         "protocol": (5, 120),  # all others differ in their network
-        "real_images": (130, 150),
+        "real_images": (130, 150),  # gate, and a curve
         "real_images_beta": (35, 35),
-        "real_images_designs": (30, 50),
+        "real_images_designs": (30, 50),  # a plug-in's estimators
         "real_images_history": (30, 30),
-        "real_images_optimizers": (15, 30),  # gate, and a curve
+        "real_images_optimizers": (15, 30),  # SGD beside Adam
         "slow_net": (40, 50),  # LSTM
         "surrogates": (20, 110),  # curves
         "surrogates_retuned": (20, 110),

@@ -49,7 +49,7 @@ def test_a_local_ray_starts_whatever_ray_address_and_tmpdir_say_and_the_user_s_t
 
 
 SIGNALLED = """
-import os, signal, threading, time
+import os, signal
 import ray
 from fsg.ray_engine.local_ray import local_ray
 heard = []

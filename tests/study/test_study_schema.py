@@ -16,9 +16,8 @@ from fsg.yaml_source import read_yaml
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("no_guests_domains")
 FILES = [*sorted(ROOT.glob("ablations/*.yaml")), *sorted(ROOT.glob("search_spaces/*.yaml"))]
-SHIPPED = [
-    path for path in FILES if "\nplugins:" not in path.read_text()
-]  # a plug-in's parts stand in a schema of its own
+# A plug-in's parts stand in a schema of its own.
+SHIPPED = [path for path in FILES if "\nplugins:" not in path.read_text()]
 ABLATION = {"name": "one", "seeds": 3, "metric": {"name": "val_accuracy", "mode": "max"}, "baselines": ["ste", "ema"]}
 SWEEP = {
     "name": "two",

@@ -8,6 +8,7 @@ from fsg.config import parse_trial
 from fsg.errors import StudyError
 from fsg.record.ledger import StudyState, TrialRecord
 from fsg.record.tuned import tuned_config
+from fsg.report.dry_run import sentences
 from fsg.study.design import factor_levels
 from fsg.study.spec import parse_study
 from fsg.study.tuned import arm_sweeps
@@ -45,6 +46,8 @@ def test_each_configuration_may_be_tuned_on_several_seeds_none_of_them_the_compa
     )
     for sweep in arm_sweeps(spec).values():
         assert sweep.seeds == (5, 6)
+    said = "Before that, 3 trials of search for each arm, each on up to 2 seeds, not counted here."
+    assert said in sentences(spec)
 
 
 def test_without_retune_nothing_is_tuned():
