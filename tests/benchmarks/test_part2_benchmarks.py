@@ -73,7 +73,8 @@ def test_an_arm_takes_steps(arm):
 
 def test_every_arm_is_a_trial():
     for gradient in (step_cost.ARMS | step_cost.PAPER_REFERENCE).values():
-        TrialConfig.model_validate({"model": "resnet20", "gradient": gradient})
+        trial = TrialConfig.model_validate({"model": "resnet20", "gradient": gradient})
+        assert trial.gradient.name == (gradient if isinstance(gradient, str) else gradient["name"])
 
 
 def test_ratios_are_taken_round_by_round():
